@@ -1,0 +1,8 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """Bad input: the message says what is wrong, where (file, key, shard), and what to do.
+
+    Command lines and job scripts print the message as one paragraph and exit with code 2.
+    """
