@@ -1,0 +1,173 @@
+"""From a table of metrics to the report on all claims."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from scipy import stats
+
+from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, Pair, family_pairs, holm, patch_pairs, size_pairs
+from dit_scaling.claims.gflops import judge_gflops
+from dit_scaling.claims.noise import Estimate, Noise, estimate
+from dit_scaling.claims.table import UNET, at_common_step, check_sample_counts, check_table, find_metric
+from dit_scaling.claims.verdicts import Claim, ClaimsReport, Evidence, Exclusion, confidence_of, judge_pairs
+from dit_scaling.errors import UserError
+
+
+def evaluate_claims(
+    table: pd.DataFrame,
+    metric: str | None = None,
+    *,
+    decoded_noise: float | None = None,
+    bottlenecks: Mapping[str, str] | None = None,
+    alpha: float = 0.05,
+) -> ClaimsReport:
+    """Judge the four claims of arXiv 2212.09748 on a table of metrics; the rules stand in ``claims.verdicts``.
+
+    Args:
+        table: one row per trained model, with the columns of ``read_metrics_table``. Claims 1 to 3 are judged on the
+            family DiT, or on the only family besides ``UNet``; of several steps, at the last that all variants have.
+        metric: a column with a distance, positive, lower is better; by default ``find_metric`` chooses.
+        decoded_noise: the same metric on images decoded from Gaussian noise. A variant not shown to be below it
+            (one-sided test, Holm-corrected over variants) made no images and is no evidence.
+        bottlenecks: variant name -> reason, declared before the results were seen; no evidence either.
+        alpha: level of each claim's tests, in (0, 1).
+
+    Raises:
+        UserError: the table is refused (``check_table``, ``check_sample_counts``, ``estimate``) or mixes families, a
+            bottleneck names no variant of it, or ``decoded_noise`` or ``alpha`` is out of range.
+    """
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha is {alpha}: give the level of the tests, between 0 and 1, for example 0.05.")
+    if decoded_noise is not None and not (math.isfinite(decoded_noise) and decoded_noise > 0):
+        raise UserError(f"decoded_noise is {decoded_noise}: give the metric of decoded noise, a positive number.")
+    metric = find_metric(table, metric)
+    rows, step_note = at_common_step(check_table(table, metric))
+    check_sample_counts(rows)
+    estimates, noise = estimate(rows, metric)
+    declared = dict(bottlenecks or {})
+    unknown = sorted(set(declared) - {e.variant for e in estimates})
+    if unknown:
+        raise UserError(
+            f"Bottleneck {', '.join(unknown)} is no variant of the table. Correct the name or leave it out."
+        )
+    imageless = _imageless(estimates, noise, decoded_noise, alpha)
+    family = _judged_family(estimates)
+
+    def evidence(members: Sequence[Estimate]) -> Evidence:
+        return Evidence(tuple(members), noise, metric, alpha, frozenset(declared), frozenset(imageless))
+
+    transformers = [e for e in estimates if e.family == family]
+    unets = [e for e in estimates if e.family == UNET]
+    judged = evidence(transformers)
+    return ClaimsReport(
+        claims=(
+            _judge_families(family, transformers, unets, evidence(estimates)),
+            _judge(
+                "1",
+                "At equal patch every larger size has the lower metric",
+                size_pairs(transformers),
+                judged,
+                "no two sizes were run at one patch",
+            ),
+            _judge(
+                "2",
+                "At equal size every smaller patch has the lower metric",
+                patch_pairs(transformers),
+                judged,
+                "no two patches were run at one size",
+            ),
+            judge_gflops(judged),
+        ),
+        metric=metric,
+        alpha=alpha,
+        noise=noise.source,
+        assumptions=_assumptions(estimates, noise, decoded_noise, step_note),
+        exclusions=_exclusions(estimates, declared, imageless, family),
+    )
+
+
+def _judge(number: str, statement: str, pairs: Sequence[Pair], evidence: Evidence, absent: str) -> Claim:
+    judged = judge_pairs(pairs, evidence, absent)
+    compared = {name for c in judged.comparisons for name in (c.favoured, c.other)}
+    members = [e for e in evidence.estimates if e.variant in compared]
+    scope = f", over {_scope(members)}; noise: {evidence.noise.source}" if members else ""
+    return Claim(
+        claim=number,
+        statement=statement,
+        verdict=judged.verdict,
+        reason=f"{judged.reason}{scope}.",
+        effect=judged.pooled.mean if judged.pooled else None,
+        confidence=confidence_of(judged.pooled, evidence.alpha),
+        comparisons=judged.comparisons,
+    )
+
+
+def _judge_families(
+    family: str, transformers: Sequence[Estimate], unets: Sequence[Estimate], evidence: Evidence
+) -> Claim:
+    absent = f"no pair of {family} and {UNET} with Gflops equal within a factor of {EQUAL_GFLOPS_RATIO} was run"
+    if not transformers or not unets:
+        absent = f"{UNET if transformers else 'a transformer family'} was not run"
+    statement = "At equal Gflops the transformer has a lower metric than the U-Net"
+    return _judge("0", statement, family_pairs(transformers, unets), evidence, absent)
+
+
+def _scope(members: Sequence[Estimate]) -> str:
+    sizes = dict.fromkeys(e.size for e in sorted(members, key=lambda e: (e.params_m, e.size)))
+    patches = sorted({e.patch for e in members if e.patch is not None})
+    plural = "es" if len(patches) > 1 else ""
+    return f"size{'s' if len(sizes) > 1 else ''} {', '.join(sizes)} at patch{plural} {', '.join(map(str, patches))}"
+
+
+def _judged_family(estimates: Sequence[Estimate]) -> str:
+    families = sorted({e.family for e in estimates} - {UNET})
+    if "DiT" in families or not families:
+        return "DiT"
+    if len(families) > 1:
+        raise UserError(f"The table mixes families ({', '.join(families)}), none of them DiT. Give one a table.")
+    return families[0]
+
+
+def _imageless(estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, alpha: float) -> list[str]:
+    """Variants whose metric is not shown to be below that of decoded noise, which scatters like one run itself."""
+    if decoded_noise is None:
+        return []
+    ceiling = math.log(decoded_noise)
+    statistics = [(e.ln_metric - ceiling) / math.sqrt(e.variance + noise.variance) for e in estimates]
+    corrected = holm(stats.t.cdf(statistics, noise.df))
+    return [e.variant for e, p in zip(estimates, corrected, strict=True) if p >= alpha]
+
+
+def _assumptions(
+    estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, step_note: str | None
+) -> tuple[str, ...]:
+    notes = [
+        f"noise of ln metric: {noise.source}",
+        "runs are independent, with one relative scatter for all that share a source of noise",
+        f"Gflops count as equal within a factor of {EQUAL_GFLOPS_RATIO}",
+    ]
+    if decoded_noise is None:
+        notes.append("decoded noise was not measured: that every variant made images at all is taken on trust")
+    if all(e.runs == 1 for e in estimates):
+        notes.append("one run per variant")
+    if step_note:
+        notes.append(step_note)
+    return tuple(notes)
+
+
+def _exclusions(
+    estimates: Sequence[Estimate], declared: Mapping[str, str], imageless: Sequence[str], family: str
+) -> tuple[Exclusion, ...]:
+    exclusions = [Exclusion(name, f"declared a bottleneck: {reason}") for name, reason in sorted(declared.items())]
+    exclusions += [
+        Exclusion(name, "made no images: not told apart from decoded noise")
+        for name in imageless
+        if name not in declared
+    ]
+    exclusions += [
+        Exclusion(e.variant, f"family {e.family}: claims 1 to 3 are judged on {family}")
+        for e in estimates
+        if e.family not in (family, UNET)
+    ]
+    return tuple(exclusions)

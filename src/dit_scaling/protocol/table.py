@@ -1,0 +1,198 @@
+"""How a study differs from the paper's protocol (arXiv 2212.09748, sections 4 and 5), setting by setting."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dit_scaling.config.study import Study
+from dit_scaling.data.sources import IMAGENET_TRAINING
+from dit_scaling.variants import PAPER_SIZES
+
+Level = Literal["green", "amber", "red"]
+
+
+@dataclass(frozen=True)
+class ProtocolRow:
+    """One setting: the study's, the paper's, whether they are the same, and what a difference means."""
+
+    setting: str
+    ours: str
+    paper: str
+    same: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ProtocolStatus:
+    """Green: the paper's protocol. Amber: deviations, each with its meaning. Red: settings to doubt."""
+
+    level: Level
+    sentence: str
+    doubts: tuple[str, ...]
+
+
+def compare_protocol(study: Study, images: int | None) -> tuple[ProtocolRow, ...]:
+    """Every setting of the study beside the paper's.
+
+    Args:
+        study: the study.
+        images: number of images of its source, training and held-out; None where unknown.
+    """
+    return (*_data_rows(study, images), *_model_rows(study), *_training_rows(study), *_evaluation_rows(study))
+
+
+def judge_protocol(study: Study, rows: Sequence[ProtocolRow]) -> ProtocolStatus:
+    """One line on the protocol as a whole."""
+    deviations = [row.setting for row in rows if not row.same]
+    doubts = tuple(study.warnings())
+    differing = f"{len(deviations)} of {len(rows)} settings differ from the paper's"
+    if doubts:
+        noun = "setting is" if len(doubts) == 1 else "settings are"
+        return ProtocolStatus("red", f"{len(doubts)} {noun} to doubt before any verdict; {differing}.", doubts)
+    if deviations:
+        return ProtocolStatus(
+            "amber",
+            f"{differing}: the verdicts say whether the claims hold in this study; its distances cannot be put beside "
+            "the paper's.",
+            (),
+        )
+    return ProtocolStatus("green", "Every setting is the paper's: the distances can be put beside Table 4.", ())
+
+
+def _row(setting: str, ours: str, paper: str, meaning: str, same: bool | None = None) -> ProtocolRow:
+    equal = ours == paper if same is None else same
+    return ProtocolRow(setting, ours, paper, equal, "" if equal else meaning)
+
+
+def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
+    data, vae = study.data, study.vae
+    size, held_out = data.image_size, data.held_out
+    name = {"mnist": "MNIST digits", "image_folder": "an image folder"}[data.source]
+    count = "images not counted" if images is None else f"{images:,} images"
+    yield _row(
+        "data",
+        f"{name}, {size}x{size}, {count} ({held_out:,} held out), {data.classes:,} classes",
+        f"ImageNet, 256x256, {IMAGENET_TRAINING:,} images, 1,000 classes",
+        "other images, whose distances have another scale",
+        (images, size, data.classes, data.channels) == (IMAGENET_TRAINING, 256, 1000, 3),
+    )
+    yield _row(
+        "mirroring",
+        "image or mirror, equal chance" if study.training.mirror else "none",
+        "image or mirror, equal chance",
+        "right for images that a mirror makes another class; half as many different images",
+    )
+    ours = f"trained on the study's images, f = {vae.downsampling}"
+    if vae.source == "pretrained":
+        ours = f"{vae.path}, f = {vae.downsampling}"
+    yield _row(
+        "VAE",
+        ours,
+        "sd-vae-ft-mse, f = 8",
+        "another latent space, with another floor: see the VAE's reconstructions",
+        vae.source == "pretrained" and "sd-vae-ft-mse" in vae.path and vae.downsampling == 8,
+    )
+    grid = study.latent_size
+    yield _row(
+        "latent grid",
+        f"{vae.latent_channels}x{grid}x{grid}",
+        "4x32x32",
+        "patches, tokens and Gflops compare only with models on the same grid",
+    )
+    yield _row("draws of the posterior", "afresh at every step", "afresh at every step", "")
+
+
+def _model_rows(study: Study) -> Iterable[ProtocolRow]:
+    variants = [study.variant(name) for name in study.variants]
+    sizes = list(dict.fromkeys(variant.size for variant in variants))
+    patches = sorted({variant.patch for variant in variants}, reverse=True)
+    yield _row(
+        "sizes",
+        ", ".join(sizes),
+        ", ".join(PAPER_SIZES),
+        "the claims are judged on these sizes only",
+        set(sizes) == set(PAPER_SIZES),
+    )
+    tokens = [(study.latent_size // patch) ** 2 for patch in patches]
+    yield _row(
+        "patches",
+        ", ".join(f"{patch} ({count} tokens)" for patch, count in zip(patches, tokens, strict=True)),
+        "8 (16 tokens), 4 (64 tokens), 2 (256 tokens)",
+        "the claims are judged on these numbers of tokens only",
+    )
+
+
+def _training_rows(study: Study) -> Iterable[ProtocolRow]:
+    training = study.training
+    shorter = "shorter runs are further from converged" if training.steps < 400_000 else "longer runs"
+    yield _row("training steps", f"{training.steps:,}", "400,000", f"{shorter}; claims can come out otherwise")
+    gradients = "noisier gradients, fewer" if training.batch_size < 256 else "smoother gradients, more"
+    yield _row("batch size", f"{training.batch_size:,}", "256", f"{gradients} images at equal steps")
+    yield _row("optimiser", _describe_adamw(*training.betas), _describe_adamw(0.9, 0.999), "another optimiser")
+    yield _row(
+        "learning rate",
+        f"{training.learning_rate:g}, constant",
+        "0.0001, constant",
+        "one rate for all variants, but the best rate depends on the width",
+    )
+    yield _row(
+        "warm-up",
+        f"{training.warmup_steps:,} steps, linear" if training.warmup_steps else "none",
+        "none",
+        "fewer steps at the full rate, the same for all variants",
+    )
+    yield _row("weight decay", f"{training.weight_decay:g}", "0", "regularises, the more the larger the weights")
+    clip = training.gradient_clip
+    yield _row("gradient clipping", "none" if clip is None else f"norm {clip:g}", "none", "dampens spikes of the loss")
+    ramp = ", ramped as (1 + step) / (10 + step)" if training.ema_ramp else ""
+    yield _row(
+        "EMA of the weights",
+        f"decay {training.ema_decay:g} every step{ramp}",
+        "decay 0.9999 every step",
+        "averages over another stretch of training; short runs must forget their start sooner",
+    )
+    yield _row("label dropout", f"{training.label_dropout:g}", "0.1", "changes how the unconditional model is trained")
+    yield _row("precision", training.precision, "float32", "rounds more; weights and EMA stay float32")
+
+
+def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
+    sampling = study.sampling
+    yield _row(
+        "sampler",
+        f"ancestral, learned variance, {sampling.steps} steps",
+        "ancestral, learned variance, 250 steps",
+        "another discretisation of the same process, the same for all variants",
+    )
+    yield _row(
+        "guidance scale",
+        f"{sampling.guidance_scales[0]:g}",
+        "1",
+        "guidance trades diversity for fidelity; the paper's comparison has none",
+    )
+    yield _row(
+        "samples per model",
+        f"{sampling.num_samples:,}",
+        "50,000",
+        "the distance is biased upwards, more so with fewer samples",
+    )
+    yield _row(
+        "labels of the samples",
+        {"balanced": "every class equally often", "random": "drawn uniformly"}[sampling.labels],
+        "drawn uniformly",
+        "takes the chance of label counts out of the distance",
+    )
+    yield _features_row(study)
+
+
+def _features_row(study: Study) -> ProtocolRow:
+    extractor, setting = study.metrics.extractor, "features of the distance"
+    paper = "Inception-v3 pool, 2048-d (FID), ADM's evaluation suite"
+    if extractor.kind == "inception":
+        ours = "Inception-v3 pool, 2048-d (FID), through clean-fid"
+        return _row(setting, ours, paper, "the same network and layer in another implementation")
+    ours = f"classifier of the study's own labels, {extractor.feature_dim}-d"
+    return _row(setting, ours, paper, "a Frechet distance, but not a FID: it sees what matters for the labels")
+
+
+def _describe_adamw(beta1: float, beta2: float) -> str:
+    return f"AdamW, betas {beta1:g} and {beta2:g}"
