@@ -45,7 +45,7 @@ def variants(config: ConfigFile) -> None:
     typer.echo(f"{'variant':<16}{'layers':>7}{'width':>7}{'tokens':>8}{'params':>14}{'Gflops':>12}")
     for name in study.variants:
         variant = study.variant(name)
-        parameters = count_parameters(variant, size, study.data.classes, channels)
+        parameters = count_parameters(variant, study.data.classes, channels)
         typer.echo(
             f"{name:<16}{variant.layers:>7}{variant.width:>7}{count_tokens(variant, size):>8}{parameters:>14,}"
             f"{count_gflops(variant, size, channels):>12.4g}"
@@ -54,7 +54,7 @@ def variants(config: ConfigFile) -> None:
 
 @app.command()
 def claims(
-    table: Annotated[Path, typer.Argument(help="CSV or Parquet with variant, size, patch, params_m, gflops, a metric.")],
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet: variant, size, patch, params_m, gflops, a metric.")],
     metric: Annotated[str | None, typer.Option(help="Column to judge; fid50k, or the only fid*/fd_* column.")] = None,
     decoded_noise: Annotated[float | None, typer.Option(help="The same metric on decoded Gaussian noise.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,

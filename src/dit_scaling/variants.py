@@ -75,7 +75,7 @@ def count_tokens(variant: Variant, input_size: int) -> int:
     return (input_size // variant.patch) ** 2
 
 
-def count_parameters(variant: Variant, input_size: int = 32, num_classes: int = 1000, in_channels: int = 4) -> int:
+def count_parameters(variant: Variant, num_classes: int = 1000, in_channels: int = 4) -> int:
     """Number of weights, the fixed position table left out.
 
     Sums patch convolution, timestep MLP, label table (with its null class), ``layers`` blocks of attention,

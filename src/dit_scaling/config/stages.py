@@ -96,6 +96,7 @@ class SampleSettings(StageSettings):
     labels: str
     seed: int
     num_classes: Count
+    image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step."""
 
@@ -189,6 +190,7 @@ class Stages:
             **sampling,
             guidance_scale=guidance_scale,
             num_classes=self._study.data.classes,
+            image_channels=self._study.data.channels,
             checkpoint=digest([self.train(slug, seed).digest, step]),
         )
 
