@@ -1,0 +1,87 @@
+"""A Markov chain of noising steps, and its Gaussian reverse with a learned variance.
+
+Notation of Ho et al. 2020 (DDPM): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. A chain may visit a subset of the
+training timesteps; its betas then follow from the abar it visits (Nichol and Dhariwal 2021, section 4).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Coefficients(NamedTuple):
+    """What the formulas need of each step. "Posterior" means q(x_{t-1} | x_t, x_0), DDPM equation 7."""
+
+    signal: Tensor  # sqrt(abar_t)
+    noise: Tensor  # sqrt(1 - abar_t)
+    posterior_x0: Tensor  # weight of x_0 in the posterior mean
+    posterior_xt: Tensor  # weight of x_t in the posterior mean
+    log_variance_min: Tensor  # log of the posterior variance; at t = 0, where that is 0, its value at t = 1
+    log_variance_range: Tensor  # log beta_t - log_variance_min
+    kl_weight: Tensor  # beta_t / (alpha_t (1 - abar_{t-1})), see GaussianDiffusion; 0 at t = 0
+
+
+class ReverseStep(NamedTuple):
+    """Mean and log variance of p(x_{t-1} | x_t), and the x_0 predicted on the way, each (N, C, H, W)."""
+
+    mean: Tensor
+    log_variance: Tensor
+    pred_x0: Tensor
+
+
+class Chain:
+    """The chain that visits ``timesteps``; its own ``index`` counts from 0, the least noisy step.
+
+    Attributes:
+        timesteps: (S,) int64, ascending: the training timesteps visited, which networks are fed with.
+        alphas_cumprod: (S,) float64, abar at these timesteps.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor, timesteps: Tensor) -> None:
+        """Visit ``timesteps`` of a training schedule with ``alphas_cumprod`` (T,) float64."""
+        self.timesteps = timesteps
+        self.alphas_cumprod = alphas_cumprod[timesteps]
+        self._table = torch.stack(_coefficients(self.alphas_cumprod), dim=1)  # one lookup instead of seven
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def coefficients(self, index: int | Tensor, like: Tensor) -> Coefficients:
+        """Coefficients at ``index``, an int or (N,) int64, shaped and typed to multiply with ``like`` (N, C, H, W)."""
+        rows = self._table[torch.as_tensor(index, device=self._table.device)].to(like)
+        return Coefficients(*rows.view(-1, len(Coefficients._fields), 1, 1, 1).unbind(1))
+
+    def p_mean_variance(self, model_output: Tensor, x: Tensor, index: int | Tensor) -> ReverseStep:
+        """The reverse step that a network's output stands for; x_0 is not clipped.
+
+        Args:
+            model_output: (N, 2C, H, W), the noise, then the log variance's place between its bounds in [-1, 1].
+            x: (N, C, H, W), the latents at ``index``.
+            index: position in this chain, an int or (N,) int64.
+        """
+        c = self.coefficients(index, x)
+        eps, v = model_output.chunk(2, dim=1)
+        pred_x0 = (x - c.noise * eps) / c.signal
+        mean = c.posterior_x0 * pred_x0 + c.posterior_xt * x
+        log_variance = c.log_variance_min + (v + 1) / 2 * c.log_variance_range  # Nichol and Dhariwal, equation 15
+        return ReverseStep(mean, log_variance, pred_x0)
+
+
+def _coefficients(alphas_cumprod: Tensor) -> Coefficients:
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
+    alphas = alphas_cumprod / previous
+    betas = 1 - alphas
+    posterior_variance = betas * (1 - previous) / (1 - alphas_cumprod)
+    log_variance_min = torch.cat([posterior_variance[1:2], posterior_variance[1:]]).log()
+    kl_weight = betas / (alphas * (1 - previous))
+    kl_weight[0] = 0
+    return Coefficients(
+        signal=alphas_cumprod.sqrt(),
+        noise=(1 - alphas_cumprod).sqrt(),
+        posterior_x0=betas * previous.sqrt() / (1 - alphas_cumprod),
+        posterior_xt=alphas.sqrt() * (1 - previous) / (1 - alphas_cumprod),
+        log_variance_min=log_variance_min,
+        log_variance_range=betas.log() - log_variance_min,
+        kl_weight=kl_weight,
+    )

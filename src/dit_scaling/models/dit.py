@@ -1,0 +1,219 @@
+"""The diffusion transformer with adaLN-Zero blocks: arXiv 2212.09748, section 3 and figure 3.
+
+The whole model is on this page. Shapes use N latents in the batch, C latent channels, input size I, patch p,
+grid G = I/p, T = G^2 tokens of width D. Submodules are named so that the state dict has the keys of the released
+checkpoints. Their ``adaLN_modulation`` is a SiLU and a linear layer; the SiLU, the same for all blocks, is done once
+in ``DiT.forward``.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_scaling.errors import UserError
+from dit_scaling.variants import FREQUENCY_DIM, MLP_RATIO, Variant
+
+MAX_PERIOD = 10_000.0  # of the sinusoids of timesteps and positions
+NORM_EPS = 1e-6
+
+
+class DiT(nn.Module):
+    """Predicts the noise and the range variable of the variance from a noisy latent.
+
+    Labels are used as they come. For classifier-free guidance the training loop replaces a share of them by the null
+    class, whose label is ``num_classes`` (the last row of the table).
+
+    Raises:
+        UserError: width, heads, patch and input size do not fit together.
+    """
+
+    pos_embed: Tensor
+
+    def __init__(self, variant: Variant, input_size: int, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        _check_geometry(variant, input_size)
+        self.variant = variant
+        self.input_size = input_size
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.grid = input_size // variant.patch
+
+        width, patch_dim = variant.width, variant.patch**2 * in_channels
+        self.x_embedder = PatchEmbedder(in_channels, variant.patch, width)
+        time_mlp = nn.Sequential(nn.Linear(FREQUENCY_DIM, width), nn.SiLU(), nn.Linear(width, width))
+        self.t_embedder = nn.ModuleDict({"mlp": time_mlp})
+        label_table = nn.Embedding.from_pretrained(torch.empty(num_classes + 1, width), freeze=False)
+        self.y_embedder = nn.ModuleDict({"embedding_table": label_table})
+        self.blocks = nn.ModuleList(Block(width, variant.heads) for _ in range(variant.layers))
+        self.final_layer = FinalLayer(width, 2 * patch_dim)
+        self.register_buffer("pos_embed", position_table(width, self.grid))
+        if not self.pos_embed.is_meta:  # there it would do nothing, but load half of torch's compiler
+            self.initialize()
+
+    def initialize(self) -> None:
+        """Draw fresh weights: every block starts as the identity, and the output as zero (section 3.2)."""
+        for name, weight in self.named_parameters():
+            if name.endswith("bias") or "adaLN_modulation" in name or name.startswith("final_layer"):
+                nn.init.zeros_(weight)
+            elif name.startswith(("t_embedder", "y_embedder")):
+                nn.init.normal_(weight, std=0.02)
+            else:  # the patch convolution counts as the linear layer that it is
+                nn.init.xavier_uniform_(weight.flatten(1))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Predict noise and variance range.
+
+        Args:
+            x: (N, C, I, I) noisy latents.
+            t: (N,) timesteps in [0, 1000), integers or floats.
+            y: (N,) int64 labels in [0, num_classes], ``num_classes`` being the null class.
+
+        Returns:
+            (N, 2C, I, I): the noise, then the variance's place between its bounds, where -1 is the lower bound and
+            1 the upper one.
+        """
+        if x.shape[1:] != (self.in_channels, self.input_size, self.input_size):
+            raise ValueError(
+                f"latents have shape {tuple(x.shape)}; expected (N, {self.in_channels}, "
+                f"{self.input_size}, {self.input_size})"
+            )
+        tokens = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        times = self.t_embedder["mlp"](timestep_sinusoids(t).to(x.dtype))  # (N, D)
+        labels = self.y_embedder["embedding_table"](y)  # (N, D)
+        condition = F.silu(times + labels)  # (N, D)
+        for block in self.blocks:
+            tokens = block(tokens, condition)  # (N, T, D)
+        return self.unpatchify(self.final_layer(tokens, condition))  # (N, 2C, I, I)
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """(N, T, p*p*2C) to (N, 2C, I, I)."""
+        patch = self.variant.patch
+        pixels = patches.view(-1, self.grid, self.grid, patch, patch, 2 * self.in_channels)  # (N, G, G, p, p, 2C)
+        return pixels.permute(0, 5, 1, 3, 2, 4).reshape(-1, 2 * self.in_channels, self.input_size, self.input_size)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-Zero)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.width = width
+        self.attn = Attention(width, heads)
+        self.mlp = MLP(width)
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, T, D) tokens and (N, D) activated condition to (N, T, D)."""
+        modulation = self.adaLN_modulation(condition).view(-1, 6, 1, self.width)
+        shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation.unbind(1)  # (N, 1, D) each
+        x = torch.addcmul(x, gate_attn, self.attn(modulate(x, shift_attn, scale_attn)))
+        return torch.addcmul(x, gate_mlp, self.mlp(modulate(x, shift_mlp, scale_mlp)))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) to (N, T, D)."""
+        qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # (N, T, 3, heads, D/heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, D/heads) each
+        out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+
+class MLP(nn.Module):
+    """Two linear layers around a GELU in its tanh form."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, MLP_RATIO * width)
+        self.fc2 = nn.Linear(MLP_RATIO * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, D) to (N, T, D)."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return out
+
+
+class FinalLayer(nn.Module):
+    """A modulated norm and a linear layer to the pixels of each patch."""
+
+    def __init__(self, width: int, out_dim: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear = nn.Linear(width, out_dim)
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, T, D) tokens and (N, D) activated condition to (N, T, out_dim)."""
+        shift, scale = self.adaLN_modulation(condition).view(-1, 2, 1, self.width).unbind(1)  # (N, 1, D) each
+        out: Tensor = self.linear(modulate(x, shift, scale))
+        return out
+
+
+class PatchEmbedder(nn.Module):
+    """Linear embedding of non-overlapping patches.
+
+    Its weight has the shape of a convolution, as in the released checkpoints; on patches that do not overlap a linear
+    layer does the same, and faster on small inputs.
+    """
+
+    def __init__(self, in_channels: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, I) to (N, T, D), tokens row by row."""
+        n, channels, height, width = x.shape
+        rows, columns = height // self.patch, width // self.patch
+        patches = x.reshape(n, channels, rows, self.patch, columns, self.patch)  # (N, C, G, p, G, p)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, -1)  # (N, T, C*p*p)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LayerNorm(x) * (1 + scale) + shift: adaptive layer norm of (N, T, D) tokens by (N, 1, D) shift and scale."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), 1 + scale)
+
+
+def timestep_sinusoids(t: Tensor) -> Tensor:
+    """cos(t w_i), then sin(t w_i), with w_i = 10000^(-i/128): (N,) to (N, 256) float32."""
+    half = FREQUENCY_DIM // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(MAX_PERIOD) / half)
+    angles = t.float()[:, None] * exponents.exp()  # (N, 128)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def position_table(width: int, grid: int) -> Tensor:
+    """Fixed sinusoids of the position: (1, grid*grid, width) float32, tokens row by row.
+
+    The first half of the width encodes the column, the second half the row, each as sin(p w_i), then cos(p w_i),
+    with w_i = 10000^(-4i/width).
+    """
+    frequencies = MAX_PERIOD ** (-4 * np.arange(width // 4) / width)
+    angles = np.arange(grid)[:, None] * frequencies  # (G, width/4)
+    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (G, width/2)
+    columns, rows = np.tile(line, (grid, 1)), np.repeat(line, grid, axis=0)  # (G*G, width/2) each
+    return torch.tensor(np.concatenate([columns, rows], axis=1), dtype=torch.float32)[None]
+
+
+def _check_geometry(variant: Variant, input_size: int) -> None:
+    if variant.width % variant.heads:
+        raise UserError(f"{variant.name}: width {variant.width} is not divisible by its {variant.heads} heads.")
+    if variant.width % 4:
+        raise UserError(f"{variant.name}: width {variant.width} is not divisible by 4, as the position table needs.")
+    if input_size % variant.patch:
+        raise UserError(
+            f"{variant.name}: latents of size {input_size} cannot be cut into patches of {variant.patch}. "
+            "Choose a patch that divides the latent size."
+        )
