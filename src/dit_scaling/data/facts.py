@@ -1,0 +1,38 @@
+"""The data stage: what the images are and which of them are held out, as data.json."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dit_scaling.config.stages import DataSettings
+from dit_scaling.data.sources import open_source
+from dit_scaling.data.split import split_indices
+from dit_scaling.files import digest, write_json
+
+
+def write_data_facts(settings: DataSettings, output: Path) -> None:
+    """Write class names, counts per class and split, and the digests of images and split.
+
+    Raises:
+        UserError: the images are not what the config says, or too few for the held-out split.
+    """
+    source = open_source(settings.data)
+    train, held_out = split_indices(len(source), settings.data.held_out, settings.seed)
+    splits = {"train": train, "held_out": held_out}
+    classes = len(source.class_names)
+    write_json(
+        output,
+        {
+            "images": len(source),
+            "image_size": settings.data.image_size,
+            "channels": settings.data.channels,
+            "class_names": list(source.class_names),
+            "counts": {
+                split: np.bincount(source.labels[indices], minlength=classes).tolist()
+                for split, indices in splits.items()
+            },
+            "split_digest": digest({split: indices.tolist() for split, indices in splits.items()}),
+            "fingerprint": settings.fingerprint,
+            "settings_digest": settings.digest,
+        },
+    )

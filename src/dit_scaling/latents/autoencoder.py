@@ -1,0 +1,161 @@
+"""The autoencoder between images and latents: opening one, encoding to posterior moments, decoding to pixels."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import read_json
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+
+def load_vae(path: str, latent_channels: int, downsampling: int) -> "AutoencoderKL":
+    """Load a diffusers AutoencoderKL, frozen and in eval mode, from a local folder or else by hub id.
+
+    Args:
+        path: folder with config.json and weights, or a hub id such as stabilityai/sd-vae-ft-mse.
+        latent_channels: channels its latents must have.
+        downsampling: pixels per latent, along each side, that it must have.
+
+    Raises:
+        UserError: it cannot be had, is no AutoencoderKL, lacks weights, or has other channels or another factor.
+    """
+    vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if vae.config.latent_channels != latent_channels:
+        raise UserError(f"vae.latent_channels: {latent_channels}, but {path} has {vae.config.latent_channels}.")
+    if factor != downsampling:
+        raise UserError(f"vae.downsampling: {downsampling}, but {path} reduces each side by {factor}.")
+    if vae.config.shift_factor:
+        raise UserError(f"vae.path: {path} shifts its latents; only autoencoders with a scale alone are supported.")
+    return vae.eval().requires_grad_(False)
+
+
+def open_vae(vae_json: Path) -> "AutoencoderKL":
+    """The autoencoder of a study, from the record that the vae stage wrote.
+
+    Raises:
+        UserError: the record is missing or broken, or the weights are no longer those it describes.
+    """
+    record = read_json(vae_json)
+    try:
+        path, sha256 = str(record["folder"]), str(record["weights_sha256"])
+        latent_channels, downsampling = int(record["latent_channels"]), int(record["downsampling"])
+        local = record["source"] == "trained"
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{vae_json} is no record of an autoencoder ({error!r}). Rerun the vae stage.") from None
+    vae = load_vae(str(vae_json.parent / path) if local else path, latent_channels, downsampling)
+    if weights_sha256(vae) != sha256:
+        raise UserError(f"{vae_json}: the weights in {path} are not those it describes. Rerun the vae stage.")
+    return vae
+
+
+def weights_sha256(vae: torch.nn.Module) -> str:
+    """Hex sha256 over names, shapes and values of all weights, whatever file format they came in."""
+    sha256 = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def to_unit_range(images: NDArray[np.uint8], channels: int) -> torch.Tensor:
+    """uint8 (N, H, W, C) to float32 (N, channels, H, W) in [-1, 1]; grey images are repeated to ``channels``.
+
+    Raises:
+        UserError: coloured images and an autoencoder for grey ones.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
+    if pixels.shape[1] not in (1, channels):
+        raise UserError(f"data.channels: {pixels.shape[1]}, but the autoencoder takes images of {channels} channel(s).")
+    return pixels.expand(-1, channels, -1, -1)
+
+
+def to_uint8(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    """(N, C, H, W) in [-1, 1] to uint8 (N, H, W, C) by clamp(127.5 x + 128, 0, 255), the DiT sampler's rounding."""
+    scaled = (127.5 * pixels + 128.0).clamp(0, 255).to(torch.uint8)
+    array: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
+@torch.no_grad()
+def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Posterior moments of images, not scaled.
+
+    Args:
+        vae: the autoencoder, on any device.
+        images: uint8 (N, H, W, C).
+
+    Returns:
+        float32 (N, 2C, h, w): the mean's C channels, then the log-variance's (clamped to [-30, 20] by diffusers).
+
+    Raises:
+        UserError: coloured images and an autoencoder for grey ones.
+    """
+    pixels = to_unit_range(images, vae.config.in_channels)
+    posterior = vae.encode(pixels.to(vae.device)).latent_dist
+    moments: NDArray[np.float32] = torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu().numpy()
+    return moments
+
+
+@torch.no_grad()
+def decode(vae: "AutoencoderKL", latents: torch.Tensor, batch: int, channels: int | None = None) -> NDArray[np.uint8]:
+    """Decode latents to images.
+
+    Args:
+        vae: the autoencoder, on any device.
+        latents: float (N, C, h, w), scaled as the diffusion model sees them.
+        batch: so many at a time.
+        channels: of the images; 1 takes the mean over an RGB autoencoder's three. The autoencoder's own where None.
+
+    Returns:
+        uint8 (N, H, W, channels).
+    """
+    scale = vae.config.scaling_factor
+    decoded = []
+    for part in torch.split(latents, batch):
+        pixels = vae.decode(part.to(vae.device) / scale).sample
+        decoded.append(to_uint8(pixels.mean(dim=1, keepdim=True) if channels == 1 else pixels))
+    return np.concatenate(decoded)
+
+
+def _load_folder(folder: Path) -> "AutoencoderKL":
+    config = read_json(folder / "config.json")
+    kind = config.get("_class_name") if isinstance(config, dict) else None
+    if kind != "AutoencoderKL":
+        raise UserError(f"{folder / 'config.json'} describes {kind or 'no model'}, not a diffusers AutoencoderKL.")
+    problem = f"{folder} cannot be loaded as an AutoencoderKL"
+    return _from_pretrained(str(folder), local_files_only=True, problem=problem)
+
+
+def _load_from_hub(hub_id: str) -> "AutoencoderKL":
+    problem = (
+        f"vae.path: '{hub_id}' is no folder here and could not be fetched from the hub. Give a local folder with "
+        "config.json and weights"
+    )
+    return _from_pretrained(hub_id, local_files_only=False, problem=problem)
+
+
+def _from_pretrained(path: str, *, local_files_only: bool, problem: str) -> "AutoencoderKL":
+    from diffusers import AutoencoderKL  # Costs several seconds: only where it is used.
+
+    try:
+        vae, loading = AutoencoderKL.from_pretrained(path, local_files_only=local_files_only, output_loading_info=True)
+    # The hub, safetensors, torch and diffusers each raise their own kinds for what is bad input here.
+    except Exception as error:
+        raise UserError(f"{problem} ({_first_line(error)}).") from None
+    if loading["missing_keys"] or loading["mismatched_keys"]:
+        missing = [*loading["missing_keys"], *loading["mismatched_keys"]]
+        raise UserError(f"{path} lacks {len(missing)} weights of its autoencoder, {missing[0]} among them.")
+    return vae
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

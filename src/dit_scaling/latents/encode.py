@@ -1,0 +1,106 @@
+"""Encoding images to shards of latents, one job per shard."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dit_scaling.config.stages import LatentsSettings
+from dit_scaling.data.sources import ImageSource, open_source, read_images
+from dit_scaling.data.split import split_indices
+from dit_scaling.errors import UserError
+from dit_scaling.files import sha256_file, write_json
+from dit_scaling.latents.autoencoder import encode_moments, open_vae, weights_sha256
+from dit_scaling.latents.manifest import ChannelSums, ShardFacts
+from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
+from dit_scaling.progress import track
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+
+def encode_shard(
+    settings: LatentsSettings,
+    split: Literal["train", "held_out"],
+    shard: int,
+    vae_json: Path,
+    output: Path,
+    facts: Path,
+    batch_size: int,
+    device: torch.device,
+    log_seconds: float = 10.0,
+) -> None:
+    """Encode the images of shard ``shard`` of a split, and their mirrors; memory does not grow with their number.
+
+    Args:
+        settings: of this stage.
+        split: which images.
+        shard: 0-based; the split's shuffled images are cut into equal runs.
+        vae_json: the autoencoder's record.
+        output: the shard (tar), see `shards`.
+        facts: JSON of what the manifest needs to know of it.
+        batch_size: images encoded at a time.
+        device: where to compute.
+        log_seconds: seconds between two lines of progress.
+
+    Raises:
+        UserError: an image or the autoencoder is unusable, latents do not fit float16, or a shard would be empty.
+    """
+    data = settings.vae.data
+    source = open_source(data.data)
+    train, held_out = split_indices(len(source), data.data.held_out, data.seed)
+    indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
+    vae = open_vae(vae_json).to(device)
+    sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
+    samples = _encode(vae, source, indices, batch_size, sums)
+    write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
+    record = ShardFacts(
+        file=Path(os.path.relpath(output, facts.parent)).as_posix(),
+        split=split,
+        shard=shard,
+        count=len(indices),
+        sha256=sha256_file(output),
+        label_histogram=tuple(np.bincount(source.labels[indices], minlength=len(source.class_names)).tolist()),
+        latent_shape=sums.latent_shape,
+        numbers=sums.numbers,
+        first=tuple(sums.first.tolist()),
+        second=tuple(sums.second.tolist()),
+        scale=vae.config.scaling_factor,
+        vae_sha256=weights_sha256(vae),
+        settings_digest=settings.digest,
+    )
+    write_json(facts, record.model_dump(mode="json"))
+
+
+def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The run of a split's indices that belongs to one shard.
+
+    Raises:
+        UserError: there are more shards than images, or no shard of that number.
+    """
+    key = "shards" if split == "train" else "held_out_shards"
+    shards = settings.latents.shards if split == "train" else settings.latents.held_out_shards
+    if shards > len(indices):
+        raise UserError(f"latents.{key}: {shards} shards for {len(indices)} images; choose fewer.")
+    if not 0 <= shard < shards:
+        raise UserError(f"latents.{key}: {shards}, so there is no {split} shard {shard}.")
+    return np.array_split(indices, shards)[shard]
+
+
+def _encode(
+    vae: "AutoencoderKL", source: ImageSource, indices: NDArray[np.int64], batch_size: int, sums: ChannelSums
+) -> Iterator[LatentSample]:
+    """Encode batch by batch; ``sums`` counts what is yielded."""
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        images = read_images(source, batch)
+        moments = np.stack([encode_moments(vae, images), encode_moments(vae, images[:, :, ::-1])], axis=1)
+        for index, pair in zip(batch.tolist(), moments, strict=True):
+            name = source.keys[index]
+            rounded = to_float16(pair, name)
+            sums.add(rounded)
+            yield LatentSample(index, rounded, int(source.labels[index]), name)

@@ -1,0 +1,71 @@
+"""Random access to the latents of a study, fast enough to shuffle globally at every epoch."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dit_scaling.errors import UserError
+from dit_scaling.latents.manifest import read_manifest
+from dit_scaling.latents.shard_index import LATENT_DTYPE, open_index
+
+
+class LatentReader:
+    """The latents of one split, memory-mapped; image i is the i-th in the order of shards and members."""
+
+    def __init__(self, manifest_path: Path, split: Literal["train", "held_out"], verify: bool = False) -> None:
+        """Open a split.
+
+        Args:
+            manifest_path: the latents' manifest.
+            split: which images.
+            verify: compare every shard with its sha256. Otherwise that is done once, when its index is made, and
+                again if its size or modification time change.
+
+        Raises:
+            UserError: manifest or shards are missing, truncated, altered, or do not fit together.
+        """
+        self.manifest = read_manifest(manifest_path)
+        if split not in self.manifest.splits:
+            raise UserError(f"{manifest_path} has no split {split}, only {', '.join(self.manifest.splits)}.")
+        self.shape: tuple[int, int, int, int] = self.manifest.latent_shape
+        """Of each image: (2, 2C, h, w): image and mirror; mean, then log-variance."""
+        self._numbers = int(np.prod(self.shape))
+        self._maps, indices = [], []
+        for shard in self.manifest.splits[split].shards:
+            path = manifest_path.parent / shard.file
+            index = open_index(path, shard.sha256, self.shape, verify=verify)
+            if len(index.labels) != shard.count:
+                raise UserError(f"{path} holds {len(index.labels)} images, but {manifest_path} says {shard.count}.")
+            indices.append(index)
+            # A plain array over the map: slicing a numpy.memmap costs ten times as much.
+            self._maps.append(np.asarray(np.memmap(path, dtype=LATENT_DTYPE, mode="r")))
+        self.labels: NDArray[np.int64] = np.concatenate([index.labels for index in indices])
+        """Class of each image, (N,)."""
+        histogram = self.manifest.splits[split].label_histogram
+        if not np.array_equal(np.bincount(self.labels, minlength=len(histogram)), histogram):
+            raise UserError(f"{manifest_path}: the labels of split {split} are not those of its shards.")
+        self._sources = [index.sources for index in indices]
+        self._shards = np.repeat(np.arange(len(indices)), [len(index.labels) for index in indices])
+        self._starts = np.concatenate([index.offsets for index in indices]) // LATENT_DTYPE.itemsize
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sources(self) -> list[str]:
+        """Name of each image in its source; made anew at each call."""
+        return [name.decode(errors="surrogateescape") for names in self._sources for name in names.tolist()]
+
+    def moments(self, indices: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Unscaled posterior moments of the images at ``indices`` (B,), float16 (B, 2, 2C, h, w).
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        batch = np.empty((len(indices), self._numbers), dtype=np.float16)
+        places = zip(self._shards[indices].tolist(), self._starts[indices].tolist(), strict=True)
+        for row, (shard, start) in enumerate(places):
+            batch[row] = self._maps[shard][start : start + self._numbers]
+        return batch.reshape(len(indices), *self.shape)
