@@ -1,0 +1,187 @@
+"""Mean and covariance of features in one streaming pass, and the files that keep them."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path
+from dit_scaling.metrics.arrays import Array, feature_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """First two moments of a set of features, as a file holds them.
+
+    Attributes:
+        mean: (D,) float64.
+        covariance: (D, D) float64, unbiased (divided by count - 1).
+        count: number of images; None where the file doesn't say (ADM's and clean-fid's don't).
+        features: name of the features; None where the file doesn't say.
+    """
+
+    mean: Array
+    covariance: Array
+    count: int | None
+    features: str | None
+
+
+class RunningMoments:
+    """Mean and covariance of a stream of features, in float64 and in memory of D x D numbers whatever its length.
+
+    Pairwise update of Chan, Golub & LeVeque (1979): each batch is centred on its own mean before it is squared, so a
+    mean that is large beside the spread costs no digits.
+    """
+
+    def __init__(self, dim: int) -> None:
+        """Start with no images and ``dim`` >= 1 features."""
+        if dim < 1:
+            raise ValueError(f"Moments need at least one dimension, not {dim}.")
+        self._count = 0
+        self._mean: Array = np.zeros(dim)
+        self._scatter: Array = np.zeros((dim, dim))
+
+    @classmethod
+    def from_moments(cls, moments: Moments) -> Self:
+        """Go on from saved moments, for instance to merge the partial results of shards.
+
+        Raises:
+            ValueError: the moments don't say of how many images they are.
+        """
+        if moments.count is None:
+            raise ValueError("These moments don't say of how many images they are: they cannot be continued or merged.")
+        running = cls(len(moments.mean))
+        running._combine(moments.count, moments.mean, moments.covariance * (moments.count - 1))
+        return running
+
+    @property
+    def count(self) -> int:
+        """Number of images so far."""
+        return self._count
+
+    @property
+    def mean(self) -> Array:
+        """(D,) mean. Raises ValueError before the first image."""
+        if self._count < 1:
+            raise ValueError("The mean needs at least 1 image; there is none.")
+        return self._mean.copy()
+
+    @property
+    def covariance(self) -> Array:
+        """(D, D) unbiased covariance. Raises ValueError before the second image."""
+        if self._count < 2:
+            raise ValueError(f"The covariance needs at least 2 images; there are {self._count}.")
+        return self._scatter / (self._count - 1)
+
+    def update(self, features: ArrayLike) -> None:
+        """Add a batch of features (N, D); N may be 0 and may change from batch to batch.
+
+        Raises:
+            ValueError: not a matrix with D columns.
+            UserError: a feature is NaN or infinite; names the row counted from the start of the stream. The
+                moments are left as they were.
+        """
+        batch = feature_matrix(features, first_row=self._count)
+        if batch.shape[1] != len(self._mean):
+            raise ValueError(f"features have {batch.shape[1]} dimensions, these moments have {len(self._mean)}.")
+        if len(batch) == 0:
+            return
+        mean = batch.mean(axis=0)
+        centred = batch - mean
+        self._combine(len(batch), mean, centred.T @ centred)
+
+    def merge(self, other: "RunningMoments") -> None:
+        """Add the images of ``other``, as if its stream had followed this one.
+
+        Raises:
+            ValueError: the dimensions differ.
+        """
+        if len(other._mean) != len(self._mean):
+            raise ValueError(
+                f"Moments of {len(other._mean)} dimensions cannot be merged into {len(self._mean)} dimensions."
+            )
+        if other._count > 0:
+            self._combine(other._count, other._mean, other._scatter)
+
+    def _combine(self, count: int, mean: Array, scatter: Array) -> None:
+        """Equation 2.1 of Chan, Golub & LeVeque (1979), for vectors."""
+        total = self._count + count
+        delta = mean - self._mean
+        self._mean = self._mean + delta * (count / total)
+        self._scatter = self._scatter + scatter + np.outer(delta, delta) * (self._count * count / total)
+        self._count = total
+
+
+def save_moments(path: Path, moments: RunningMoments, features: str) -> None:
+    """Write ``mu`` (D,), ``sigma`` (D, D), ``count`` and the name of the ``features`` as npz, atomically.
+
+    Raises:
+        ValueError: fewer than 2 images.
+    """
+    mean, covariance = moments.mean, moments.covariance
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, mu=mean, sigma=covariance, count=moments.count, features=features)
+
+
+def load_moments(path: Path, *, spatial: bool = False) -> Moments:
+    """Read moments from an npz: ours, clean-fid's, or a reference of ADM's evaluation suite as it is.
+
+    Args:
+        path: npz with ``mu`` and ``sigma``; ``count`` and ``features`` are read where they are, other keys ignored.
+        spatial: read ``mu_s`` and ``sigma_s`` instead, ADM's moments of the spatial features behind sFID.
+
+    Raises:
+        UserError: the file is missing or no npz, or a key is missing, misshapen or not finite.
+    """
+    mu_key, sigma_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
+    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=("count", "features"))
+    mean = _finite(path, mu_key, arrays[mu_key])
+    covariance = _finite(path, sigma_key, arrays[sigma_key])
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise UserError(
+            f"{path}: {mu_key} has the shape {mean.shape} and {sigma_key} {covariance.shape}; "
+            "they must be (D,) and (D, D)."
+        )
+    return Moments(
+        mean=mean,
+        covariance=covariance,
+        count=_count(path, arrays["count"]) if "count" in arrays else None,
+        features=str(arrays["features"]) if "features" in arrays else None,
+    )
+
+
+def _read_arrays(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Read the named arrays only: ADM's references also hold 10,000 images. Raises UserError as `load_moments` does."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            missing = [key for key in required if key not in archive]
+            if missing:
+                raise UserError(
+                    f"{path} has no key {missing[0]!r} (it has: {', '.join(archive)}). "
+                    "Moments need mu and sigma; those behind sFID need mu_s and sigma_s."
+                )
+            return {key: archive[key] for key in (*required, *optional) if key in archive}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
+    # A plain array is no context manager: TypeError.
+    except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an npz of moments ({error}). Make or download it again.") from None
+
+
+def _finite(path: Path, key: str, values: NDArray[Any]) -> Array:
+    """``values`` in float64. Raises UserError if they are no numbers or not finite."""
+    if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
+        raise UserError(f"{path}: {key} holds NaN, infinity or no numbers at all. Make or download it again.")
+    return values.astype(np.float64)
+
+
+def _count(path: Path, value: NDArray[Any]) -> int:
+    """Number of images. Raises UserError unless it can have given a covariance."""
+    if value.shape != () or not np.issubdtype(value.dtype, np.integer) or value < 2:
+        raise UserError(f"{path}: count must be one whole number, at least 2. Make it again.")
+    return int(value)
