@@ -1,0 +1,1 @@
+"""Sampling: noise and labels are functions of (seed, index) alone."""

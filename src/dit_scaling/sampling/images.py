@@ -1,0 +1,59 @@
+"""Samples on disk: npz parts as ADM's evaluation suite reads them, and picture grids."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A run of consecutive samples."""
+
+    images: NDArray[np.uint8]
+    """(N, H, W, C) in 0..255; ``arr_0`` of the npz."""
+    labels: NDArray[np.int64]
+    """(N,); ``arr_1``."""
+    indices: NDArray[np.int64]
+    """(N,) index of each sample, from which noise and label follow; ``index``."""
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Write one part as npz, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, arr_0=samples.images, arr_1=samples.labels, index=samples.indices)
+
+
+def read_samples(path: Path) -> Samples:
+    """Read one part.
+
+    Raises:
+        UserError: the file is missing, torn, or not one of ours.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            samples = Samples(file["arr_0"], file["arr_1"], file["index"])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no whole part of samples ({error}). Delete it and rerun rule sample.") from None
+    if samples.images.dtype != np.uint8 or not len(samples.images) == len(samples.labels) == len(samples.indices):
+        raise UserError(f"{path}: images, labels and indices do not match. Delete it and rerun rule sample.")
+    return samples
+
+
+def write_grid(path: Path, images: NDArray[np.uint8], columns: int, zoom: int = 1) -> None:
+    """Write images (N, H, W, C) row by row as one PNG, with a pixel of white between them."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), 255, dtype=np.uint8)
+    for number, image in enumerate(images):
+        top, left = 1 + (number // columns) * (height + 1), 1 + (number % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = image
+    picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+    with atomic_path(path) as temporary:
+        picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")

@@ -1,0 +1,70 @@
+"""The sampling stage: one part of the images of one checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dit_scaling.checkpoints import load_model
+from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.errors import UserError
+from dit_scaling.latents.autoencoder import decode, open_vae
+from dit_scaling.models.dit import DiT
+from dit_scaling.progress import track
+from dit_scaling.sampling.draws import SampleNoise, sample_labels
+from dit_scaling.sampling.images import Samples, write_grid, write_samples
+
+
+def sample_part(
+    settings: SampleSettings,
+    part: int,
+    checkpoint: Path,
+    vae_record: Path,
+    output: Path,
+    grid: Path,
+    batch_size: int,
+    device: torch.device,
+    log_seconds: float,
+) -> None:
+    """Sample the images of one part; write them as npz, and the first hundred as a picture.
+
+    Noise and label of each image follow from (seed, index), so the parts together are the same images
+    whatever ``parts``, ``batch_size`` or the device's number.
+
+    Raises:
+        UserError: the checkpoint or the VAE is not what the settings say, or images come out as NaN.
+    """
+    model = load_model(checkpoint).to(device)
+    if model.num_classes != settings.num_classes:
+        raise UserError(f"{checkpoint} knows {model.num_classes} classes, but the study has {settings.num_classes}.")
+    vae = open_vae(vae_record).to(device)
+    indices = np.array_split(np.arange(settings.num_samples), settings.parts)[part]
+    labels = sample_labels(indices, settings.num_classes, settings.labels, settings.seed)
+    batches = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
+    images = []
+    for some in track(batches, len(batches), f"sampling {output.parent.parent}", log_seconds):
+        noise = SampleNoise(
+            settings.seed, indices[some], (model.in_channels, model.input_size, model.input_size), device
+        )
+        latents = sample_latents(model, settings, noise, torch.from_numpy(labels[some]).to(device))
+        if not torch.isfinite(latents).all():
+            raise UserError(f"{checkpoint}: sampling gave NaN or infinite latents. Score an earlier milestone instead.")
+        images.append(decode(vae, latents, batch_size, settings.image_channels))
+    samples = Samples(np.concatenate(images), labels, indices)
+    write_grid(grid, samples.images[:100], columns=10)
+    write_samples(output, samples)
+
+
+def sample_latents(model: DiT, settings: SampleSettings, noise: SampleNoise, labels: Tensor) -> Tensor:
+    """Latents (N, C, H, W) of the given labels (N,), each from its own stream of noise."""
+    return GaussianDiffusion().sample(
+        model,
+        noise(),
+        labels,
+        settings.steps,
+        settings.guidance_scale,
+        guidance_channels=settings.guidance_channels,
+        step_noise=noise,
+    )

@@ -1,0 +1,1 @@
+"""Training: global draws, the loop, EMA, and a state that survives a kill."""

@@ -1,0 +1,95 @@
+"""Training state on disk: whole or not at all, verified by checksum, never unpickled.
+
+The folder's name holds the digest of the settings and of the latents' content, so changed settings never
+continue an old run; they start anew beside it. Snakemake does not know of the folder and cannot delete it.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
+
+KEEP = 2  # the newest state, and the one before it in case the newest is torn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingState:
+    """Everything that the next step depends on; random draws are functions of (seed, step)."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    """weights, ema, exp_avg, exp_avg_sq (n,) float32; window (4,) float64, the sums of the open log window."""
+
+
+class StateFolder:
+    """The undeclared folder of one run: its states, its log, and its exports."""
+
+    def __init__(self, root: Path, digest: str) -> None:
+        self.path = root / digest
+        self.metrics = self.path / "metrics.jsonl"
+
+    def start(self, facts: Mapping[str, object]) -> None:
+        """Make the folder and say in it what it belongs to."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "settings.json", dict(facts))
+
+    def export_path(self, step: int, name: str) -> Path:
+        """Where an exported file of a milestone is kept."""
+        return self.path / f"step-{step}" / name
+
+    def save(self, state: TrainingState) -> None:
+        """Write a state; its checksum is written last, so that a torn state is never taken for a whole one."""
+        tensors = self._tensors(state.step)
+        with atomic_path(tensors) as temporary:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, temporary)
+        write_json(tensors.with_suffix(".json"), {"step": state.step, "sha256": sha256_file(tensors)})
+        for step in self._steps()[:-KEEP]:
+            self._tensors(step).with_suffix(".json").unlink(missing_ok=True)
+            self._tensors(step).unlink(missing_ok=True)
+
+    def load(self, last_step: int) -> TrainingState | None:
+        """The newest valid state that is not beyond ``last_step``; None where there is none."""
+        for step in reversed(self._steps()):
+            if step > last_step:
+                continue
+            tensors = self._tensors(step)
+            if not tensors.exists() or sha256_file(tensors) != read_json(tensors.with_suffix(".json"))["sha256"]:
+                log.warning("%s is torn or altered; trying the state before it.", tensors)
+                continue
+            return TrainingState(step, load_file(tensors))
+        return None
+
+    def _tensors(self, step: int) -> Path:
+        return self.path / f"state-{step:09d}.safetensors"
+
+    def _steps(self) -> list[int]:
+        """Steps of the states that have a checksum, ascending."""
+        names = (re.fullmatch(r"state-(\d+)\.json", path.name) for path in self.path.glob("state-*.json"))
+        return sorted(int(match[1]) for match in names if match)
+
+
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Copy every tensor of ``source`` into the one of the same name, in place."""
+    with torch.no_grad():
+        for name, tensor in source.items():
+            target[name].copy_(tensor)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``, without a second copy where the disk allows a link."""
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)

@@ -1,0 +1,109 @@
+"""Small latents, a small VAE and the settings of a small run, shared by the tests of training and sampling."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.files import sha256_file
+from dit_scaling.latents.autoencoder import weights_sha256
+from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
+from dit_scaling.latents.shards import LatentSample, write_shard
+
+CLASSES = 3
+IMAGES = 24
+
+
+@pytest.fixture(scope="session")
+def toy_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of 24 images in two shards: 2x8x8 latents whose mean is that of their class."""
+    folder = tmp_path_factory.mktemp("toy-latents")
+
+    def samples(start: int) -> Iterator[LatentSample]:
+        for index in range(start, start + IMAGES // 2):
+            rng = np.random.default_rng(index)
+            mean = rng.normal(index % CLASSES - 1, 0.5, size=(2, 2, 8, 8))
+            moments = np.concatenate([mean, np.full_like(mean, -4.0)], axis=1).astype(np.float16)
+            yield LatentSample(index, moments, index % CLASSES, f"image-{index}.png")
+
+    for number in range(2):
+        write_shard(folder / f"train-{number}.tar", samples(number * IMAGES // 2))
+    shards = tuple(
+        Shard(file=path.name, sha256=sha256_file(path), count=IMAGES // 2) for path in sorted(folder.glob("*.tar"))
+    )
+    split = Split(
+        shards=shards, count=IMAGES, label_histogram=(8, 8, 8), channel_mean=(0.0, 0.0), channel_std=(1.0, 1.0)
+    )
+    manifest = Manifest(
+        splits={"train": split},
+        latent_shape=(2, 4, 8, 8),
+        dtype="float16",
+        scale=1.0,
+        vae_sha256="0" * 64,
+        settings_digest="toy",
+        content=content_digest({"train": split}, 1.0),
+    )
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(manifest.model_dump(mode="json")))
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record of an untrained AutoencoderKL: 1x32x32 images, 2x8x8 latents."""
+    from diffusers import AutoencoderKL
+
+    folder = tmp_path_factory.mktemp("toy-vae")
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=2,
+        block_out_channels=(4, 4, 4),
+        norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        scaling_factor=1.0,
+    )
+    vae.save_pretrained(folder / "autoencoder")
+    record = {
+        "source": "trained",
+        "folder": "autoencoder",
+        "latent_channels": 2,
+        "downsampling": 4,
+        "weights_sha256": weights_sha256(vae),
+    }
+    path = folder / "vae.json"
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.fixture
+def toy_run() -> TrainSettings:
+    """A one-layer DiT on the toy latents."""
+    return TrainSettings(
+        variant="DiT-Toy/2",
+        layers=1,
+        width=16,
+        heads=2,
+        seed=0,
+        input_size=8,
+        in_channels=2,
+        num_classes=CLASSES,
+        batch_size=8,
+        learning_rate=2.0e-3,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        warmup_steps=5,
+        gradient_clip=None,
+        ema_decay=0.9,
+        ema_ramp=True,
+        label_dropout=0.1,
+        mirror=True,
+        precision="float32",
+        latents="toy",
+    )
