@@ -1,0 +1,1 @@
+"""Figures and the report: what the study found, for people."""

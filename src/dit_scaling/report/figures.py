@@ -1,0 +1,40 @@
+"""The figures of a study, in the manner of the paper's 2, 6, 8, 9 and 13."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib
+
+from dit_scaling.report.canvas import Drawing, save_drawing
+from dit_scaling.report.captions import FIGURES
+from dit_scaling.report.curves import draw_losses, draw_steps, read_curves
+from dit_scaling.report.measurements import read_measurements
+from dit_scaling.report.scaling import draw_bubbles, draw_compute, draw_scaling
+from dit_scaling.report.style import RC
+
+
+def draw_figures(table: Path, curves: Path, lines: Path, folder: Path) -> None:
+    """Write every figure of ``captions.FIGURES`` as NAME.svg, NAME.png and NAME.csv (the data drawn) in ``folder``.
+
+    Args:
+        table: metrics.parquet; the first guidance scale is drawn, scaling figures at the last common step.
+        curves: training.csv with variant, seed, step, loss, gradient_norm.
+        lines: lines.json of the reference.
+        folder: where the figures go.
+
+    Raises:
+        UserError: as ``read_measurements``; the training curves are missing or lack a column.
+    """
+    measured = read_measurements(table, lines)
+    losses = read_curves(curves)
+    drawings: Mapping[str, Callable[[], Drawing]] = {
+        "fid-gflops": lambda: draw_scaling(measured, "gflops"),
+        "fid-params": lambda: draw_scaling(measured, "params_m"),
+        "bubbles": lambda: draw_bubbles(measured),
+        "fid-compute": lambda: draw_compute(measured),
+        "fid-steps": lambda: draw_steps(measured),
+        "loss": lambda: draw_losses(losses, measured),
+    }
+    with matplotlib.rc_context(dict(RC)):
+        for name in FIGURES:
+            save_drawing(drawings[name](), folder, name)

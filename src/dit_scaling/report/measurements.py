@@ -1,0 +1,140 @@
+"""What figures and report draw: one estimate per variant and step with its interval, and the lines around them."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from scipy import stats
+
+from dit_scaling.claims.noise import estimate
+from dit_scaling.claims.table import at_common_step, check_sample_counts, check_table
+from dit_scaling.errors import UserError
+from dit_scaling.files import read_json
+from dit_scaling.report.style import describe_metric
+
+LEVEL = 0.95
+
+LINES: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
+    ("held_out", "held-out images", "floor"),
+    ("reconstructions", "VAE reconstructions", "floor"),
+    ("decoded_noise", "decoded noise", "ceiling"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A distance between which those of the variants are read."""
+
+    name: str
+    label: str
+    kind: Literal["floor", "ceiling"]
+    value: float
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The headline metric of a study: one guidance scale, one extractor, one number of samples.
+
+    ``points`` has one row per variant and step: variant, size, patch, tokens, params_m, gflops, step, train_gflops,
+    runs (seeds), value (geometric mean over seeds), low and high (``LEVEL`` interval by ``noise``). ``final`` are the
+    points of the last step that all variants have. ``rows`` are the checked records behind them, one per seed.
+    """
+
+    metric: str
+    label: str
+    extractor: str
+    guidance_scale: float
+    noise: str
+    rows: pd.DataFrame
+    points: pd.DataFrame
+    final: pd.DataFrame
+    lines: tuple[Line, ...]
+
+
+def read_measurements(table: Path, lines: Path) -> Measurements:
+    """Read the table of metrics and the reference lines.
+
+    Raises:
+        UserError: a file is missing or broken, a column is missing or empty, or the rows of the first guidance scale
+            differ in extractor or number of samples, which no figure may join.
+    """
+    reference, records = read_json(lines), read_table(table)
+    try:
+        metric, extractor = str(reference["metric"]), str(reference["extractor"])
+        levels = dict(reference["lines"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{lines} lacks {error}. Run: snakemake --forcerun reference.") from None
+    for column in ("step", "seed", "guidance_scale", "train_gflops", "tokens"):
+        if column not in records.columns:
+            raise UserError(f"{table} has no column '{column}'. Run: snakemake --forcerun aggregate.")
+    if records.empty:
+        raise UserError(f"{table} has no rows. Run: snakemake --forcerun aggregate.")
+    guidance_scale = float(records["guidance_scale"].iloc[0])
+    rows = check_table(records[records["guidance_scale"] == guidance_scale], metric, str(table))
+    check_sample_counts(rows)
+    if "extractor" in rows.columns and rows["extractor"].nunique() > 1:
+        raise UserError(f"{table} mixes extractors: {', '.join(rows['extractor'].unique())}. Score all with one.")
+    samples = int(rows["n_samples"].iloc[0]) if "n_samples" in rows.columns else None
+    final, _ = at_common_step(rows)
+    return Measurements(
+        metric=metric,
+        label=describe_metric(metric, samples),
+        extractor=extractor,
+        guidance_scale=guidance_scale,
+        noise=estimate(final, metric)[1].source,
+        rows=rows,
+        points=pd.concat([estimate_points(group, metric) for _, group in rows.groupby("step")], ignore_index=True),
+        final=estimate_points(final, metric),
+        lines=tuple(_read_lines(levels, metric)),
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A Parquet file as it is.
+
+    Raises:
+        UserError: the file is missing or no Parquet.
+    """
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Run: snakemake --until aggregate.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({error}). Run: snakemake --forcerun aggregate.") from None
+
+
+def estimate_points(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per variant of one step, as in ``Measurements.points``.
+
+    exp(x +- t sqrt(v)) with x the mean of ln metric, v its variance and t Student's quantile, by the same noise as the
+    verdicts (``dit_scaling.claims.noise``).
+    """
+    estimates, noise = estimate(rows, metric)
+    t = float(stats.t.isf((1 - LEVEL) / 2, noise.df))
+    intervals = pd.DataFrame(
+        {
+            "variant": [e.variant for e in estimates],
+            "runs": [e.runs for e in estimates],
+            "value": [math.exp(e.ln_metric) for e in estimates],
+            "low": [math.exp(e.ln_metric - t * math.sqrt(e.variance)) for e in estimates],
+            "high": [math.exp(e.ln_metric + t * math.sqrt(e.variance)) for e in estimates],
+        }
+    )
+    about = ["variant", "size", "patch", "tokens", "params_m", "gflops", "step", "train_gflops"]
+    return rows.drop_duplicates("variant")[about].astype({"patch": int, "tokens": int}).merge(intervals, on="variant")
+
+
+def _read_lines(levels: dict[str, dict[str, float]], metric: str) -> list[Line]:
+    found = []
+    for name, label, kind in LINES:
+        record = levels.get(name, {})
+        value = record.get(metric)
+        if value is not None and value > 0:
+            count = record.get("n_samples")
+            samples = None if count is None else int(count)
+            said = "" if samples is None else f" (N = {samples:,})"
+            found.append(Line(name, label + said, kind, float(value), samples))
+    return found

@@ -1,0 +1,88 @@
+"""How metrics are named and variants are coloured, the same in every figure and table."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+Dash = tuple[float, tuple[float, ...]]
+
+# Okabe and Ito's palette, which the colour-blind can tell apart; its yellow is too faint on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Dash, ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+GREY = "#6b7280"
+PALE = "#b0b7c3"
+
+RC: Mapping[Any, Any] = {
+    "svg.hashsalt": "dit-scaling",  # ids in the SVG are random without it
+    "svg.fonttype": "none",  # text stays text: searchable, small
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.2,
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour by size, marker and dash by patch."""
+
+    colour: str
+    marker: str
+    dash: Dash
+
+
+def order_variants(points: pd.DataFrame) -> pd.DataFrame:
+    """One row per variant, sizes by parameters ascending, within a size by patch descending: Gflops ascend.
+
+    A size's place is that of its largest variant, as parameters differ a little between patches.
+    """
+    variants = points.drop_duplicates("variant")
+    place = variants.groupby("size")["params_m"].transform("max")
+    return variants.assign(place=place).sort_values(["place", "patch"], ascending=[True, False]).drop(columns="place")
+
+
+def style_variants(points: pd.DataFrame) -> dict[str, Style]:
+    """Style by variant name, in the order of ``order_variants``."""
+    variants = order_variants(points)
+    sizes = list(variants["size"].unique())
+    patches = sorted(variants["patch"].unique())
+    return {
+        name: Style(
+            PALETTE[sizes.index(size) % len(PALETTE)],
+            MARKERS[patches.index(patch) % len(MARKERS)],
+            DASHES[patches.index(patch) % len(DASHES)],
+        )
+        for name, size, patch in zip(variants["variant"], variants["size"], variants["patch"], strict=True)
+    }
+
+
+def describe_features(name: str) -> str:
+    """Features for people: ``classifier64`` is "classifier features (64-d)"."""
+    match = re.fullmatch(r"(.*?[a-z])(\d+)", name)
+    return f"{match[1]} features ({match[2]}-d)" if match else f"{name} features"
+
+
+def describe_metric(metric: str, samples: int | None) -> str:
+    """A distance for people, named by its features; only Inception's make it a FID.
+
+    Args:
+        metric: ``fid`` or ``fd_NAME``.
+        samples: number of generated images behind it, where known.
+    """
+    if metric == "fid":
+        if samples is None:
+            return "FID"
+        return f"FID-{samples // 1000}K" if samples % 1000 == 0 else f"FID ({samples:,} samples)"
+    return f"Frechet distance on {describe_features(metric.removeprefix('fd_'))}"

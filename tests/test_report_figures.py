@@ -1,0 +1,204 @@
+"""The figures: what is drawn is what was measured, named by its features, and equal data give equal bytes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import write_json
+from dit_scaling.report.captions import FIGURES
+from dit_scaling.report.curves import CURVE_POINTS, bin_curves, draw_steps
+from dit_scaling.report.figures import draw_figures
+from dit_scaling.report.measurements import read_measurements
+from dit_scaling.report.scaling import draw_compute, draw_scaling
+from dit_scaling.report.style import PALETTE, describe_metric, style_variants
+from report_study import StudyFiles, make_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def figures(study: StudyFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    draw_figures(study.inputs.table, study.curves, study.inputs.lines, folder)
+    return folder
+
+
+def test_every_figure_comes_as_svg_png_and_csv(figures: Path) -> None:
+    expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "csv")}
+    assert {path.name for path in figures.iterdir()} == expected
+    assert all(path.stat().st_size > 500 for path in figures.iterdir())
+
+
+def test_equal_data_give_equal_bytes(study: StudyFiles, figures: Path, tmp_path: Path) -> None:
+    draw_figures(study.inputs.table, study.curves, study.inputs.lines, tmp_path)
+    for path in figures.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", ["fid-gflops", "fid-params", "bubbles", "fid-compute", "fid-steps"])
+def test_points_are_the_tables_at_the_first_guidance_scale(study: StudyFiles, figures: Path, name: str) -> None:
+    table = pd.read_parquet(study.inputs.table)
+    steps = [2500, 5000] if name in ("fid-compute", "fid-steps") else [5000]
+    expected = table[(table["guidance_scale"] == 1.0) & table["step"].isin(steps)].set_index(["variant", "step"])
+    drawn = pd.read_csv(figures / f"{name}.csv")
+    points = drawn[drawn["kind"] == "variant"].set_index(["variant", "step"])
+    assert len(points) == len(expected)
+    x = {"fid-params": "params_m", "fid-compute": "train_gflops", "fid-steps": None}.get(name, "gflops")
+    for column in [study.metric, *([x] if x else [])]:
+        np.testing.assert_allclose(points[column], expected[column].loc[points.index], rtol=1e-12)
+    se = expected[f"{study.metric}_se"] / expected[study.metric]
+    half = np.log(points["high"] / points["low"]) / 2
+    np.testing.assert_allclose(half, 1.959964 * se.loc[points.index], rtol=1e-6)
+
+
+def test_lines_are_those_of_the_reference(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "bubbles.csv")
+    assert drawn.loc[drawn["kind"] == "floor", study.metric].tolist() == [6.1, 11.2]
+    assert drawn.loc[drawn["kind"] == "ceiling", study.metric].tolist() == [1480.0]
+    assert "held-out images (N = 500)" in (figures / "bubbles.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["fid-gflops", "fid-params", "fid-compute", "fid-steps", "loss"])
+def test_legends_name_the_variants(study: StudyFiles, figures: Path, name: str) -> None:
+    svg = (figures / f"{name}.svg").read_text()
+    for variant in study.study.variants:
+        assert f">{variant}<" in svg
+
+
+def test_axes_name_metric_and_units(figures: Path) -> None:
+    svg = (figures / "fid-gflops.svg").read_text()
+    assert ">Frechet distance on classifier features (64-d)<" in svg
+    assert "1e9 multiply-adds of one forward pass" in svg
+    assert not any("FID" in (figures / f"{name}.svg").read_text() for name in FIGURES)
+
+
+def test_correlation_is_pearsons(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "fid-gflops.csv")
+    points = drawn[drawn["kind"] == "variant"]
+    r = np.log(points["gflops"]).corr(points[study.metric])
+    assert f"Pearson r of ln Gflops and the distance: {r:+.2f} (6 variants)" in (figures / "fid-gflops.svg").read_text()
+
+
+def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles) -> None:
+    measured = read_measurements(study.inputs.table, study.inputs.lines)
+    data = draw_compute(measured).data
+    largest = measured.final["train_gflops"].max()
+    beyond = data[data["train_gflops"] > 1.000001 * largest]
+    assert set(beyond["kind"]) == {"extrapolated fit"}
+    assert beyond["train_gflops"].max() == pytest.approx(10 * largest)
+
+
+def test_only_inception_features_make_a_fid() -> None:
+    assert describe_metric("fid", 50_000) == "FID-50K"
+    assert describe_metric("fid", 1234) == "FID (1,234 samples)"
+    assert describe_metric("fd_classifier64", 50_000) == "Frechet distance on classifier features (64-d)"
+    assert "FID" not in describe_metric("fd_dinov2", 50_000)
+
+
+def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> None:
+    ours = make_study(tmp_path / "small", features="inception")
+    small = read_measurements(ours.inputs.table, ours.inputs.lines)
+    assert small.label == "FID-1K"
+    assert "published" not in set(draw_scaling(small, "gflops").data["kind"])
+
+    paper = make_study(tmp_path / "paper", features="inception", variants=["DiT-S/4", "DiT-S/2", "DiT-B/2"])
+    table = pd.read_parquet(paper.inputs.table)
+    table.loc[table["variant"] == "DiT-B/2", "gflops"] = 23.01  # on the paper's 32x32 latents
+    table.to_parquet(paper.inputs.table)
+    data = draw_scaling(read_measurements(paper.inputs.table, paper.inputs.lines), "gflops").data
+    published = data[data["kind"] == "published"].set_index("variant")["fid"]
+    assert len(published) == 12
+    assert published["DiT-XL/2"] == 19.47
+
+
+def test_seeds_join_as_geometric_mean_with_their_pooled_spread(tmp_path: Path) -> None:
+    several = make_study(tmp_path, seeds=(0, 1, 2))
+    measured = read_measurements(several.inputs.table, several.inputs.lines)
+    rows = measured.rows[measured.rows["step"] == 5000]
+    logs = np.log(rows.set_index("variant")[several.metric])
+    point = measured.final.set_index("variant").loc["DiT-Mini/1"]
+    assert point["runs"] == 3
+    assert point["value"] == pytest.approx(np.exp(logs["DiT-Mini/1"].mean()))
+    pooled = np.sqrt(logs.groupby("variant").var().mean() / 3)
+    assert np.log(point["high"] / point["value"]) == pytest.approx(2.178813 * pooled, rel=1e-5)  # t, 12 degrees
+
+
+def test_loss_curves_are_means_over_stretches_and_seeds() -> None:
+    steps = np.arange(1, 601)
+    runs = [
+        pd.DataFrame({"variant": "DiT-Nano/2", "seed": seed, "step": steps, "loss": steps + seed, "gradient_norm": 1.0})
+        for seed in (0, 2)
+    ]
+    binned = bin_curves(pd.concat(runs))
+    assert len(binned) == CURVE_POINTS
+    assert binned["step"].tolist() == [10 * k + 5.5 for k in range(60)]
+    np.testing.assert_allclose(binned["loss"], binned["step"] + 1)
+
+
+def test_colours_tell_sizes_and_markers_patches(study: StudyFiles) -> None:
+    styles = style_variants(read_measurements(study.inputs.table, study.inputs.lines).final)
+    assert tuple(styles) == study.study.variants  # by size, then from the largest patch to the smallest
+    assert styles["DiT-Nano/1"].colour == styles["DiT-Nano/2"].colour == PALETTE[0]
+    assert styles["DiT-Nano/1"].marker == styles["DiT-Mini/1"].marker != styles["DiT-Mini/2"].marker
+
+
+def test_panels_for_every_patch_and_every_size(study: StudyFiles) -> None:
+    figure = draw_steps(read_measurements(study.inputs.table, study.inputs.lines)).figure
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert {title for title in titles if title} == {"patch 2", "patch 1", "size Nano", "size Micro", "size Mini"}
+
+
+@pytest.mark.parametrize("missing", ["table", "curves", "lines"])
+def test_missing_inputs_are_named(study: StudyFiles, tmp_path: Path, missing: str) -> None:
+    files = {"table": study.inputs.table, "curves": study.curves, "lines": study.inputs.lines}
+    files[missing] = tmp_path / "nowhere"
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        draw_figures(files["table"], files["curves"], files["lines"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_that_no_figure_may_join_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    table = pd.read_parquet(study.inputs.table)
+
+    def refusal(changed: pd.DataFrame) -> str:
+        changed.to_parquet(tmp_path / "changed.parquet")
+        with pytest.raises(UserError) as error:
+            read_measurements(tmp_path / "changed.parquet", study.inputs.lines)
+        return str(error.value)
+
+    assert "n_samples" in refusal(table.assign(n_samples=range(len(table))))
+    assert "extractors" in refusal(table.assign(extractor=[f"network {k // 2 % 2}" for k in range(len(table))]))
+    assert "train_gflops" in refusal(table.drop(columns="train_gflops"))
+    assert "no rows" in refusal(table.iloc[:0])
+    assert study.metric in refusal(table.assign(**{study.metric: np.nan}))
+
+
+def test_broken_files_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("neither table nor record")
+    with pytest.raises(UserError, match="Parquet"):
+        read_measurements(broken, study.inputs.lines)
+    with pytest.raises(UserError, match="has no column"):
+        draw_figures(study.inputs.table, broken, study.inputs.lines, tmp_path)
+    write_json(broken, {"metric": study.metric})
+    with pytest.raises(UserError, match="extractor"):
+        read_measurements(study.inputs.table, broken)
+
+
+def test_a_study_of_one_variant_is_drawn_without_fit(tmp_path: Path) -> None:
+    lone = make_study(tmp_path, variants=["DiT-Nano/2"])
+    reference = json.loads(lone.inputs.lines.read_text())
+    write_json(lone.inputs.lines, reference | {"lines": {}})
+    drawing = draw_scaling(read_measurements(lone.inputs.table, lone.inputs.lines), "gflops")
+    assert set(drawing.data["kind"]) == {"variant"}
+    assert drawing.figure.axes[0].get_title() == ""
+    low, high = drawing.figure.axes[0].get_xlim()
+    assert low < drawing.data["gflops"].iloc[0] < high
+    draw_figures(lone.inputs.table, lone.curves, lone.inputs.lines, tmp_path / "figures")
