@@ -1,0 +1,66 @@
+"""What every script shares: its log, its device, and errors that people can read.
+
+A script also runs alone, for a debugger: `python workflow/scripts/score.py FILE` builds the job that makes
+FILE, as Snakemake would, without running the jobs before it.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dit_scaling.errors import UserError
+from dit_scaling.provenance import write_provenance
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+@contextmanager
+def job() -> Iterator[Any]:
+    """Yield the job's `snakemake` object, with its log set up; a UserError is logged and ends with exit code 2.
+
+    The log goes to the job's log file, to a history that no rerun deletes, and to the terminal.
+    """
+    snakemake = _snakemake()
+    declared = Path(snakemake.log[0])
+    history = declared.with_suffix(".history.log")
+    history.parent.mkdir(parents=True, exist_ok=True)
+    files = [logging.FileHandler(declared, mode="w"), logging.FileHandler(history)]
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[*files, logging.StreamHandler()], force=True)
+    log = logging.getLogger(snakemake.rule)
+    try:
+        yield snakemake
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    except Exception:
+        log.exception("%s failed; the log is kept in %s", snakemake.rule, history)
+        raise
+
+
+def _snakemake() -> Any:
+    """The object that Snakemake puts into a script, or that of the job named on the command line."""
+    script = sys.modules["__main__"]
+    if hasattr(script, "snakemake"):
+        return script.snakemake
+    from _mock import mock_from_command_line
+
+    return mock_from_command_line()
+
+
+def record_provenance(snakemake: Any, settings: Any, device: Any = "cpu") -> None:
+    """Write the provenance file that the rule declares: settings, digest, inputs' hashes, versions, device."""
+    write_provenance(
+        Path(snakemake.output.provenance),
+        settings_digest=settings.digest,
+        settings=settings.model_dump(mode="json"),
+        inputs=[Path(path) for path in snakemake.input],
+        device=str(device),
+    )
+
+
+def paths(files: Any) -> list[Path]:
+    """Snakemake's file names as paths; a single name counts as a list of one."""
+    return [Path(files)] if isinstance(files, str) else [Path(file) for file in files]

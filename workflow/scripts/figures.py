@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from dit_scaling.report.figures import draw_figures
+
+from _job import job
+
+with job() as snakemake:
+    draw_figures(
+        Path(snakemake.input.table),
+        Path(snakemake.input.curves),
+        Path(snakemake.input.lines),
+        Path(snakemake.output.svg[0]).parent,
+    )

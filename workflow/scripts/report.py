@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from dit_scaling.config.stages import ReportSettings
+from dit_scaling.report.page import ReportInputs, write_report
+
+from _job import job, paths
+
+with job() as snakemake:
+    files = snakemake.input
+    write_report(
+        ReportSettings.parse(snakemake.params.settings),
+        ReportInputs(
+            table=Path(files.table),
+            claims=Path(files.claims),
+            lines=Path(files.lines),
+            data=Path(files.data),
+            vae=Path(files.vae),
+            reconstructions=Path(files.reconstructions),
+            manifest=Path(files.manifest),
+            extractor=Path(files.extractor),
+            provenance=Path(files.provenance),
+            figures=paths(files.figures),
+            samples=paths(files.samples),
+        ),
+        Path(snakemake.output.html),
+    )
