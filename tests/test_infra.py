@@ -1,0 +1,44 @@
+"""What holds between files that no program compares: pins, profiles."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+from pipeline import ROOT, plan
+
+PROFILES = ("profiles/default", "slurm")
+
+
+def profile(name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load((ROOT / name / "config.yaml").read_text())
+    return settings
+
+
+def test_makefile_pins_a_uv_that_the_project_accepts() -> None:
+    pinned = re.search(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["required-version"]
+    assert pinned
+    assert pinned[1] in SpecifierSet(required)
+
+
+def test_code_and_software_are_no_reason_to_train_again() -> None:
+    assert set(profile("profiles/default")["rerun-triggers"]) == {"mtime", "input", "params"}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_keep_no_halves_and_leave_threads_to_the_rules(name: str) -> None:
+    settings = profile(name)
+    assert "keep-incomplete" not in settings
+    assert "cpus_per_task" not in settings.get("default-resources", {})
+    assert "software-deployment-method" not in settings
+
+
+def test_slurm_profile_plans_the_same_jobs(tmp_path: Path) -> None:
+    jobs = plan(tmp_path, "--profile", str(ROOT / "slurm"))
+    assert jobs == plan(tmp_path)
+    assert len(jobs["train_milestone"]) == 8

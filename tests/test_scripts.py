@@ -1,0 +1,50 @@
+"""The scripts of the rules run outside Snakemake, as a debugger runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import ROOT, TINY
+
+SCRIPTS = ROOT / "workflow" / "scripts"
+
+
+def run_alone(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *arguments, "--configfile", str(TINY)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_script_alone_makes_the_outputs_of_its_job(tmp_path: Path) -> None:
+    run = run_alone(tmp_path, "data.py", "results/tiny/data/data.json")
+    assert run.returncode == 0, run.stderr
+    results = tmp_path / "results" / "tiny"
+    assert sum(json.loads((results / "data" / "data.json").read_text())["counts"]["train"]) == 4900
+    provenance = json.loads((results / "data" / "provenance.json").read_text())
+    assert provenance["settings"]["data"]["held_out"] == 100
+    assert (results / "logs" / "data.log").exists()
+    # Only this job's folders are made.
+    assert {path.name for path in results.iterdir()} == {"data", "logs"}
+
+
+@pytest.mark.parametrize(
+    ("script", "file", "words"),
+    [
+        ("data.py", "results/tiny/dada.json", "no rule makes results/tiny/dada.json"),
+        ("vae.py", "results/tiny/data/data.json", "results/tiny/data/data.json is made by data.py, not by vae.py"),
+        (
+            "score.py",
+            "results/tiny/DiT-Nano-2/seed-0/step-10/guidance-1.0/metrics.json",
+            "score.py needs results/tiny/DiT-Nano-2/seed-0/step-10/guidance-1.0/samples/part-00000.npz, "
+            "which does not exist",
+        ),
+    ],
+)
+def test_script_alone_says_what_is_wrong(tmp_path: Path, script: str, file: str, words: str) -> None:
+    run = run_alone(tmp_path, script, file)
+    assert run.returncode == 2
+    assert words in " ".join(run.stderr.split())
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "results").exists()
