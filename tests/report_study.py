@@ -12,7 +12,7 @@ from PIL import Image
 from dit_scaling.aggregate import AggregateFiles, aggregate
 from dit_scaling.config.stages import AggregateSettings, ReportSettings, Stages
 from dit_scaling.config.study import Study, parse_study
-from dit_scaling.files import write_json
+from dit_scaling.files import sha256_file, write_json
 from dit_scaling.report.page import ReportInputs
 from dit_scaling.sampling.images import Samples, write_samples
 from dit_scaling.variants import count_gflops, count_parameters
@@ -91,7 +91,8 @@ def make_study(
     runs = [(name, seed) for name in study.variants for seed in study.training.seeds]
     logs = [_write_log(root, study, name, seed, rng) for name, seed in runs]
     files = AggregateFiles(root / "metrics.parquet", root / "metrics.csv", root / "training.csv", root / "claims.json")
-    aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, lines, files)
+    manifest, training = _write_training(root, study, runs)
+    aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, training, manifest, lines, files)
 
     samples = []
     for name in study.variants:
@@ -184,6 +185,17 @@ def _write_record(root: Path, study: Study, row: Any, metric: str, features: str
         | ({f"class_accuracy_{features}": 60 / value} if features != "inception" else {}),
     )
     return path
+
+
+def _write_training(root: Path, study: Study, runs: list[tuple[str, int]]) -> tuple[Path, list[Path]]:
+    manifest = root / "latents" / "manifest.json"
+    write_json(manifest, {"content": "toy"})
+    paths = []
+    for name, seed in runs:
+        paths.append(root / study.variant(name).slug / f"seed-{seed}" / "provenance.json")
+        inputs = {f"results/x/{manifest.name}": sha256_file(manifest)}
+        write_json(paths[-1], {"inputs": inputs, "device": "cpu"})
+    return manifest, paths
 
 
 def _write_log(root: Path, study: Study, name: str, seed: int, rng: np.random.Generator) -> Path:

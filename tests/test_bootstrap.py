@@ -38,6 +38,7 @@ def test_standard_error_and_bias_against_fresh_images(spread, least, most):
     assert least < ratio < most
     true_bias = fresh.mean() - 16 * (spread - 1) ** 2
     assert np.mean([result.bias for result in results]) == pytest.approx(true_bias, rel=0.25)
+    assert all(result.low < distance < result.high for result, distance in zip(results, fresh, strict=False))
 
 
 def test_resamples_have_the_moments_of_repeated_rows():

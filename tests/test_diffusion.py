@@ -320,6 +320,17 @@ def test_the_network_is_fed_original_timesteps_from_noisy_to_clean() -> None:
     assert all(y.tolist() == [4, 5, 6] for _, _, y, _ in model.calls)
 
 
+def test_the_last_step_adds_no_noise() -> None:
+    draws: list[Tensor] = []
+
+    def step_noise() -> Tensor:
+        draws.append(torch.ones(1, 1, 2, 2))
+        return draws[-1]
+
+    DIFFUSION.sample(Recorder(zeros), torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), 7, step_noise=step_noise)
+    assert len(draws) == 6
+
+
 def label_as_output(x: Tensor, _t: Tensor, y: Tensor) -> Tensor:
     """Predicts the label in every channel of noise and variance range, scaled down."""
     return (y.view(-1, 1, 1, 1) / 10.0).expand(-1, 2 * x.shape[1], *x.shape[2:])

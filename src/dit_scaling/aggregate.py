@@ -11,7 +11,7 @@ from dit_scaling.claims import evaluate_claims
 from dit_scaling.config.stages import AggregateSettings, Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, read_json, write_json
+from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.variants import count_gflops, count_parameters, count_tokens
 
 
@@ -26,7 +26,13 @@ class AggregateFiles:
 
 
 def aggregate(
-    settings: AggregateSettings, records: list[Path], logs: list[Path], lines: Path, files: AggregateFiles
+    settings: AggregateSettings,
+    records: list[Path],
+    logs: list[Path],
+    training: list[Path],
+    manifest: Path,
+    lines: Path,
+    files: AggregateFiles,
 ) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON).
 
@@ -34,11 +40,14 @@ def aggregate(
         settings: the study, and which evaluation each record belongs to.
         records: metrics.json per evaluation, in the order of ``settings.evaluations``.
         logs: metrics.jsonl of the last step per variant and seed, in the config's order.
+        training: provenance.json of the same steps.
+        manifest: manifest.json of the latents as they are now.
         lines: lines.json of the reference.
         files: what to write.
 
     Raises:
-        UserError: a record lacks its metrics or was scored on other features than the reference.
+        UserError: a record lacks its metrics or was scored on other features than the reference, or a variant was
+            trained on other latents than those of the manifest.
     """
     study, reference = settings.study, read_json(lines)
     metric = reference["metric"]
@@ -46,8 +55,9 @@ def aggregate(
     curves = pd.concat(
         [_read_log(log).assign(variant=variant, seed=seed) for (variant, seed), log in zip(runs, logs, strict=True)]
     )
+    devices = {run: _device(path, manifest) for run, path in zip(runs, training, strict=True)}
     rows = [
-        _describe(study, row) | _read_record(path, metric)
+        _describe(study, row) | {"device": devices[row.variant, row.seed]} | _read_record(path, metric)
         for row, path in zip(settings.evaluations, records, strict=True)
     ]
     seconds = curves[["variant", "seed", "step", "seconds"]].rename(columns={"seconds": "train_seconds"})
@@ -103,6 +113,18 @@ def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
         # Forward and backward cost three forward passes (section 4 of the paper).
         "train_gflops": 3 * gflops * images,
     }
+
+
+def _device(provenance: Path, manifest: Path) -> str:
+    """The device a run was trained on, once it is sure that these are the latents it was trained on."""
+    record = read_json(provenance)
+    hashes = {Path(name).name: sha256 for name, sha256 in record["inputs"].items()}
+    if hashes.get(manifest.name) != sha256_file(manifest):
+        raise UserError(
+            f"{provenance}: trained on other latents than those of {manifest}. The images or the VAE changed in "
+            "place; run: snakemake --forcerun train"
+        )
+    return str(record["device"])
 
 
 def _read_record(path: Path, metric: str) -> dict[str, Any]:

@@ -26,8 +26,11 @@ ConfigFile = Annotated[Path, typer.Argument(help="Config file of a study, for ex
 def check(config: ConfigFile) -> None:
     """Check a config file without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
+    from dit_scaling.data.sources import check_source
 
     study = load_study(config)
+    if study.data.source == "image_folder":
+        check_source(study.data)
     for warning in study.warnings():
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)

@@ -177,7 +177,10 @@ def _check_runs(table: pd.DataFrame, where: str) -> None:
     twice = table[table.duplicated(keys)]
     if not twice.empty:
         run = ", ".join(f"{key} {twice[key].iloc[0]}" for key in keys)
-        raise UserError(f"{where}: more than one row for {run}. Tell runs apart by a 'seed' or 'step' column.")
+        raise UserError(
+            f"{where}: more than one row for {run}. "
+            "Tell runs apart by a 'seed' or 'step' column, and judge one protocol at a time (one guidance_scale)."
+        )
 
 
 def _check_attributes(table: pd.DataFrame, where: str) -> None:

@@ -16,8 +16,8 @@ def impossible_settings(study: "Study") -> list[str]:
     """Combinations that no run can satisfy, one line each as `key: reason`."""
     problems = []
     data, vae, training = study.data, study.vae, study.training
-    if data.source == "mnist" and data.classes > MNIST_LABELS:
-        problems.append(f"data.classes: {data.classes} is more than the {MNIST_LABELS} labels of the digits")
+    if data.source == "mnist" and data.classes != MNIST_LABELS:
+        problems.append(f"data.classes: {data.classes}, but the digits have {MNIST_LABELS} labels")
     if data.source == "mnist" and data.held_out >= MNIST_IMAGES:
         problems.append(f"data.held_out: {data.held_out} leaves no training image of {MNIST_IMAGES}")
     if data.image_size % vae.downsampling:

@@ -161,7 +161,7 @@ class ClassifierExtractor(Section):
 
 
 class InceptionExtractor(Section):
-    """Inception-v3 of the FID as clean-fid supplies it: 2048 features, resized as the TensorFlow original does."""
+    """The FID's Inception-v3 as clean-fid supplies it: 2048 features, resized as the TensorFlow original does."""
 
     kind: Literal["inception"]
     weights: str
@@ -200,10 +200,6 @@ class Resources(Section):
     save_minutes: PositiveFloat = 10.0
     """Training state is saved at least this often."""
     log_seconds: PositiveFloat = 10.0
-    memory_mb: Count = 4000
-    """Memory asked of a cluster for each job."""
-    runtime_minutes: Count = 60
-    """Wall time asked of a cluster for each job."""
 
 
 class Study(Section):

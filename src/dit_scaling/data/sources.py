@@ -68,6 +68,21 @@ def read_images(source: ImageSource, indices: NDArray[np.int64]) -> NDArray[np.u
     return np.stack([source.image(int(index)) for index in indices])
 
 
+def check_source(data: ImageFolder) -> list[str]:
+    """Class names of an image folder; looks at its class folders only, so it can be asked before any job.
+
+    Raises:
+        UserError: the folder is missing, or has more or fewer class folders than ``data.classes``.
+    """
+    names = class_folders(Path(data.path))
+    if len(names) != data.classes:
+        raise UserError(
+            f"data.classes: {data.classes}, but {data.path} holds {len(names)} class folders "
+            f"({_abbreviated(names)}). Correct data.classes or data.path."
+        )
+    return names
+
+
 class _MnistSource:
     """5,000 digits, 28x28 padded with black to 32x32x1."""
 
@@ -96,12 +111,7 @@ class _FolderSource:
 
     def __init__(self, data: ImageFolder) -> None:
         self._root, self._size, self._channels = Path(data.path), data.image_size, data.channels
-        self.class_names = class_folders(self._root)
-        if len(self.class_names) != data.classes:
-            raise UserError(
-                f"data.classes: {data.classes}, but {self._root} holds {len(self.class_names)} class folders "
-                f"({_abbreviated(self.class_names)}). Correct data.classes or data.path."
-            )
+        self.class_names = check_source(data)
         self.keys: list[str] = []
         counts = []
         for name in self.class_names:
