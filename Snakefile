@@ -12,4 +12,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        RESULTS + "/report.html",
+        "<results>/report.html",

@@ -23,19 +23,20 @@ def undelivered(summary: Iterable[str]) -> list[str]:
     return [
         f"{row['output_file']}: {row['status']}, {row['plan']}"
         for row in rows
-        if row["status"] == "missing" or row["plan"] != "no update" or not Path(row["output_file"]).stat().st_size
+        if row["status"] == "missing" or row["plan"] != "no update"
     ]
 
 
-def unjudged(claims: Path) -> list[str]:
-    """Claims without verdict or reason."""
+def unjudged(claims: Path, report: Path) -> list[str]:
+    """Claims without verdict or reason, and verdicts that the report does not tell."""
     judged = json.loads(claims.read_text())["claims"]
     if not judged:
         return [f"{claims}: no claims"]
+    html = report.read_text()
     return [
         f"{claims}: claim {claim['claim']}: verdict {claim.get('verdict')!r}, reason {claim.get('reason')!r}"
         for claim in judged
-        if claim.get("verdict") not in get_args(Verdict) or not claim.get("reason")
+        if claim.get("verdict") not in get_args(Verdict) or not claim.get("reason") or claim["verdict"] not in html
     ]
 
 
@@ -52,7 +53,7 @@ def main() -> int:
     problems = undelivered(sys.stdin)
     if not problems:
         problems = [
-            *unjudged(results / "claims.json"),
+            *unjudged(results / "claims.json", results / "report.html"),
             *unequal_tables(results / "metrics.parquet", results / "metrics.csv"),
         ]
     print("\n".join(problems) or f"{results}: complete")

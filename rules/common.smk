@@ -8,7 +8,9 @@ from snakemake.utils import min_version, validate
 
 from dit_scaling.config import Stages, parse_study
 from dit_scaling.data.fingerprint import cached_fingerprint, folder_fingerprint
+from dit_scaling.data.sources import check_source
 from dit_scaling.errors import UserError
+from dit_scaling.files import read_json
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.variants import count_gflops
 
@@ -23,6 +25,8 @@ if not workflow.config_settings.configfiles:
 try:
     STUDY = parse_study(config)
     validate(config, "../config/study.schema.json")
+    if STUDY.data.source == "image_folder":
+        check_source(STUDY.data)
     RESULTS = f"results/{STUDY.study}"
     STAGES = Stages(
         STUDY,
@@ -36,12 +40,18 @@ if workflow.is_main_process:
     for warning in STUDY.warnings():
         logger.warning(f"Doubtful setting: {warning}.")
 
-RUN = RESULTS + "/{variant}/seed-{seed}"
-STEP = RUN + "/step-{step}"
-EVALUATION = STEP + "/guidance-{guidance}"
+RUN = f"{RESULTS}/{{variant}}/seed-{{seed}}"
+STEP = f"{RUN}/step-{{step}}"
+EVALUATION = f"{STEP}/guidance-{{guidance}}"
 SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
+
+
+pathvars:
+    results=RESULTS,
+    step=STEP,
+    evaluation=EVALUATION,
 
 
 wildcard_constraints:
@@ -54,14 +64,16 @@ wildcard_constraints:
     part=r"[0-9]{5}",
 
 
-def every_step(pattern):
-    """`pattern` for every variant, seed and exported step of the study."""
-    return expand(pattern, variant=SLUGS, seed=STUDY.training.seeds, step=EXPORTS, allow_missing=True)
+def every_step(file):
+    """`file` of every variant, seed and exported step of the study."""
+    return expand(f"{STEP}/{file}", variant=SLUGS, seed=STUDY.training.seeds, step=EXPORTS, allow_missing=True)
 
 
-def every_evaluation(pattern):
-    """`pattern` for every exported step at every guidance scale."""
-    return expand(every_step(pattern), guidance=STUDY.sampling.guidance_scales, allow_missing=True)
+def every_evaluation(file):
+    """`file` of every exported step at every guidance scale."""
+    return expand(
+        every_step(f"guidance-{{guidance}}/{file}"), guidance=STUDY.sampling.guidance_scales, allow_missing=True
+    )
 
 
 def numbered(patterns, count):
@@ -82,8 +94,40 @@ def evaluation(stage, wildcards):
     return stage(wildcards.variant, int(wildcards.seed), int(wildcards.step), float(wildcards.guidance))
 
 
+def settled(file, provenance, settings):
+    """`file` as an input whose rewriting does not repeat a job that was done with the same settings.
+
+    While a job before it is to run, Snakemake looks at no params and passes over ancient inputs. So `file` is ancient
+    only where the result that exists was made with these very settings, which hold the digest of all settings upstream.
+    """
+    made = Path(provenance)
+    unchanged = made.exists() and read_json(made)["settings_digest"] == settings.digest
+    return ancient(file) if unchanged else file
+
+
+def latents_of_run(wildcards):
+    provenance = f"{STEP}/provenance.json".format(**wildcards)
+    return settled(f"{RESULTS}/latents/manifest.json", provenance, run_settings(wildcards))
+
+
+def vae_of_samples(wildcards):
+    provenance = f"{EVALUATION}/samples/part-{{part}}.provenance.json".format(**wildcards)
+    return settled(f"{RESULTS}/vae/vae.json", provenance, evaluation(STAGES.sample, wildcards))
+
+
+def earlier_milestone(wildcards):
+    """The export before this one, so that each milestone trains only its own steps."""
+    earlier = [step for step in EXPORTS if step < int(wildcards.step)]
+    return [f"{RUN}/step-{earlier[-1]}/ema.safetensors"] if earlier else []
+
+
+def costliest_first(wildcards):
+    """Start the variants with most Gflops first, so that none is left to run alone at the end."""
+    return 1 + sorted(SLUGS, key=gflops_of).index(wildcards.variant)
+
+
 def gathered(stage, worker, files):
-    """The input of target rule `stage`: all `files` that rule `worker` makes.
+    """All `files` that rule `worker` makes, as the input of the target `stage`.
 
     `--forcerun STAGE` names the target rule, but means the jobs behind it. Snakemake knows no such alias, so
     the worker joins the forced rules here, while the DAG is built and before it is decided what runs.

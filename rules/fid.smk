@@ -1,13 +1,13 @@
 rule extractor:
     input:
-        data=RESULTS + "/data/data.json",
+        data="<results>/data/data.json",
     output:
-        record=RESULTS + "/reference/extractor.json",
+        record="<results>/reference/extractor.json",
         # The study's own classifier is made here; a given network is only checked and named.
-        weights=[RESULTS + "/reference/classifier.safetensors"] if STUDY.metrics.extractor.kind == "classifier" else [],
-        provenance=RESULTS + "/reference/extractor-provenance.json",
+        weights=["<results>/reference/classifier.safetensors"] if STUDY.metrics.extractor.kind == "classifier" else [],
+        provenance="<results>/reference/extractor-provenance.json",
     log:
-        RESULTS + "/logs/extractor.log",
+        "<results>/logs/extractor.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -22,15 +22,15 @@ rule extractor:
 
 rule reference:
     input:
-        extractor=RESULTS + "/reference/extractor.json",
-        vae=RESULTS + "/vae/vae.json",
+        extractor="<results>/reference/extractor.json",
+        vae="<results>/vae/vae.json",
     output:
-        moments=RESULTS + "/reference/moments.npz",
-        features=RESULTS + "/reference/features.npy",
-        lines=RESULTS + "/reference/lines.json",
-        provenance=RESULTS + "/reference/provenance.json",
+        moments="<results>/reference/moments.npz",
+        features="<results>/reference/features.npy",
+        lines="<results>/reference/lines.json",
+        provenance="<results>/reference/provenance.json",
     log:
-        RESULTS + "/logs/reference.log",
+        "<results>/logs/reference.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -46,15 +46,15 @@ rule reference:
 
 rule score:
     input:
-        parts=numbered(EVALUATION + "/samples/part-{number}.npz", STUDY.sampling.parts),
-        extractor=RESULTS + "/reference/extractor.json",
-        moments=RESULTS + "/reference/moments.npz",
-        features=RESULTS + "/reference/features.npy",
+        parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
+        extractor="<results>/reference/extractor.json",
+        moments="<results>/reference/moments.npz",
+        features="<results>/reference/features.npy",
     output:
-        metrics=EVALUATION + "/metrics.json",
-        provenance=EVALUATION + "/provenance.json",
+        metrics="<evaluation>/metrics.json",
+        provenance="<evaluation>/provenance.json",
     log:
-        RESULTS + "/logs/fid/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
+        "<results>/logs/fid/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -69,4 +69,4 @@ rule score:
 
 rule fid:
     input:
-        gathered("fid", "score", every_evaluation(EVALUATION + "/metrics.json")),
+        gathered("fid", "score", every_evaluation("metrics.json")),

@@ -1,9 +1,9 @@
 rule data:
     output:
-        facts=RESULTS + "/data/data.json",
-        provenance=RESULTS + "/data/provenance.json",
+        facts="<results>/data/data.json",
+        provenance="<results>/data/provenance.json",
     log:
-        RESULTS + "/logs/data.log",
+        "<results>/logs/data.log",
     conda:
         "../envs/data.yaml"
     params:
@@ -14,21 +14,21 @@ rule data:
 
 # Made here for a VAE that the study trains; a given one stays where it is.
 TRAINED_VAE = expand(
-    RESULTS + "/vae/autoencoder/{file}",
+    "<results>/vae/autoencoder/{file}",
     file=["config.json", "diffusion_pytorch_model.safetensors"] if STUDY.vae.source == "trained" else [],
 )
 
 
 rule vae:
     input:
-        data=RESULTS + "/data/data.json",
+        data="<results>/data/data.json",
     output:
         TRAINED_VAE,
-        record=RESULTS + "/vae/vae.json",
-        picture=RESULTS + "/vae/reconstructions.png",
-        provenance=RESULTS + "/vae/provenance.json",
+        record="<results>/vae/vae.json",
+        picture="<results>/vae/reconstructions.png",
+        provenance="<results>/vae/provenance.json",
     log:
-        RESULTS + "/logs/vae.log",
+        "<results>/logs/vae.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -42,19 +42,19 @@ rule vae:
 
 
 SHARD_FACTS = [
-    *numbered(RESULTS + "/latents/train-{number}.json", STUDY.latents.shards),
-    *numbered(RESULTS + "/latents/held_out-{number}.json", STUDY.latents.held_out_shards),
+    *numbered("<results>/latents/train-{number}.json", STUDY.latents.shards),
+    *numbered("<results>/latents/held_out-{number}.json", STUDY.latents.held_out_shards),
 ]
 
 
 rule encode_shard:
     input:
-        vae=RESULTS + "/vae/vae.json",
+        vae="<results>/vae/vae.json",
     output:
-        shard=RESULTS + "/latents/{split}-{shard}.tar",
-        facts=RESULTS + "/latents/{split}-{shard}.json",
+        shard="<results>/latents/{split}-{shard}.tar",
+        facts="<results>/latents/{split}-{shard}.json",
     log:
-        RESULTS + "/logs/encode/{split}-{shard}.log",
+        "<results>/logs/encode/{split}-{shard}.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -70,13 +70,13 @@ rule encode_shard:
 
 rule latents:
     input:
-        vae=RESULTS + "/vae/vae.json",
+        vae="<results>/vae/vae.json",
         facts=gathered("latents", "encode_shard", SHARD_FACTS),
     output:
-        manifest=RESULTS + "/latents/manifest.json",
-        provenance=RESULTS + "/latents/provenance.json",
+        manifest="<results>/latents/manifest.json",
+        provenance="<results>/latents/provenance.json",
     log:
-        RESULTS + "/logs/latents.log",
+        "<results>/logs/latents.log",
     conda:
         "../envs/data.yaml"
     params:

@@ -3,26 +3,31 @@
 rule aggregate:
     input:
         metrics=[
-            EVALUATION.format(
+            f"{EVALUATION}/metrics.json".format(
                 variant=STUDY.variant(row.variant).slug, seed=row.seed, step=row.step, guidance=row.guidance_scale
             )
-            + "/metrics.json"
             for row in STAGES.evaluations()
         ],
         logs=[
-            STEP.format(variant=slug, seed=seed, step=EXPORTS[-1]) + "/metrics.jsonl"
+            f"{STEP}/metrics.jsonl".format(variant=slug, seed=seed, step=EXPORTS[-1])
             for slug in SLUGS
             for seed in STUDY.training.seeds
         ],
-        lines=RESULTS + "/reference/lines.json",
+        training=[
+            f"{STEP}/provenance.json".format(variant=slug, seed=seed, step=EXPORTS[-1])
+            for slug in SLUGS
+            for seed in STUDY.training.seeds
+        ],
+        manifest="<results>/latents/manifest.json",
+        lines="<results>/reference/lines.json",
     output:
-        parquet=RESULTS + "/metrics.parquet",
-        csv=RESULTS + "/metrics.csv",
-        curves=RESULTS + "/training.csv",
-        claims=RESULTS + "/claims.json",
-        provenance=RESULTS + "/provenance.json",
+        parquet="<results>/metrics.parquet",
+        csv="<results>/metrics.csv",
+        curves="<results>/training.csv",
+        claims="<results>/claims.json",
+        provenance="<results>/provenance.json",
     log:
-        RESULTS + "/logs/aggregate.log",
+        "<results>/logs/aggregate.log",
     conda:
         "../envs/report.yaml"
     params:
@@ -33,15 +38,15 @@ rule aggregate:
 
 rule figures:
     input:
-        table=RESULTS + "/metrics.parquet",
-        curves=RESULTS + "/training.csv",
-        lines=RESULTS + "/reference/lines.json",
+        table="<results>/metrics.parquet",
+        curves="<results>/training.csv",
+        lines="<results>/reference/lines.json",
     output:
-        svg=expand(RESULTS + "/figures/{figure}.svg", figure=FIGURES),
-        png=expand(RESULTS + "/figures/{figure}.png", figure=FIGURES),
-        csv=expand(RESULTS + "/figures/{figure}.csv", figure=FIGURES),
+        svg=expand("<results>/figures/{figure}.svg", figure=FIGURES),
+        png=expand("<results>/figures/{figure}.png", figure=FIGURES),
+        csv=expand("<results>/figures/{figure}.csv", figure=FIGURES),
     log:
-        RESULTS + "/logs/figures.log",
+        "<results>/logs/figures.log",
     conda:
         "../envs/report.yaml"
     script:
@@ -50,27 +55,27 @@ rule figures:
 
 rule report:
     input:
-        table=RESULTS + "/metrics.parquet",
-        claims=RESULTS + "/claims.json",
-        lines=RESULTS + "/reference/lines.json",
-        data=RESULTS + "/data/data.json",
-        vae=RESULTS + "/vae/vae.json",
-        reconstructions=RESULTS + "/vae/reconstructions.png",
-        manifest=ancient(RESULTS + "/latents/manifest.json"),
-        extractor=RESULTS + "/reference/extractor.json",
-        provenance=RESULTS + "/provenance.json",
-        figures=expand(RESULTS + "/figures/{figure}.svg", figure=FIGURES),
+        table="<results>/metrics.parquet",
+        claims="<results>/claims.json",
+        lines="<results>/reference/lines.json",
+        data="<results>/data/data.json",
+        vae="<results>/vae/vae.json",
+        reconstructions="<results>/vae/reconstructions.png",
+        manifest="<results>/latents/manifest.json",
+        extractor="<results>/reference/extractor.json",
+        provenance="<results>/provenance.json",
+        figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
         samples=expand(
-            EVALUATION + "/samples/part-00000.npz",
+            f"{EVALUATION}/samples/part-00000.npz",
             variant=SLUGS,
             seed=STUDY.training.seeds[0],
             step=EXPORTS[-1],
             guidance=STUDY.sampling.guidance_scales[0],
         ),
     output:
-        html=RESULTS + "/report.html",
+        html="<results>/report.html",
     log:
-        RESULTS + "/logs/report.log",
+        "<results>/logs/report.log",
     conda:
         "../envs/report.yaml"
     params:

@@ -1,13 +1,13 @@
 rule sample_part:
     input:
-        checkpoint=STEP + "/ema.safetensors",
-        vae=ancient(RESULTS + "/vae/vae.json"),
-        manifest=ancient(RESULTS + "/latents/manifest.json"),
+        checkpoint="<step>/ema.safetensors",
+        vae=vae_of_samples,
     output:
-        images=EVALUATION + "/samples/part-{part}.npz",
-        grid=EVALUATION + "/samples/part-{part}.png",
+        images="<evaluation>/samples/part-{part}.npz",
+        grid="<evaluation>/samples/part-{part}.png",
+        provenance="<evaluation>/samples/part-{part}.provenance.json",
     log:
-        RESULTS + "/logs/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.log",
+        "<results>/logs/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.log",
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -27,5 +27,5 @@ rule sample:
         gathered(
             "sample",
             "sample_part",
-            numbered(every_evaluation(EVALUATION + "/samples/part-{number}.npz"), STUDY.sampling.parts),
+            numbered(every_evaluation("samples/part-{number}.npz"), STUDY.sampling.parts),
         ),

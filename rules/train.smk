@@ -1,28 +1,15 @@
-def earlier_milestone(wildcards):
-    """The export before this one, so that each milestone trains only its own steps."""
-    earlier = [step for step in EXPORTS if step < int(wildcards.step)]
-    return [RUN + f"/step-{earlier[-1]}/ema.safetensors"] if earlier else []
-
-
-def costliest_first(wildcards):
-    """Start the variants with most Gflops first, so that none is left to run alone at the end."""
-    return 1 + sorted(SLUGS, key=gflops_of).index(wildcards.variant)
-
-
 rule train_milestone:
     input:
-        # A rerun that leaves the latents as they were does not retrain; other settings upstream change
-        # the digest in params, and other content changes the state's folder.
-        manifest=ancient(RESULTS + "/latents/manifest.json"),
+        manifest=latents_of_run,
         earlier=earlier_milestone,
     output:
-        ema=STEP + "/ema.safetensors",
-        raw=STEP + "/raw.safetensors",
-        metrics=STEP + "/metrics.jsonl",
-        curve=STEP + "/loss.svg",
-        provenance=STEP + "/provenance.json",
+        ema="<step>/ema.safetensors",
+        raw="<step>/raw.safetensors",
+        metrics="<step>/metrics.jsonl",
+        curve="<step>/loss.svg",
+        provenance="<step>/provenance.json",
     log:
-        RESULTS + "/logs/train/{variant}_seed-{seed}_step-{step}.log",
+        "<results>/logs/train/{variant}_seed-{seed}_step-{step}.log",
     priority: costliest_first
     conda:
         "../envs/torch.yaml"
@@ -34,11 +21,11 @@ rule train_milestone:
         log_seconds=STUDY.resources.log_seconds,
     params:
         settings=lambda wildcards: run_settings(wildcards).canonical(),
-        states=RESULTS + "/states",
+        states=f"{RESULTS}/states",
     script:
         "../workflow/scripts/train_milestone.py"
 
 
 rule train:
     input:
-        gathered("train", "train_milestone", every_step(STEP + "/ema.safetensors")),
+        gathered("train", "train_milestone", every_step("ema.safetensors")),

@@ -56,16 +56,19 @@ def test_verdicts_use_the_measured_ceiling(study: StudyFiles) -> None:
     assert verdicts["1"] == verdicts["2"] == "inconclusive"
 
 
-def run_again(study: StudyFiles, folder: Path, *, manifest: str = "{}", metric: str | None = None) -> None:
+LINE = '{"step": 50, "loss": 1, "mse": 1, "vb": 0, "gradient_norm": 1, "seconds": 2}\n'
+
+
+def run_again(
+    study: StudyFiles, folder: Path, *, manifest: str = "{}", metric: str | None = None, log: str = LINE
+) -> None:
     """Aggregate one evaluation whose training saw the manifest ``{}``."""
     (folder / "manifest.json").write_text("{}")
     provenance = {"inputs": {"results/x/latents/manifest.json": sha256_file(folder / "manifest.json")}, "device": "cpu"}
     write_json(folder / "provenance.json", provenance)
     (folder / "manifest.json").write_text(manifest)
     write_json(folder / "metrics.json", {metric or study.metric: 3.0, "n_samples": 10})
-    (folder / "metrics.jsonl").write_text(
-        '{"step": 50, "loss": 1, "mse": 1, "vb": 0, "gradient_norm": 1, "seconds": 2}\n'
-    )
+    (folder / "metrics.jsonl").write_text(log)
     config = study.settings.study
     small = config.model_copy(
         update={
@@ -98,6 +101,11 @@ def test_one_evaluation_alone_is_a_table_too(study: StudyFiles, tmp_path: Path) 
     assert pd.read_csv(tmp_path / "t.csv")[study.metric].tolist() == [3.0]
     verdicts = {claim["verdict"] for claim in json.loads((tmp_path / "claims.json").read_text())["claims"]}
     assert verdicts == {"not testable"}
+
+
+def test_a_run_too_short_for_a_log_line_has_no_training_time(study: StudyFiles, tmp_path: Path) -> None:
+    run_again(study, tmp_path, log="")
+    assert pd.read_csv(tmp_path / "t.csv")["train_seconds"].isna().all()
 
 
 def test_latents_that_changed_under_a_finished_training_are_noticed(study: StudyFiles, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_tiny_study_ends_in_a_report(study: Path) -> None:
     metric = json.loads((results / "reference" / "lines.json").read_text())["metric"]
     assert np.isfinite(table[metric]).all()
     claims = json.loads((results / "claims.json").read_text())["claims"]
-    assert [bool(claim["verdict"] and claim["reason"]) for claim in claims] == [True] * 3
+    assert {"1", "2", "3"} <= {claim["claim"] for claim in claims if claim["verdict"] and claim["reason"]}
     html = (results / "report.html").read_text()
     assert all(name.replace("-2", "/2").replace("-1", "/1") in html for name in VARIANTS)
 
@@ -215,6 +215,13 @@ def test_vae_settings_repeat_everything_after_the_data(study: Path, tmp_path: Pa
     assert jobs.keys() == {"vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION}
 
 
+def test_other_data_repeat_everything(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"data.held_out": 90}))
+    assert len(jobs["train_milestone"]) == 8
+    upstream = {"data", "extractor", "vae", "encode_shard", "latents", "reference"}
+    assert jobs.keys() == {*upstream, "train_milestone", *EVALUATION}
+
+
 # --- changed files
 
 
@@ -227,40 +234,28 @@ def test_newer_manifest_does_not_retrain(copied: Path) -> None:
     assert plan(copied) == {}
 
 
-def test_lost_samples_do_not_retrain(copied: Path) -> None:
-    shutil.rmtree(copied / RESULTS / "DiT-Nano-2" / "seed-0" / "step-20" / "guidance-1.0")
-    jobs = plan(copied)
-    assert jobs.keys() == EVALUATION
-    assert len(jobs["sample_part"]) == len(jobs["score"]) == 1
+def test_lost_samples_are_drawn_again_without_training(copied: Path) -> None:
+    lost = f"{RESULTS}/DiT-Nano-2/seed-0/step-20/guidance-1.0"
+    shutil.rmtree(copied / lost)
+    assert plan(copied, "fid") == {
+        "sample_part": {f"{lost}/samples/part-00000.npz"},
+        "score": {f"{lost}/metrics.json"},
+    }
 
 
-@pytest.fixture
-def folder_study(copied: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
-    """A study on an image folder, its outputs touched up to date: working directory, config, images."""
+def test_added_image_counts_as_new_data(tmp_path: Path) -> None:
     images = tmp_path / "images"
     for label in ("cat", "dog"):
+        (images / label).mkdir(parents=True)
         for number in range(4):
-            path = images / label / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (32, 32), (number, 0, 0)).save(path)
+            Image.new("RGB", (32, 32), (number, 0, 0)).save(images / label / f"{number}.png")
     data = {"source": "image_folder", "path": str(images), "image_size": 32, "classes": 2, "held_out": 2}
-    config = edited(tmp_path, {"study": "folder", "data": data})
-    (copied / RESULTS).rename(copied / "results" / "folder")
-    run = snakemake(copied, "--cores", "1", "--touch", config=config)
-    assert run.returncode == 0, run.stderr
-    return copied, config, images
-
-
-def test_added_image_counts_as_new_data(folder_study: tuple[Path, Path, Path]) -> None:
-    folder, config, images = folder_study
-    assert plan(folder, config=config) == {}
+    config = edited(tmp_path, {"data": data})
+    facts = f"{RESULTS}/data/data.json"
+    assert snakemake(tmp_path, "--cores", "1", facts, config=config).returncode == 0
+    assert plan(tmp_path, facts, config=config) == {}
     Image.new("RGB", (32, 32)).save(images / "cat" / "new.png")
-    jobs = plan(folder, config=config)
-    assert jobs.keys() == {
-        *("data", "extractor", "vae", "encode_shard", "latents", "reference", "train_milestone"),
-        *EVALUATION,
-    }
-    assert len(jobs["train_milestone"]) == 8
+    assert plan(tmp_path, facts, config=config) == {"data": {facts}}
 
 
 # --- refusals
@@ -289,5 +284,6 @@ def test_bad_config_stops_before_any_job(
 
 def test_doubtful_config_is_warned_of(nothing: Path, tmp_path: Path) -> None:
     run = snakemake(nothing, "--dry-run", config=edited(tmp_path, {"metrics.extractor.feature_dim": 64}))
-    assert run.returncode == 0, run.stderr
-    assert "sampling.num_samples: 60 samples are fewer than the 64 feature dimensions" in " ".join(run.stderr.split())
+    message = " ".join((run.stdout + run.stderr).split())
+    assert run.returncode == 0, message
+    assert "sampling.num_samples: 60 samples are fewer than the 64 feature dimensions" in message

@@ -135,7 +135,7 @@ def _read_record(path: Path, metric: str) -> dict[str, Any]:
 
 
 def _read_log(path: Path) -> pd.DataFrame:
+    """Lines of a training log; a run shorter than the log's window has none."""
+    columns = {"step": "int64", **dict.fromkeys(("loss", "mse", "vb", "gradient_norm", "seconds"), "float64")}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    if not lines:
-        return pd.DataFrame(columns=["step", "loss", "mse", "vb", "gradient_norm", "seconds"])
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=list(columns)).astype(columns)

@@ -12,6 +12,8 @@ with job() as snakemake:
         settings,
         paths(snakemake.input.metrics),
         paths(snakemake.input.logs),
+        paths(snakemake.input.training),
+        Path(snakemake.input.manifest),
         Path(snakemake.input.lines),
         AggregateFiles(Path(output.parquet), Path(output.csv), Path(output.curves), Path(output.claims)),
     )

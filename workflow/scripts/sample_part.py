@@ -4,17 +4,19 @@ from dit_scaling.config.stages import SampleSettings
 from dit_scaling.devices import choose_device
 from dit_scaling.sampling.stage import sample_part
 
-from _job import job
+from _job import job, record_provenance
 
 with job() as snakemake:
+    settings, device = SampleSettings.parse(snakemake.params.settings), choose_device(snakemake.resources.device)
     sample_part(
-        SampleSettings.parse(snakemake.params.settings),
+        settings,
         int(snakemake.wildcards.part),
         Path(snakemake.input.checkpoint),
         Path(snakemake.input.vae),
         Path(snakemake.output.images),
         Path(snakemake.output.grid),
         snakemake.resources.batch,
-        choose_device(snakemake.resources.device),
+        device,
         snakemake.resources.log_seconds,
     )
+    record_provenance(snakemake, settings, device)
