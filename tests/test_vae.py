@@ -86,6 +86,14 @@ def test_training_is_the_same_twice_and_another_by_another_seed(
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.parametrize("steps", [2, 10])
+def test_the_shortest_schedules_run(source: ImageSource, tmp_path: Path, steps: int) -> None:
+    """At 10 steps a tenth of them is one, from which a learning rate cannot rise."""
+    short = TINY.model_copy(update={"steps": steps})
+    train_vae(short, source, np.arange(0, 5000, 50), tmp_path / "vae", seed=1, device=CPU)
+    assert (tmp_path / "vae" / "config.json").exists()
+
+
 def test_building_leaves_the_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     build_vae(TINY, 1, 0)

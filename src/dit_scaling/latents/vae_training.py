@@ -58,7 +58,7 @@ def train_vae(
     vae.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=WARMUP_FRACTION
+        optimiser, config.learning_rate, total_steps=config.steps, pct_start=max(WARMUP_FRACTION, 2 / config.steps)
     )
     noise = torch.Generator(device).manual_seed(seed)
     batches = _batches(indices, config.batch_size, config.steps, seed)

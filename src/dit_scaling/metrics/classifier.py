@@ -79,7 +79,9 @@ def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.d
     rng = np.random.default_rng(settings.data.seed)
     model = Classifier(**shape).to(device).train()
     optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2 * config.learning_rate, total_steps=config.steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 2 * config.learning_rate, total_steps=config.steps, pct_start=max(0.3, 2 / config.steps)
+    )
     for _ in track(range(config.steps), config.steps, "classifier"):
         indices = rng.choice(train, config.batch_size)
         images = to_input(np.stack([source.image(index) for index in indices]), device)
