@@ -29,7 +29,7 @@ SETTINGS = LatentsSettings(
     latents=Latents(shards=3, held_out_shards=1),
     vae=VaeSettings(
         vae=TrainedVae(
-            source="trained", block_channels=(4, 8, 8), latent_channels=2, steps=2, batch_size=4, learning_rate=1e-3
+            source="trained", block_channels=(4, 8, 8), latent_channels=2, steps=3, batch_size=4, learning_rate=1e-3
         ),
         fingerprint="",
         data=DataSettings(data=DATA, seed=5, fingerprint=""),

@@ -189,7 +189,7 @@ def test_a_damaged_classifier_is_named(extractor: Path, damage: str) -> None:
 def test_the_reference_stage_draws_floors_below_the_ceiling(extractor: Path, toy_vae: Path, tmp_path: Path) -> None:
     data = DataSettings(data=Mnist(source="mnist", held_out=200), seed=0, fingerprint="digits")
     vae = TrainedVae(
-        source="trained", block_channels=(4, 4, 4), latent_channels=2, steps=2, batch_size=1, learning_rate=0.1
+        source="trained", block_channels=(4, 4, 4), latent_channels=2, steps=3, batch_size=1, learning_rate=0.1
     )
     latents = LatentsSettings(latents=Latents(), vae=VaeSettings(vae=vae, fingerprint="", data=data))
     files, lines = ReferenceFiles(tmp_path / "m.npz", tmp_path / "f.npy"), tmp_path / "lines.json"

@@ -68,7 +68,7 @@ class TrainedVae(Section):
     latent_channels: Count
     norm_groups: Count = 4
     kl_weight: Annotated[float, Field(ge=0)] = 0.003
-    steps: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=3)]
     batch_size: Count
     learning_rate: PositiveFloat
 
@@ -155,7 +155,7 @@ class ClassifierExtractor(Section):
 
     kind: Literal["classifier"]
     feature_dim: Count = 64
-    steps: Annotated[int, Field(ge=2)]
+    steps: Annotated[int, Field(ge=3)]
     batch_size: Count = 128
     learning_rate: PositiveFloat = 2.0e-3
 
