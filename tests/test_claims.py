@@ -363,3 +363,37 @@ def test_a_metric_by_another_name_gives_the_same_verdicts() -> None:
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         evaluate_claims(table4(), **arguments)  # type: ignore[arg-type]  # deliberately of any type
+
+
+# Claim 3 among few variants
+
+
+def few_variants(patch_effect: float, size_effect: float) -> pd.DataFrame:
+    """Three sizes at two patches; ln metric falls by the effects per size and per halved patch; precise."""
+    rows = []
+    for number, size in enumerate(("S", "B", "L")):
+        for halvings, patch in enumerate((4, 2)):
+            gflops = 4.0**number * 4.0**halvings
+            ln_metric = 4 - size_effect * number - patch_effect * halvings
+            rows.append((f"DiT-{size}/{patch}", size, patch, 30 * 4.0**number, gflops, math.exp(ln_metric)))
+    table = pd.DataFrame(rows, columns=["variant", "size", "patch", "params_m", "gflops", "fid50k"])
+    return table.assign(fid50k_se=0.01 * table["fid50k"])
+
+
+def test_few_variants_support_gflops_where_they_explain_more_than_parameters() -> None:
+    claim = evaluate_claims(few_variants(patch_effect=0.5, size_effect=0.5))["3"]
+    assert claim.verdict == "supported"
+    assert "equal sizes do" in claim.reason
+
+
+def test_few_variants_that_follow_parameters_do_not_support_gflops_though_every_pair_does() -> None:
+    claim = evaluate_claims(few_variants(patch_effect=0.05, size_effect=0.5))["3"]
+    assert all(pair.effect < 0 and pair.outcome == "resolved for" for pair in claim.comparisons)
+    assert claim.correlations is not None
+    assert claim.correlations.r2_params > claim.correlations.r2_gflops
+    assert claim.verdict == "inconclusive"
+    assert "parameters explain more than Gflops" in claim.reason
+
+
+def test_few_variants_with_patches_the_wrong_way_contradict_gflops() -> None:
+    assert evaluate_claims(few_variants(patch_effect=-0.3, size_effect=0.5))["3"].verdict == "contradicted"

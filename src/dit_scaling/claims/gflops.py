@@ -40,6 +40,13 @@ def judge_gflops(evidence: Evidence) -> Claim:
 
 def _decide(evidence: Evidence, judged: PairsVerdict, correlations: Correlations | None) -> tuple[Verdict, str]:
     pairs = f"at equal size {judged.reason}"
+    if correlations is not None and correlations.williams is None and judged.verdict == "supported":
+        r2_gflops, r2_params = correlations.r2_gflops, correlations.r2_params
+        if r2_params > r2_gflops:
+            return "inconclusive", (
+                f"parameters explain more than Gflops (R^2 of the ln metric {r2_params:.3f} and {r2_gflops:.3f}), "
+                f"which {len(evidence.usable)} variants are too few to test; {pairs}"
+            )
     if correlations is None or correlations.williams is None:
         few = f"with {len(evidence.usable)} variants the correlations decide nothing, equal sizes do: "
         return judged.verdict, f"{few if len(evidence.usable) < MIN_VARIANTS else ''}{pairs}"
