@@ -17,12 +17,12 @@ variant differs from another, the F-test keeps both together at alpha. This hold
 
 Claim 3 says that Gflops, rather than parameters, go with the metric. Its pairs have equal size, so nearly equal
 parameters, and different Gflops. They decide among few variants, by the rules above, except that the claim is not
-*supported* but inconclusive where parameters explain more of the ln metric than Gflops do: too few to test
-is no reason to overlook it. From ``correlations.MIN_VARIANTS`` variants on, Williams' test for dependent correlations has a say too:
-*supported* needs both, the pairs and Williams' test in favour of Gflops (p < alpha); *contradicted* is either, the pairs
-against or Williams' test in favour of parameters, each at alpha / 2, as either suffices. Sizes that do not vary make it
-not testable. That parameters and tokens together explain more than Gflops alone does not change the verdict: the claim
-ranks two single measures, and the reason says what is left over.
+*supported* but inconclusive where parameters explain more of the ln metric than Gflops do: too few to test is no
+reason to overlook it. From ``correlations.MIN_VARIANTS`` variants on, Williams' test for dependent correlations has a
+say too: *supported* needs both, the pairs and Williams' test in favour of Gflops (p < alpha); *contradicted* is
+either, the pairs against or Williams' test in favour of parameters, each at alpha / 2, as either suffices. Sizes that
+do not vary make it not testable. That parameters and tokens together explain more than Gflops alone does not change
+the verdict: the claim ranks two single measures, and the reason says what is left over.
 """
 
 import math
