@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
         "training.milestones": [],
         "training.mirror": True,
         "sampling.guidance_scales": [1.0, 4.0],
+        "sampling.parts": 2,
     }
     edited(tmp_path, changes, TINY)
     return tmp_path

@@ -47,11 +47,13 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Features (N, D) of images (N, C, H, W) in [-1, 1]."""
-        return self.body(x)  # type: ignore[no-any-return]
+        features: Tensor = self.body(x)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W) in [-1, 1]."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.features(x))
+        return logits
 
 
 def to_input(images: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -4,7 +4,6 @@ The name stands in every metric made from the features. Only Inception features 
 """
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import load_file
 
 from dit_scaling.config.stages import ExtractorSettings
 from dit_scaling.config.study import InceptionExtractor
@@ -56,7 +55,7 @@ class ClassifierFeatures:
         try:
             with safe_open(weights, "pt") as file:
                 header = json.loads(file.metadata()["dit_scaling"])
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = load_file(weights)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise UserError(
                 f"{weights} is not a feature network of this tool ({error}); rerun rule extractor."
@@ -125,9 +124,3 @@ def open_extractor(record: Path, device: torch.device) -> Extractor:
     if facts["kind"] == "inception":
         return InceptionFeatures(Path(facts["weights"]), device)
     return ClassifierFeatures(record.parent / facts["weights"], device)
-
-
-def extract(extractor: Extractor, batches: Iterable[NDArray[np.uint8]]) -> Iterator[Features]:
-    """Features batch by batch; memory does not grow with the number of images."""
-    for images in batches:
-        yield extractor(images)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -76,13 +75,6 @@ class StateFolder:
         """Steps of the states that have a checksum, ascending."""
         names = (re.fullmatch(r"state-(\d+)\.json", path.name) for path in self.path.glob("state-*.json"))
         return sorted(int(match[1]) for match in names if match)
-
-
-def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Copy every tensor of ``source`` into the one of the same name, in place."""
-    with torch.no_grad():
-        for name, tensor in source.items():
-            target[name].copy_(tensor)
 
 
 def publish(source: Path, target: Path) -> None:
