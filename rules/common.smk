@@ -10,7 +10,7 @@ from dit_scaling.config import Stages, parse_study
 from dit_scaling.data.fingerprint import cached_fingerprint, folder_fingerprint
 from dit_scaling.data.sources import check_source
 from dit_scaling.errors import UserError
-from dit_scaling.files import read_json
+from dit_scaling.provenance import settings_digest
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.variants import count_gflops
 
@@ -43,6 +43,7 @@ if workflow.is_main_process:
 RUN = f"{RESULTS}/{{variant}}/seed-{{seed}}"
 STEP = f"{RUN}/step-{{step}}"
 EVALUATION = f"{STEP}/guidance-{{guidance}}"
+SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
@@ -89,30 +90,45 @@ def run_settings(wildcards):
     return STAGES.train(wildcards.variant, int(wildcards.seed))
 
 
-def evaluation(stage, wildcards):
-    """The settings of one evaluation's `stage`: STAGES.sample or STAGES.fid."""
-    return stage(wildcards.variant, int(wildcards.seed), int(wildcards.step), float(wildcards.guidance))
+def sample_settings(wildcards):
+    return STAGES.sample(*evaluation(wildcards))
 
 
-def settled(file, provenance, settings):
-    """`file` as an input whose rewriting does not repeat a job that was done with the same settings.
+def score_settings(wildcards):
+    return STAGES.fid(*evaluation(wildcards))
 
-    While a job before it is to run, Snakemake looks at no params and passes over ancient inputs. So `file` is ancient
-    only where the result that exists was made with these very settings, which hold the digest of all settings upstream.
+
+def evaluation(wildcards):
+    return wildcards.variant, int(wildcards.seed), int(wildcards.step), float(wildcards.guidance)
+
+
+def is_outdated(record, settings, wildcards):
+    """Whether the JSON `record` beside a result says that it was made with other settings than now.
+
+    Snakemake's own memory of params is gone with the folder .snakemake, and it is not asked while a job upstream is to
+    run. Our record holds the digest of the settings of its stage and of all stages before it.
     """
-    made = Path(provenance)
-    unchanged = made.exists() and read_json(made)["settings_digest"] == settings.digest
-    return ancient(file) if unchanged else file
+    path = Path(record.format(**wildcards))
+    return path.exists() and settings_digest(path) != settings(wildcards).digest
 
 
-def latents_of_run(wildcards):
-    provenance = f"{STEP}/provenance.json".format(**wildcards)
-    return settled(f"{RESULTS}/latents/manifest.json", provenance, run_settings(wildcards))
+def outdated(record, settings):
+    """No input, but a reason to run: forces the job whose `record` is outdated."""
+
+    def force_if_outdated(wildcards):
+        if is_outdated(record, settings, wildcards):
+            workflow.dag.forcefiles.add(record.format(**wildcards))
+        return []
+
+    return force_if_outdated
 
 
-def vae_of_samples(wildcards):
-    provenance = f"{EVALUATION}/samples/part-{{part}}.provenance.json".format(**wildcards)
-    return settled(f"{RESULTS}/vae/vae.json", provenance, evaluation(STAGES.sample, wildcards))
+def settled(file, record, settings):
+    """`file` as an input whose rewriting does not repeat a job, unless the job's `record` is outdated.
+
+    Jobs after one that is to run are not asked for reasons of their own, and ancient inputs then hold them back.
+    """
+    return lambda wildcards: file if is_outdated(record, settings, wildcards) else ancient(file)
 
 
 def earlier_milestone(wildcards):

@@ -1,5 +1,6 @@
 rule extractor:
     input:
+        outdated(f"{RESULTS}/reference/extractor-provenance.json", lambda wildcards: STAGES.extractor()),
         data="<results>/data/data.json",
     output:
         record="<results>/reference/extractor.json",
@@ -22,6 +23,7 @@ rule extractor:
 
 rule reference:
     input:
+        outdated(f"{RESULTS}/reference/provenance.json", lambda wildcards: STAGES.reference()),
         extractor="<results>/reference/extractor.json",
         vae="<results>/vae/vae.json",
     output:
@@ -46,6 +48,7 @@ rule reference:
 
 rule score:
     input:
+        outdated(f"{EVALUATION}/provenance.json", score_settings),
         parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
         extractor="<results>/reference/extractor.json",
         moments="<results>/reference/moments.npz",
@@ -62,7 +65,7 @@ rule score:
         device=STUDY.resources.device,
         gpu=GPUS,
     params:
-        settings=lambda wildcards: evaluation(STAGES.fid, wildcards).canonical(),
+        settings=lambda wildcards: score_settings(wildcards).canonical(),
     script:
         "../workflow/scripts/score.py"
 

@@ -1,4 +1,6 @@
 rule data:
+    input:
+        outdated(f"{RESULTS}/data/provenance.json", lambda wildcards: STAGES.data()),
     output:
         facts="<results>/data/data.json",
         provenance="<results>/data/provenance.json",
@@ -21,6 +23,7 @@ TRAINED_VAE = expand(
 
 rule vae:
     input:
+        outdated(f"{RESULTS}/vae/provenance.json", lambda wildcards: STAGES.vae()),
         data="<results>/data/data.json",
     output:
         TRAINED_VAE,
@@ -49,6 +52,7 @@ SHARD_FACTS = [
 
 rule encode_shard:
     input:
+        outdated(f"{RESULTS}/latents/{{split}}-{{shard}}.json", lambda wildcards: STAGES.latents()),
         vae="<results>/vae/vae.json",
     output:
         shard="<results>/latents/{split}-{shard}.tar",
@@ -70,6 +74,7 @@ rule encode_shard:
 
 rule latents:
     input:
+        outdated(f"{RESULTS}/latents/provenance.json", lambda wildcards: STAGES.latents()),
         vae="<results>/vae/vae.json",
         facts=gathered("latents", "encode_shard", SHARD_FACTS),
     output:

@@ -2,6 +2,7 @@
 
 rule aggregate:
     input:
+        outdated(f"{RESULTS}/provenance.json", lambda wildcards: STAGES.aggregate()),
         metrics=[
             f"{EVALUATION}/metrics.json".format(
                 variant=STUDY.variant(row.variant).slug, seed=row.seed, step=row.step, guidance=row.guidance_scale

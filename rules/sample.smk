@@ -1,7 +1,8 @@
 rule sample_part:
     input:
+        outdated(f"{SAMPLES}.provenance.json", sample_settings),
         checkpoint="<step>/ema.safetensors",
-        vae=vae_of_samples,
+        vae=settled(f"{RESULTS}/vae/vae.json", f"{SAMPLES}.provenance.json", sample_settings),
     output:
         images="<evaluation>/samples/part-{part}.npz",
         grid="<evaluation>/samples/part-{part}.png",
@@ -17,7 +18,7 @@ rule sample_part:
         batch=STUDY.resources.sample_batch,
         log_seconds=STUDY.resources.log_seconds,
     params:
-        settings=lambda wildcards: evaluation(STAGES.sample, wildcards).canonical(),
+        settings=lambda wildcards: sample_settings(wildcards).canonical(),
     script:
         "../workflow/scripts/sample_part.py"
 

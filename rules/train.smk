@@ -1,6 +1,7 @@
 rule train_milestone:
     input:
-        manifest=latents_of_run,
+        outdated(f"{STEP}/provenance.json", run_settings),
+        manifest=settled(f"{RESULTS}/latents/manifest.json", f"{STEP}/provenance.json", run_settings),
         earlier=earlier_milestone,
     output:
         ema="<step>/ema.safetensors",

@@ -362,7 +362,7 @@ def test_a_metric_by_another_name_gives_the_same_verdicts() -> None:
 )
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        evaluate_claims(table4(), **arguments)  # type: ignore[arg-type]  # deliberately of any type
+        evaluate_claims(table4(), **arguments)
 
 
 # Claim 3 among few variants

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -220,6 +221,55 @@ def test_other_data_repeat_everything(study: Path, tmp_path: Path) -> None:
     assert len(jobs["train_milestone"]) == 8
     upstream = {"data", "extractor", "vae", "encode_shard", "latents", "reference"}
     assert jobs.keys() == {*upstream, "train_milestone", *EVALUATION}
+
+
+# --- without Snakemake's memory
+
+
+@pytest.fixture
+def forgotten(copied: Path) -> Path:
+    """The finished study as it arrives on another machine: without the folder .snakemake."""
+    shutil.rmtree(copied / ".snakemake")
+    return copied
+
+
+def test_a_copied_study_is_not_run_again(forgotten: Path) -> None:
+    assert plan(forgotten) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"claims.alpha": 0.1}, VERDICT),
+        ({"metrics.neighbours": 4}, {"reference", "score", *VERDICT}),
+        ({"metrics.extractor.steps": 25}, {"extractor", "reference", "score", *VERDICT}),
+        ({"sampling.steps": 6}, EVALUATION),
+        ({"training.learning_rate": 3.0e-4}, {"train_milestone", *EVALUATION}),
+        ({"vae.steps": 21}, {"vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION}),
+        (
+            {"data.held_out": 90},
+            {"data", "extractor", "vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION},
+        ),
+    ],
+)
+def test_changed_settings_are_known_from_the_records_beside_the_results(
+    forgotten: Path, changes: dict[str, Any], rules: set[str]
+) -> None:
+    jobs = plan(forgotten, config=edited(forgotten, changes))
+    assert jobs.keys() == rules
+    for worker in {"train_milestone", "sample_part", "score"} & jobs.keys():
+        assert len(jobs[worker]) == 8
+
+
+def test_a_torn_record_counts_as_outdated(forgotten: Path) -> None:
+    (forgotten / RESULTS / "DiT-Nano-2" / "seed-0" / "step-20" / "provenance.json").write_text("{")
+    assert trained(plan(forgotten)) == {"DiT-Nano-2/step-20"}
+
+
+def test_sampling_settings_count_while_a_job_upstream_runs(copied: Path) -> None:
+    jobs = plan(copied, "--forcerun", "vae", config=edited(copied, {"sampling.steps": 6}))
+    assert len(jobs["sample_part"]) == 8
+    assert "train_milestone" not in jobs
 
 
 # --- changed files

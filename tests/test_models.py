@@ -123,7 +123,7 @@ def test_an_untrained_model_predicts_zero_and_learns_at_once() -> None:
     assert output.shape == (4, 8, 8, 8)
     assert not output.any()
     (output - 1).square().mean().backward()
-    assert model.final_layer.linear.bias.grad.abs().min() > 0  # type: ignore[union-attr]
+    assert model.final_layer.linear.bias.grad.abs().min() > 0
 
 
 def test_initial_weights_have_the_papers_scales() -> None:

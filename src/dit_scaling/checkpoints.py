@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dit_scaling.errors import UserError
@@ -109,7 +109,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+                metadata = file.metadata() or {}
+            return load_file(path), metadata
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make torch.load raise nearly anything
         reason = str(error).partition("\n")[0] or type(error).__name__

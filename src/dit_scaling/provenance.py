@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dit_scaling.files import sha256_file, write_json
+from dit_scaling.errors import UserError
+from dit_scaling.files import read_json, sha256_file, write_json
 
 LIBRARIES = ("torch", "diffusers", "numpy", "scipy", "webdataset", "clean-fid", "snakemake")
 
@@ -29,6 +30,16 @@ def write_provenance(output: Path, *, settings_digest: str, settings: Any, input
             "git_commit": git_commit(),
         },
     )
+
+
+def settings_digest(record: Path) -> str | None:
+    """The digest of the settings that a JSON record beside a result was made with; None where it holds none."""
+    try:
+        content = read_json(record)
+    except UserError:
+        return None
+    digest = content.get("settings_digest") if isinstance(content, dict) else None
+    return digest if isinstance(digest, str) else None
 
 
 def git_commit() -> str | None:

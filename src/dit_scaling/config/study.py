@@ -268,7 +268,7 @@ def _describe(item: Any) -> str:
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
+        return f"{key}: unknown key, got {item['input']!r}"
     if item["type"] == "missing":
         return f"{key}: required, but not given"
     hint = " (YAML reads 1e-4 as text; write 1.0e-4)" if item["type"] == "float_type" else ""

@@ -94,7 +94,7 @@ def train_to(settings: TrainSettings, manifest: Path, last_step: int, states: Pa
             flat.weights.copy_(state.tensors["weights"])
             ema.copy_(state.tensors["ema"])
         moments = {name: state.tensors[name].to(runtime.device) for name in ("exp_avg", "exp_avg_sq")}
-        optimiser.state[flat.weights] = {"step": torch.tensor(float(first_step)), **moments}
+        optimiser.state[flat.weights] = {"step": torch.tensor(float(first_step), device=runtime.device), **moments}
         window.copy_(state.tensors["window"])
         seconds = float(state.tensors["seconds"])
     _cut_log(folder.metrics, first_step)
