@@ -105,5 +105,6 @@ def toy_run() -> TrainSettings:
         label_dropout=0.1,
         mirror=True,
         precision="float32",
+        compile=False,
         latents="toy",
     )

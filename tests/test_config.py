@@ -176,6 +176,7 @@ EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "referen
         ("training.milestones", [1000, 2500], {"aggregate"}),
         ("training.steps", 6000, {"aggregate"}),
         ("training.learning_rate", 1.0e-3, {"train", "sample", "fid", "aggregate"}),
+        ("training.compile", True, {"train", "sample", "fid", "aggregate"}),
         ("training.ema_decay", 0.9, {"train", "sample", "fid", "aggregate"}),
         ("sampling.steps", 25, {"sample", "fid", "aggregate"}),
         ("metrics.neighbours", 5, {"reference", "fid", "aggregate"}),

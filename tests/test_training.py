@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,28 @@ def test_bfloat16_autocast_trains_close_to_float32(toy_run: TrainSettings, toy_l
         torch.testing.assert_close(coarse[key], tensor, rtol=0.1, atol=0.02)
         moved = moved or not torch.equal(coarse[key], tensor)
     assert moved
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+def test_a_compiled_network_trains_as_the_plain_one(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
+    exact = weights(toy_run, toy_latents, 10, tmp_path)["raw"]
+    compiled = weights(toy_run.model_copy(update={"compile": True}), toy_latents, 10, tmp_path)["raw"]
+    for key, tensor in exact.items():
+        torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_without_a_compiler_training_goes_on_and_says_so(
+    toy_run: TrainSettings,
+    toy_latents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = weights(toy_run, toy_latents, 5, tmp_path)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert_identical(plain, weights(toy_run.model_copy(update={"compile": True}), toy_latents, 5, tmp_path))
+    assert "no-such-compiler" in caplog.text
 
 
 def test_a_checkpoint_names_its_origin_and_loads(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ class TrainSettings(StageSettings):
     label_dropout: float
     mirror: bool
     precision: str
+    compile: bool
     latents: str
     """Digest of the latents' settings."""
 

@@ -128,6 +128,8 @@ class Training(Section):
     """Draw the image or its mirror with equal chance. Off for images that a mirror makes another class."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward (autocast); weights, optimiser and EMA are float32 always."""
+    compile: bool = False
+    """Compile the network (torch.compile) where there is a C++ compiler; half a minute a job before it pays."""
 
     @property
     def exports(self) -> tuple[int, ...]:

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dit_scaling.checkpoints import save_model
 from dit_scaling.config.stages import TrainSettings
@@ -19,7 +22,7 @@ from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, digest
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.models import create_model
+from dit_scaling.models import DiT, create_model
 from dit_scaling.progress import track
 from dit_scaling.training.draws import BatchSource, seed_for
 from dit_scaling.training.ema import ema_decay_at, update_ema
@@ -77,6 +80,7 @@ def train_to(settings: TrainSettings, manifest: Path, last_step: int, states: Pa
     model = create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
     model.to(runtime.device).train()
     flat = FlatParameters(model)
+    network = _compiled(model) if settings.compile else model
     ema = flat.weights.detach().clone()
     optimiser = torch.optim.AdamW(
         [flat.weights], settings.learning_rate, settings.betas, weight_decay=settings.weight_decay, fused=True
@@ -115,7 +119,7 @@ def train_to(settings: TrainSettings, manifest: Path, last_step: int, states: Pa
             assert flat.weights.grad is not None
             flat.weights.grad.zero_()
             with torch.autocast(runtime.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                losses = diffusion.training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+                losses = diffusion.training_losses(network, batch.x0, batch.t, batch.y, batch.noise)
             losses["loss"].mean().backward()
             norm = torch.linalg.vector_norm(flat.weights.grad)
             if settings.gradient_clip is not None:
@@ -160,6 +164,16 @@ def export_log(folder: StateFolder, last_step: int, output: Path) -> None:
     """Copy the lines of metrics.jsonl up to ``last_step`` to ``output``."""
     with atomic_path(output) as temporary, temporary.open("w") as copy:
         copy.writelines(line for line in folder.metrics.open() if json.loads(line)["step"] <= last_step)
+
+
+def _compiled(model: DiT) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        log.warning("training.compile: no compiler %s on this machine; training goes on without it.", compiler)
+        return model
+    compiled: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return compiled
 
 
 def _check_fit(settings: TrainSettings, reader: LatentReader, manifest: Path) -> None:
