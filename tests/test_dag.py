@@ -74,6 +74,21 @@ def test_jobs_keep_their_logs(study: Path) -> None:
     assert log.with_suffix(".history.log").read_text() == log.read_text()
 
 
+def test_the_log_of_a_failed_attempt_survives_the_next(copied: Path) -> None:
+    evaluation = f"{RESULTS}/DiT-Nano-2/seed-0/step-10/guidance-1.0"
+    part = copied / evaluation / "samples" / "part-00000.npz"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:200])
+    command = ("--cores", "1", "--force", f"{evaluation}/metrics.json")
+    assert snakemake(copied, *command).returncode != 0
+    part.write_bytes(whole)
+    again = snakemake(copied, *command)
+    assert again.returncode == 0, again.stderr
+    log = copied / RESULTS / "logs" / "fid" / "DiT-Nano-2_seed-0_step-10_guidance-1.0.log"
+    assert "no whole part of samples" not in log.read_text()
+    assert "part-00000.npz is no whole part of samples" in log.with_suffix(".history.log").read_text()
+
+
 def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path) -> None:
     checker = [sys.executable, str(ROOT / ".ci" / "check_study.py"), RESULTS]
 

@@ -12,7 +12,8 @@ from dit_scaling.config.stages import DataSettings, ExtractorSettings, LatentsSe
 from dit_scaling.config.study import ClassifierExtractor, InceptionExtractor, Latents, Mnist, TrainedVae
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
-from dit_scaling.metrics import frechet_distance
+from dit_scaling.metrics import frechet_distance, score
+from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.extractors import INCEPTION_FILE, Features, make_extractor, open_extractor
 from dit_scaling.metrics.moments import RunningMoments, save_moments
 from dit_scaling.metrics.reference import make_reference
@@ -100,6 +101,18 @@ def test_values_are_those_of_the_public_functions() -> None:
     assert record["class_accuracy_rows"] == 1.0
     assert record["n_samples"] == 100
     assert 0 < record["fd_rows_se"] < record["fd_rows"]
+
+
+def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spread falls as 1/sqrt(N): from 50 resampled images of 200, half of it is that of all."""
+    reference, pictures = reference_of(images(200, 0)), images(200, 1)
+    monkeypatch.setattr(score, "KEPT_FEATURES", 50)
+    scored = score_set(MeanOfRows(), np.array_split(pictures, 3))
+    assert scored.features.shape == (50, 4)
+    assert scored.moments.count == 200
+    of_part = bootstrap_frechet(scored.features, reference.mu, reference.sigma, resamples=20, seed=0)
+    record = metrics_of(SETTINGS, scored, reference, None)
+    assert record["fd_rows_se"] == pytest.approx(of_part.standard_error / 2)
 
 
 def test_farther_images_score_worse_on_every_distance() -> None:

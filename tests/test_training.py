@@ -17,8 +17,9 @@ from dit_scaling.checkpoints import load_model, read_header
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.errors import UserError
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.models import create_model
 from dit_scaling.training import loop
-from dit_scaling.training.draws import BatchSource
+from dit_scaling.training.draws import BatchSource, seed_for
 from dit_scaling.training.loop import Interrupted, Runtime, train_to
 from dit_scaling.training.stage import MilestoneFiles, train_milestone
 
@@ -136,6 +137,30 @@ def test_ema_follows_the_closed_form_of_its_raw_weights(
         expected = 0.25 * first["ema"][key] + 0.75 * second["raw"][key]
         torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-7)
     assert any(not torch.equal(second["ema"][key], second["raw"][key]) for key in second["raw"])
+
+
+def first_step(settings: TrainSettings, manifest: Path, states: Path) -> float:
+    """How far the farthest weight moves in the first step; AdamW's first step is lr * g / (|g| + 1e-8)."""
+    torch.manual_seed(seed_for("init", settings.seed))
+    start = create_model(settings.build_variant(), 8, CLASSES, 2).state_dict()
+    moved = weights(settings, manifest, 1, states)["raw"]
+    return max(float((moved[name] - start[name]).abs().max()) for name in start)
+
+
+def test_warm_up_starts_with_its_share_of_the_learning_rate(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
+) -> None:
+    for warmup, share in ((0, 1), (5, 1 / 5), (50, 1 / 50)):
+        settings = toy_run.model_copy(update={"warmup_steps": warmup})
+        assert first_step(settings, toy_latents, tmp_path) == pytest.approx(share * 2.0e-3, rel=0.01)
+
+
+def test_gradients_are_clipped_to_the_stated_norm(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
+    free = weights(toy_run, toy_latents, 10, tmp_path)
+    assert_identical(free, weights(toy_run.model_copy(update={"gradient_clip": 1.0e9}), toy_latents, 10, tmp_path))
+    # A gradient far below AdamW's epsilon of 1e-8 hardly moves a weight.
+    clipped = toy_run.model_copy(update={"gradient_clip": 1.0e-11, "warmup_steps": 0})
+    assert 0 < first_step(clipped, toy_latents, tmp_path) < 2.0e-3 * 1.0e-3
 
 
 def test_bfloat16_autocast_trains_close_to_float32(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
