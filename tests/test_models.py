@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dit_scaling
 from dit_scaling.errors import UserError
+from dit_scaling.export import to_diffusers_state
 from dit_scaling.models import DiT, count_gflops, count_parameters, create_model
 from dit_scaling.models.dit import timestep_sinusoids
 from dit_scaling.variants import Variant
-from oracles import build_diffusers_dit, randomize, to_diffusers_state
+from oracles import build_diffusers_dit, randomize
 
 TABLE4 = pd.read_csv(Path(dit_scaling.__file__).parent / "protocol/published/dit_table4.csv", comment="#")
 TIMESTEPS = torch.tensor([0, 17, 500, 999])

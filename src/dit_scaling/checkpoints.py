@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, canonical_json
-from dit_scaling.models import DiT, create_model
-from dit_scaling.variants import PAPER_SIZES, Variant, parse_variant
+from dit_scaling.models import Network, create_model
+from dit_scaling.variants import PAPER_SIZES, AnyVariant, parse_variant, variant_from_fields
 
 HEADER_KEY = "dit_scaling"
 MAX_NAMED = 5  # keys named in one message
@@ -27,7 +27,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 class CheckpointHeader:
     """What a checkpoint says about itself; the released ones know neither settings nor step (None)."""
 
-    variant: Variant
+    variant: AnyVariant
     input_size: int
     num_classes: int
     in_channels: int
@@ -35,7 +35,7 @@ class CheckpointHeader:
     step: int | None
     provenance: Mapping[str, Any]
 
-    def build_empty(self) -> DiT:
+    def build_empty(self) -> Network:
         """The model with shapes but no weights, on torch's meta device."""
         with torch.device("meta"):
             return create_model(self.variant, self.input_size, self.num_classes, self.in_channels)
@@ -43,9 +43,9 @@ class CheckpointHeader:
 
 def save_model(
     path: Path | str,
-    model: DiT | Mapping[str, Tensor],
+    model: nn.Module | Mapping[str, Tensor],
     *,
-    variant: Variant,
+    variant: AnyVariant,
     input_size: int,
     num_classes: int,
     in_channels: int,
@@ -67,14 +67,14 @@ def save_model(
         UserError: the weights are not those of the variant.
     """
     header = CheckpointHeader(variant, input_size, num_classes, in_channels, settings_digest, step, provenance)
-    state = model.state_dict() if isinstance(model, DiT) else model
+    state = model.state_dict() if isinstance(model, nn.Module) else model
     _check_shapes(Path(path), _shapes(state), header)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(asdict(header))})
 
 
-def load_model(path: Path | str) -> DiT:
+def load_model(path: Path | str) -> Network:
     """The model of a checkpoint, on the CPU, in float32 and evaluation mode.
 
     Reads the files of ``save_model``, and checkpoints with the released state-dict names (.pt, or .safetensors without
@@ -130,7 +130,7 @@ def _header(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Checkpoi
         return _infer_header(path, shapes)
     try:
         fields = json.loads(metadata[HEADER_KEY])
-        return CheckpointHeader(**(fields | {"variant": Variant(**fields["variant"])}))
+        return CheckpointHeader(**(fields | {"variant": variant_from_fields(fields["variant"])}))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: this version cannot read its header ({error}). Train or convert it again.") from None
 

@@ -5,16 +5,22 @@ Every network maps noisy latents (N, C, H, W), timesteps (N,) and labels (N,) to
 
 from dit_scaling import variants
 from dit_scaling.models.dit import DiT
-from dit_scaling.variants import Variant, parse_variant
+from dit_scaling.models.unet import UNet
+from dit_scaling.unet_variants import UNetVariant
+from dit_scaling.variants import AnyVariant, parse_variant
 
-__all__ = ["DiT", "count_gflops", "count_parameters", "create_model"]
+__all__ = ["DiT", "Network", "UNet", "count_gflops", "count_parameters", "create_model"]
+
+Network = DiT | UNet
 
 
-def create_model(name: str | Variant, input_size: int = 32, num_classes: int = 1000, in_channels: int = 4) -> DiT:
-    """An untrained model, which predicts exactly zero until its first update (adaLN-Zero).
+def create_model(
+    name: str | AnyVariant, input_size: int = 32, num_classes: int = 1000, in_channels: int = 4
+) -> Network:
+    """An untrained model, which predicts exactly zero until its first update.
 
     Args:
-        name: ``DiT-XL/2`` and the like, or a ``Variant`` for a size outside the paper's table.
+        name: ``DiT-XL/2``, ``UNet-XL`` and the like, or a variant for a size outside these tables.
         input_size: height and width of the latents.
         num_classes: number of classes without the null class, which gets the label ``num_classes``.
         in_channels: channels C of the latents; the model returns 2C.
@@ -22,18 +28,21 @@ def create_model(name: str | Variant, input_size: int = 32, num_classes: int = 1
     Raises:
         UserError: the name is unknown, or the sizes do not fit together.
     """
-    return DiT(_as_variant(name), input_size, num_classes, in_channels)
+    variant = _as_variant(name)
+    if isinstance(variant, UNetVariant):
+        return UNet(variant, input_size, num_classes, in_channels)
+    return DiT(variant, input_size, num_classes, in_channels)
 
 
-def count_parameters(name: str | Variant, num_classes: int = 1000, in_channels: int = 4) -> int:
+def count_parameters(name: str | AnyVariant, num_classes: int = 1000, in_channels: int = 4) -> int:
     """Number of trainable weights; see ``dit_scaling.variants.count_parameters``."""
     return variants.count_parameters(_as_variant(name), num_classes, in_channels)
 
 
-def count_gflops(name: str | Variant, input_size: int = 32, in_channels: int = 4) -> float:
+def count_gflops(name: str | AnyVariant, input_size: int = 32, in_channels: int = 4) -> float:
     """The paper's Gflops: 1e9 multiply-adds of one forward pass of one latent."""
     return variants.count_gflops(_as_variant(name), input_size, in_channels)
 
 
-def _as_variant(name: str | Variant) -> Variant:
+def _as_variant(name: str | AnyVariant) -> AnyVariant:
     return parse_variant(name) if isinstance(name, str) else name
