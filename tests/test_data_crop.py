@@ -109,3 +109,94 @@ def test_grey_is_converted_before_it_is_resized() -> None:
     image = random_image(64, 64, "RGB")
     expected = stated_literally(image.convert("L"), 16)[..., :1]
     np.testing.assert_array_equal(centre_crop(image, 16, 1), expected)
+
+
+# --- against arithmetic of our own: no resampling of Pillow's
+
+
+def resample(pixels: np.ndarray, length: int, kernel: str) -> np.ndarray:
+    """Pillow's antialiased resampling along axis 0 in its 22-bit fixed point, uint8 (n, ...) to (length, ...)."""
+    if length == len(pixels):
+        return pixels
+    step = len(pixels) / length
+    stretch = max(step, 1.0)
+    support = {"box": 0.5, "bicubic": 2.0}[kernel] * stretch
+    rows = []
+    for row in range(length):
+        centre = (row + 0.5) * step
+        first, last = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), len(pixels))
+        at = (np.arange(first, last) - centre + 0.5) / stretch
+        if kernel == "box":
+            weights = ((at > -0.5) & (at <= 0.5)).astype(float)
+        else:  # Keys' cubic with a = -0.5
+            x = np.abs(at)
+            near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+            weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+        weights = weights / weights.sum()
+        fixed = np.trunc(weights * (1 << 22) + np.where(weights < 0, -0.5, 0.5)).astype(np.int64)
+        rows.append((np.tensordot(fixed, pixels[first:last].astype(np.int64), 1) + (1 << 21)) >> 22)
+    return np.clip(np.stack(rows), 0, 255).astype(np.uint8)
+
+
+def crop_by_arithmetic(pixels: np.ndarray, size: int) -> np.ndarray:
+    """ADM's crop of an RGB array (H, W, 3): columns first, then rows, as Pillow orders its passes."""
+
+    def resize(pixels: np.ndarray, height: int, width: int, kernel: str) -> np.ndarray:
+        return resample(resample(pixels.swapaxes(0, 1), width, kernel).swapaxes(0, 1), height, kernel)
+
+    height, width = pixels.shape[:2]
+    while min(height, width) >= 2 * size:
+        height, width = height // 2, width // 2
+        pixels = resize(pixels, height, width, "box")
+    scale = size / min(height, width)
+    pixels = resize(pixels, round(height * scale), round(width * scale), "bicubic")
+    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (64, 64),
+        (65, 67),
+        (31, 33),
+        (32, 32),
+        (16, 40),
+        (200, 131),
+        (131, 77),
+        (9, 5),
+        (1, 1),
+        (40, 1),
+        (1, 40),
+        (97, 32),
+    ],
+)
+def test_equals_arithmetic_without_pillow_bit_for_bit(width: int, height: int) -> None:
+    image = random_image(width, height, "RGB", seed=width)
+    np.testing.assert_array_equal(centre_crop(image, 16), crop_by_arithmetic(np.array(image), 16))
+
+
+@pytest.mark.parametrize("kind", ["L", "P", "CMYK"])
+def test_modes_equal_arithmetic_on_their_stated_conversion(kind: str) -> None:
+    image = random_image(75, 50, kind)
+    stored = np.array(image)
+    if kind == "L":
+        rgb = np.repeat(stored[..., None], 3, axis=2)
+    elif kind == "P":
+        rgb = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[stored]
+    else:  # light left by black, less each ink's share of it; x * y / 255 as Pillow rounds it
+        inks, light = stored[..., :3].astype(int), 255 - stored[..., 3:].astype(int)
+        product = inks * light + 128
+        rgb = (light - ((product >> 8) + product >> 8)).astype(np.uint8)
+    np.testing.assert_array_equal(centre_crop(image, 16), crop_by_arithmetic(rgb, 16))
+
+
+def test_exif_rotated_jpeg_is_taken_as_it_lies() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    buffer = io.BytesIO()
+    random_image(60, 30, "RGB").save(buffer, "JPEG", exif=exif)
+    with Image.open(buffer) as stored:
+        lying = np.array(stored)
+    with Image.open(buffer) as image:
+        np.testing.assert_array_equal(centre_crop(image, 16), crop_by_arithmetic(lying, 16))

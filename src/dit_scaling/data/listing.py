@@ -1,4 +1,4 @@
-"""What lies on disk, found without opening any image: class folders, image files, the file of the digits."""
+"""What lies on disk, found without opening any image: class folders, image files, tars, the file of the digits."""
 
 import importlib.resources
 import os
@@ -62,6 +62,26 @@ def nested_folders(root: Path, folder: str) -> Iterator[str]:
     """
     yield folder
     yield from (path for path, entry in _entries(root, folder) if entry.is_dir())
+
+
+def tar_files(root: Path) -> list[tuple[str, int]]:
+    """(name, size in bytes) of the tars of a folder, sorted; hidden ones are left out.
+
+    Raises:
+        UserError: the folder is missing, unreadable, or holds no tars.
+    """
+    try:
+        with os.scandir(root) as entries:
+            tars = sorted(
+                (entry.name, entry.stat().st_size)
+                for entry in entries
+                if entry.name.endswith(".tar") and not _hidden(entry.name) and entry.is_file()
+            )
+    except OSError as error:
+        raise UserError(f"data.path: {root} cannot be listed: {error.strerror}.") from None
+    if not tars:
+        raise UserError(f"data.path: {root} holds no .tar files; data.source: webdataset reads uncompressed tars.")
+    return tars
 
 
 def _entries(root: Path, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

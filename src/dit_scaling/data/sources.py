@@ -1,24 +1,21 @@
 """Sources of labelled images under one contract."""
 
 import gzip
-import logging
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dit_scaling.config.study import ImageFolder, Mnist
+from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.crop import centre_crop
-from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file
+from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file, tar_files
+from dit_scaling.data.shapes import OUTLINES, draw_picture
+from dit_scaling.data.tars import open_tars
 from dit_scaling.errors import UserError
-
-logger = logging.getLogger(__name__)
-
-IMAGENET_TRAINING = 1_281_167
-IMAGENET_TRAINING_AND_VALIDATION = 1_331_167
 
 
 class ImageSource(Protocol):
@@ -50,13 +47,18 @@ class ImageSource(Protocol):
         ...
 
 
-def open_source(data: Mnist | ImageFolder) -> ImageSource:
+def open_source(data: ImageSettings) -> ImageSource:
     """Open the images of a study.
 
     Raises:
-        UserError: the folder is missing or has no classes, no images, or another number of classes than the config.
+        UserError: the folder is missing, has no classes or no images, has another number of classes than the config,
+            or holds tars that are not what they should be.
     """
-    return _MnistSource(data) if isinstance(data, Mnist) else _FolderSource(data)
+    if isinstance(data, Mnist):
+        return _MnistSource(data)
+    if isinstance(data, Shapes):
+        return _ShapesSource(data)
+    return _FolderSource(data) if isinstance(data, ImageFolder) else _TarSource(data)
 
 
 def read_images(source: ImageSource, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -68,19 +70,16 @@ def read_images(source: ImageSource, indices: NDArray[np.int64]) -> NDArray[np.u
     return np.stack([source.image(int(index)) for index in indices])
 
 
-def check_source(data: ImageFolder) -> list[str]:
-    """Class names of an image folder; looks at its class folders only, so it can be asked before any job.
+def check_source(data: ImageSettings) -> None:
+    """See that the images are there; lists folders only, so it can be asked before any job.
 
     Raises:
-        UserError: the folder is missing, or has more or fewer class folders than ``data.classes``.
+        UserError: the folder is missing, holds no tars, or more or fewer class folders than ``data.classes``.
     """
-    names = class_folders(Path(data.path))
-    if len(names) != data.classes:
-        raise UserError(
-            f"data.classes: {data.classes}, but {data.path} holds {len(names)} class folders "
-            f"({_abbreviated(names)}). Correct data.classes or data.path."
-        )
-    return names
+    if isinstance(data, ImageFolder):
+        _class_names(data)
+    elif isinstance(data, WebDataset):
+        tar_files(Path(data.path))
 
 
 class _MnistSource:
@@ -106,12 +105,32 @@ class _MnistSource:
         return pixels
 
 
+class _ShapesSource:
+    """Generated pictures; each is drawn when it is first asked for, and kept."""
+
+    def __init__(self, data: Shapes) -> None:
+        self._data = data
+        self._drawn: dict[int, NDArray[np.uint8]] = {}
+        self.labels = np.arange(data.images, dtype=np.int64) % data.classes
+        self.keys = [f"shapes/{data.seed}/{index:06d}" for index in range(data.images)]
+        self.class_names = list(OUTLINES)[: data.classes]
+
+    def __len__(self) -> int:
+        return self._data.images
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        if index not in self._drawn:
+            data = self._data
+            self._drawn[index] = draw_picture(data.seed, index, data.classes, data.image_size)
+        return self._drawn[index]
+
+
 class _FolderSource:
     """Images under one folder per class, at any depth."""
 
     def __init__(self, data: ImageFolder) -> None:
         self._root, self._size, self._channels = Path(data.path), data.image_size, data.channels
-        self.class_names = check_source(data)
+        self.class_names = _class_names(data)
         self.keys: list[str] = []
         counts = []
         for name in self.class_names:
@@ -124,30 +143,62 @@ class _FolderSource:
             self.keys.extend(files)
             counts.append(len(files))
         self.labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        _warn_of_leak(self._root, len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         path = self._root / self.keys[index]
+        return _read_image(path, path, self._size, self._channels)
+
+
+class _TarSource:
+    """Images in webdataset tars; classes have numbers only."""
+
+    def __init__(self, data: WebDataset) -> None:
+        self._root, self._size, self._channels = Path(data.path), data.image_size, data.channels
+        self._index = open_tars(self._root)
+        self.keys, self.labels = self._index.keys, self._index.label
+        counts = np.bincount(self.labels, minlength=data.classes)
+        if len(counts) > data.classes:
+            raise UserError(f"data.classes: {data.classes}, but {data.path} has images of class {len(counts) - 1}.")
+        if not counts.all():
+            raise UserError(
+                f"data.classes: {data.classes}, but {data.path} has no image of class {int(np.argmin(counts))}. Class "
+                "numbers begin with 0; correct data.classes or the .cls members."
+            )
+        self.class_names = [str(label) for label in range(data.classes)]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        path = self._root / self._index.tars[self._index.tar[index]]
         try:
-            with Image.open(path) as image:
-                return centre_crop(image, self._size, self._channels)
-        # What Pillow's decoders raise on broken files; DecompressionBombError on absurd sizes.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} cannot be read as an image ({error}). Repair or remove it.") from None
+            with path.open("rb") as stream:
+                stream.seek(self._index.offset[index])
+                content = stream.read(self._index.size[index])
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+        return _read_image(io.BytesIO(content), self._root / self.keys[index], self._size, self._channels)
 
 
-def _warn_of_leak(root: Path, count: int) -> None:
-    if count == IMAGENET_TRAINING_AND_VALIDATION:
-        logger.warning(
-            "%s holds %d images: ImageNet's training set (%d) together with its validation set. Validation images "
-            "would be trained on, and distances to them would mean nothing. Point data.path at the training set.",
-            root,
-            count,
-            IMAGENET_TRAINING,
+def _read_image(file: Path | BinaryIO, name: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file) as image:
+            return centre_crop(image, size, channels)
+    except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
+        raise UserError(f"{name} cannot be read as an image ({error}). Repair or remove it.") from None
+
+
+def _class_names(data: ImageFolder) -> list[str]:
+    names = class_folders(Path(data.path))
+    if len(names) != data.classes:
+        raise UserError(
+            f"data.classes: {data.classes}, but {data.path} holds {len(names)} class folders "
+            f"({_abbreviated(names)}). Correct data.classes or data.path."
         )
+    return names
 
 
 def _abbreviated(names: Sequence[str], limit: int = 5) -> str:
