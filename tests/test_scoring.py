@@ -1,6 +1,5 @@
 """Scoring sets of images: names, streaming, extractors under one contract, and what is refused."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dit_scaling.config.stages import DataSettings, ExtractorSettings, LatentsSettings, ScoreSettings, VaeSettings
-from dit_scaling.config.study import ClassifierExtractor, InceptionExtractor, Latents, Mnist, TrainedVae
+from dit_scaling.config.stages import (
+    DataSettings,
+    ExtractorSettings,
+    LatentsSettings,
+    ReferenceSettings,
+    ScoreSettings,
+    Scoring,
+    VaeSettings,
+)
+from dit_scaling.config.study import ClassifierExtractor, Latents, Mnist, TrainedVae
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
 from dit_scaling.metrics import frechet_distance, score
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
-from dit_scaling.metrics.extractors import INCEPTION_FILE, Features, make_extractor, open_extractor
-from dit_scaling.metrics.moments import RunningMoments, save_moments
+from dit_scaling.metrics.extractors import make_extractor, open_extractor
+from dit_scaling.metrics.features import Features
+from dit_scaling.metrics.moments import Moments, RunningMoments, save_moments
 from dit_scaling.metrics.reference import make_reference
 from dit_scaling.metrics.score import (
     Reference,
@@ -29,16 +37,11 @@ from dit_scaling.metrics.score import (
 from dit_scaling.sampling.images import Samples, write_samples
 
 CPU = torch.device("cpu")
-SETTINGS = ScoreSettings(
-    kid_subsets=5,
-    kid_subset_size=50,
-    neighbours=3,
-    bootstrap=20,
-    num_samples=100,
-    seed=0,
-    extractor="x",
-    latents="x",
-    samples="x",
+SCORING = Scoring(kid_subsets=5, kid_subset_size=50, neighbours=3, bootstrap=20, num_samples=100, seed=0)
+SETTINGS = ScoreSettings(scoring=SCORING, references=("x",), samples="x")
+DATA = DataSettings(data=Mnist(source="mnist", held_out=200), seed=0, fingerprint="digits")
+CLASSIFIER = ExtractorSettings(
+    extractor=ClassifierExtractor(kind="classifier", feature_dim=8, steps=30, batch_size=32), data=DATA
 )
 
 
@@ -48,6 +51,9 @@ class MeanOfRows:
     name = "rows"
     dim = 4
     description = "mean of each row"
+    resize = "none"
+    weights_sha256 = "0" * 64
+    logit_weights: NDArray[np.float32] | None = None
 
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         rows = images.mean(axis=(2, 3)).astype(np.float32)
@@ -60,7 +66,8 @@ def images(count: int, seed: int, shift: int = 0) -> NDArray[np.uint8]:
 
 def reference_of(pictures: NDArray[np.uint8]) -> Reference:
     scored = score_set(MeanOfRows(), [pictures])
-    return Reference("rows", scored.moments.mean, scored.moments.covariance, scored.features)
+    moments = Moments(scored.moments.mean, scored.moments.covariance, scored.moments.count, "rows")
+    return Reference("rows", moments, None, scored.features, "0" * 64)
 
 
 def test_batches_do_not_change_the_moments() -> None:
@@ -75,7 +82,9 @@ def test_batches_do_not_change_the_moments() -> None:
 
 def test_every_metric_carries_the_name_of_its_features() -> None:
     labels = np.zeros(100, dtype=np.int64)
-    record = metrics_of(SETTINGS, score_set(MeanOfRows(), [images(100, 1)]), reference_of(images(100, 0)), labels)
+    record = metrics_of(
+        SCORING, MeanOfRows(), score_set(MeanOfRows(), [images(100, 1)]), reference_of(images(100, 0)), labels
+    )
     assert set(record) == {
         "n_samples",
         "fd_rows",
@@ -93,9 +102,9 @@ def test_every_metric_carries_the_name_of_its_features() -> None:
 
 def test_values_are_those_of_the_public_functions() -> None:
     reference, scored = reference_of(images(100, 0)), score_set(MeanOfRows(), [images(100, 1, shift=40)])
-    record = metrics_of(SETTINGS, scored, reference, scored.classes)
+    record = metrics_of(SCORING, MeanOfRows(), scored, reference, scored.classes)
     moments = scored.moments
-    expected = frechet_distance(moments.mean, moments.covariance, reference.mu, reference.sigma)
+    expected = frechet_distance(moments.mean, moments.covariance, reference.moments.mean, reference.moments.covariance)
     assert record["fd_rows"] == expected
     assert record["fd_rows"] > 4 * 30**2
     assert record["class_accuracy_rows"] == 1.0
@@ -108,17 +117,19 @@ def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pyt
     reference, pictures = reference_of(images(200, 0)), images(200, 1)
     monkeypatch.setattr(score, "KEPT_FEATURES", 50)
     scored = score_set(MeanOfRows(), np.array_split(pictures, 3))
-    assert scored.features.shape == (50, 4)
-    assert scored.moments.count == 200
-    of_part = bootstrap_frechet(scored.features, reference.mu, reference.sigma, resamples=20, seed=0)
-    record = metrics_of(SETTINGS, scored, reference, None)
+    assert scored.features.shape == (200, 4)
+    of_part = bootstrap_frechet(
+        scored.features[:50], reference.moments.mean, reference.moments.covariance, resamples=20, seed=0
+    )
+    record = metrics_of(SCORING, MeanOfRows(), scored, reference, None)
     assert record["fd_rows_se"] == pytest.approx(of_part.standard_error / 2)
 
 
 def test_farther_images_score_worse_on_every_distance() -> None:
     reference = reference_of(images(200, 0))
     near, far = (
-        metrics_of(SETTINGS, score_set(MeanOfRows(), [images(200, 1, shift)]), reference, None) for shift in (3, 60)
+        metrics_of(SCORING, MeanOfRows(), score_set(MeanOfRows(), [images(200, 1, shift)]), reference, None)
+        for shift in (3, 60)
     )
     assert near["fd_rows"] < far["fd_rows"]
     assert near["kid_rows"] < far["kid_rows"]
@@ -129,9 +140,7 @@ def test_farther_images_score_worse_on_every_distance() -> None:
 @pytest.fixture
 def extractor(tmp_path: Path) -> Path:
     record = tmp_path / "extractor.json"
-    data = DataSettings(data=Mnist(source="mnist", held_out=100), seed=0, fingerprint="digits")
-    config = ClassifierExtractor(kind="classifier", feature_dim=8, steps=30, batch_size=32)
-    make_extractor(ExtractorSettings(extractor=config, data=data), record, CPU)
+    make_extractor(CLASSIFIER, record, CPU)
     return record
 
 
@@ -164,7 +173,7 @@ def test_the_fid_stage_scores_all_parts(extractor: Path, tmp_path: Path) -> None
     for part, indices in enumerate(np.array_split(np.arange(100), 3)):
         parts.append(tmp_path / f"part-{part}.npz")
         write_samples(parts[-1], Samples(pictures[indices], indices % 10, indices))
-    score_samples(SETTINGS, parts, extractor, reference, tmp_path / "metrics.json", CPU)
+    score_samples(SETTINGS, parts, [extractor], [reference], tmp_path / "metrics.json", CPU)
     record = read_json(tmp_path / "metrics.json")
     assert record["n_samples"] == 100
     assert record["fd_classifier8"] < 1.0
@@ -175,7 +184,7 @@ def test_a_reference_of_other_features_is_refused(extractor: Path, tmp_path: Pat
     reference = write_reference(tmp_path, "other", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
     write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
     with pytest.raises(UserError, match=r"moments\.npz.*other.*classifier8"):
-        score_samples(SETTINGS, [tmp_path / "part.npz"], extractor, reference, tmp_path / "m.json", CPU)
+        score_samples(SETTINGS, [tmp_path / "part.npz"], [extractor], [reference], tmp_path / "m.json", CPU)
     assert not (tmp_path / "m.json").exists()
 
 
@@ -200,13 +209,13 @@ def test_a_damaged_classifier_is_named(extractor: Path, damage: str) -> None:
 
 
 def test_the_reference_stage_draws_floors_below_the_ceiling(extractor: Path, toy_vae: Path, tmp_path: Path) -> None:
-    data = DataSettings(data=Mnist(source="mnist", held_out=200), seed=0, fingerprint="digits")
     vae = TrainedVae(
         source="trained", block_channels=(4, 4, 4), latent_channels=2, steps=3, batch_size=1, learning_rate=0.1
     )
-    latents = LatentsSettings(latents=Latents(), vae=VaeSettings(vae=vae, fingerprint="", data=data))
+    latents = LatentsSettings(latents=Latents(), vae=VaeSettings(vae=vae, fingerprint="", data=DATA))
     files, lines = ReferenceFiles(tmp_path / "m.npz", tmp_path / "f.npy"), tmp_path / "lines.json"
-    make_reference(SETTINGS, latents, extractor, toy_vae, files, lines, CPU)
+    settings = ReferenceSettings(scoring=SCORING, extractor=CLASSIFIER, latents=latents)
+    make_reference(settings, extractor, toy_vae, None, files, lines, CPU)
     record = read_json(lines)
     assert record["metric"] == "fd_classifier8"
     distances = {name: line["fd_classifier8"] for name, line in record["lines"].items()}
@@ -215,45 +224,9 @@ def test_the_reference_stage_draws_floors_below_the_ceiling(extractor: Path, toy
     assert {name: line["n_samples"] for name, line in record["lines"].items()} == {
         "held_out": 200,
         "reconstructions": 200,
-        "decoded_noise": SETTINGS.num_samples,
+        "decoded_noise": SCORING.num_samples,
     }
     assert "class_accuracy_classifier8" not in record["lines"]["decoded_noise"]
     reference = read_reference(files)
     assert reference.features.shape == (4800, 8)
-    np.testing.assert_allclose(reference.mu, reference.features.mean(axis=0), rtol=1e-4, atol=1e-6)
-
-
-class _Layers(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean(dim=(1, 2, 3))[:, None].repeat(1, 2048)
-
-
-class _Inception(torch.nn.Module):
-    """The interface of inception-2015-12-05.pt: features of 0..255 pixels, resized inside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = _Layers()
-
-    def forward(self, img: torch.Tensor, return_features: bool = False) -> torch.Tensor:
-        assert img.shape[1] == 3
-        return self.layers(img) if return_features else img
-
-
-def test_inception_goes_through_clean_fid(tmp_path: Path) -> None:
-    torch.jit.script(_Inception()).save(str(tmp_path / INCEPTION_FILE))
-    data = DataSettings(data=Mnist(source="mnist", held_out=100), seed=0, fingerprint="digits")
-    config = InceptionExtractor(kind="inception", weights=str(tmp_path))
-    make_extractor(ExtractorSettings(extractor=config, data=data), tmp_path / "extractor.json", CPU)
-    network = open_extractor(tmp_path / "extractor.json", CPU)
-    assert (network.name, network.dim) == ("inception", 2048)
-    grey = np.full((2, 8, 8, 1), 77, dtype=np.uint8)
-    features = network(grey)
-    assert features.classes is None
-    np.testing.assert_allclose(features.values, np.full((2, 2048), 77.0))
-
-
-def test_missing_inception_weights_name_the_command_that_gets_them(tmp_path: Path) -> None:
-    (tmp_path / "extractor.json").write_text(json.dumps({"kind": "inception", "weights": str(tmp_path)}))
-    with pytest.raises(UserError, match="check_download_inception"):
-        open_extractor(tmp_path / "extractor.json", CPU)
+    np.testing.assert_allclose(reference.moments.mean, reference.features.mean(axis=0), rtol=1e-4, atol=1e-6)

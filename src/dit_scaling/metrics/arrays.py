@@ -1,11 +1,16 @@
 """What every metric asks of its features: a finite float64 matrix, one image per row."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dit_scaling.errors import UserError
 
 Array = NDArray[np.float64]
+
+_CHUNK = 5_000  # rows; 80 MB of 2048 features
 
 
 def feature_matrix(features: ArrayLike, name: str = "features", first_row: int = 0) -> Array:
@@ -48,3 +53,29 @@ def feature_pair(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) ->
             "they are not from the same extractor."
         )
     return a, b
+
+
+def stored_pair(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Check two feature matrices like `feature_pair`, but leave them as they are: in float32, mapped from files.
+
+    Raises:
+        ValueError: not matrices, or with different numbers of columns.
+        UserError: a feature is NaN or infinite.
+    """
+    a, b = np.asanyarray(first), np.asanyarray(second)
+    feature_pair(a[:0], b[:0], names)
+    for features, name in zip((a, b), names, strict=True):
+        for _ in row_chunks(features, name):
+            pass
+    return a, b
+
+
+def row_chunks(features: NDArray[Any], name: str = "features") -> Iterator[tuple[slice, Array]]:
+    """Yield (rows, those rows in float64), so that no more than a chunk is ever in memory.
+
+    Raises:
+        UserError: a feature is NaN or infinite.
+    """
+    for start in range(0, len(features), _CHUNK):
+        rows = slice(start, min(start + _CHUNK, len(features)))
+        yield rows, feature_matrix(features[rows], name, first_row=start)

@@ -8,14 +8,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dit_scaling.config.stages import ExtractorSettings
 from dit_scaling.config.study import ClassifierExtractor
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
-from dit_scaling.files import atomic_path
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path, sha256_file
+from dit_scaling.metrics.features import Features, to_pixels
 from dit_scaling.progress import track
 
 log = logging.getLogger(__name__)
@@ -56,9 +59,46 @@ class Classifier(nn.Module):
         return logits
 
 
+class ClassifierFeatures:
+    """Penultimate layer of the study's own classifier."""
+
+    resize = "none"
+    logit_weights: NDArray[np.float32] | None = None
+
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        try:
+            with safe_open(weights, "pt") as file:
+                header = json.loads(file.metadata()["dit_scaling"])
+            self._model = Classifier(**header)
+            self._model.load_state_dict(load_file(weights))
+        # RuntimeError: keys or shapes that are not those of the header.
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{weights} is not a feature network of this tool ({reason}); rerun rule classifier."
+            ) from None
+        self._model.to(device).eval()
+        self._device = device
+        self._image = (int(header["image_size"]), int(header["image_size"]), int(header["channels"]))
+        self.dim = int(header["feature_dim"])
+        self.name = f"classifier{self.dim}"
+        self.weights_sha256 = sha256_file(weights)
+        self.description = f"penultimate layer ({self.dim}-d) of a classifier trained on the study's training images"
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.uint8]) -> Features:
+        if images.shape[1:] != self._image:
+            raise UserError(
+                f"images of {images.shape[1:]} (height, width, channels) for a feature network of {self._image}. Rerun "
+                "rule classifier or sample, whichever is of other data."
+            )
+        features = self._model.features(to_input(images, self._device))
+        return Features(features.cpu().numpy(), self._model.head(features).argmax(1).cpu().numpy())
+
+
 def to_input(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 images (N, H, W, C) as float32 (N, C, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return to_pixels(images, device) / 127.5 - 1
 
 
 def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.device) -> dict[str, float | int]:
@@ -66,6 +106,9 @@ def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.d
 
     Cross-entropy on images shifted by up to two pixels, AdamW, one-cycle learning rate. The facts are the
     network's shape and its accuracy (0..1) on the held-out images.
+
+    Raises:
+        UserError: an image is unreadable, or the loss is not finite.
     """
     config = settings.extractor
     assert isinstance(config, ClassifierExtractor)
@@ -84,12 +127,16 @@ def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.d
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 2 * config.learning_rate, total_steps=config.steps, pct_start=max(0.3, 2 / config.steps)
     )
-    for _ in track(range(config.steps), config.steps, "classifier"):
+    for step in track(range(1, config.steps + 1), config.steps, "classifier"):
         indices = rng.choice(train, config.batch_size)
         images = to_input(np.stack([source.image(index) for index in indices]), device)
         shift = tuple(int(value) for value in rng.integers(-2, 3, size=2))
         logits = model(torch.roll(images, shift, dims=(2, 3)))
         loss = F.cross_entropy(logits, torch.from_numpy(source.labels[indices]).to(device))
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"metrics.extractor.learning_rate: {config.learning_rate} is too high: not finite at step {step}."
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

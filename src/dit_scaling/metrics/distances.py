@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cholesky, eigh, svdvals
 
-from dit_scaling.metrics.arrays import Array, feature_pair
+from dit_scaling.metrics.arrays import Array, feature_matrix, stored_pair
 
 # Covariances stored in float32 have eigenvalues down to about -1e-7 of the largest; further below is no rounding.
 _NEGATIVE_TOLERANCE = 1e-5
@@ -85,7 +85,7 @@ def kernel_distance(
     Both sets are drawn from anew, without replacement, for every subset; the same seed gives the same draws.
 
     Args:
-        features1, features2: (N1, D) and (N2, D).
+        features1, features2: (N1, D) and (N2, D); may be mapped from files, only subsets are read into memory.
         subsets: number of subsets, >= 1.
         subset_size: images of either set in a subset, 2 <= subset_size <= min(N1, N2).
         seed: of the draws.
@@ -98,7 +98,7 @@ def kernel_distance(
         ValueError: shapes that don't fit, or subsets larger than the sets.
         UserError: a feature is NaN or infinite.
     """
-    first, second = feature_pair(features1, features2, ("features1", "features2"))
+    first, second = stored_pair(features1, features2, ("features1", "features2"))
     if subsets < 1 or not 2 <= subset_size <= min(len(first), len(second)):
         raise ValueError(
             f"{subsets} subsets of {subset_size} cannot be drawn from {len(first)} and {len(second)} images: "
@@ -107,8 +107,8 @@ def kernel_distance(
     rng = np.random.default_rng(seed)
     values = [
         _squared_mmd(
-            first[rng.choice(len(first), subset_size, replace=False)],
-            second[rng.choice(len(second), subset_size, replace=False)],
+            feature_matrix(first[rng.choice(len(first), subset_size, replace=False)]),
+            feature_matrix(second[rng.choice(len(second), subset_size, replace=False)]),
         )
         for _ in range(subsets)
     ]

@@ -23,12 +23,14 @@ class Moments:
         covariance: (D, D) float64, unbiased (divided by count - 1).
         count: number of images; None where the file doesn't say (ADM's and clean-fid's don't).
         features: name of the features; None where the file doesn't say.
+        origin: sha256 of the file they were taken from; None where they were computed here.
     """
 
     mean: Array
     covariance: Array
     count: int | None
     features: str | None
+    origin: str | None = None
 
 
 class RunningMoments:
@@ -117,15 +119,36 @@ class RunningMoments:
         self._count = total
 
 
-def save_moments(path: Path, moments: RunningMoments, features: str) -> None:
-    """Write ``mu`` (D,), ``sigma`` (D, D), ``count`` and the name of the ``features`` as npz, atomically.
+def save_moments(
+    path: Path,
+    moments: RunningMoments | Moments,
+    features: str,
+    spatial: RunningMoments | Moments | None = None,
+    origin: str | None = None,
+) -> None:
+    """Write moments as npz, atomically, under the keys of ADM's references where they have one.
+
+    ``mu`` (D,), ``sigma`` (D, D), the name of the ``features``, and where they are known ``count``, the moments of the
+    ``spatial`` features as ``mu_s`` and ``sigma_s``, and the sha256 of the file they come from as ``origin``.
 
     Raises:
         ValueError: fewer than 2 images.
     """
-    mean, covariance = moments.mean, moments.covariance
+    arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance, "features": features}
+    if moments.count is not None:
+        arrays["count"] = moments.count
+    if spatial is not None:
+        arrays |= {"mu_s": spatial.mean, "sigma_s": spatial.covariance}
+    if origin is not None:
+        arrays["origin"] = origin
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, mu=mean, sigma=covariance, count=moments.count, features=features)
+        np.savez(stream, **arrays)
+
+
+def has_spatial_moments(path: Path) -> bool:
+    """Whether a file of moments that `load_moments` could read also holds those behind sFID."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {"mu_s", "sigma_s"} <= set(archive)
 
 
 def load_moments(path: Path, *, spatial: bool = False) -> Moments:
@@ -139,7 +162,7 @@ def load_moments(path: Path, *, spatial: bool = False) -> Moments:
         UserError: the file is missing or no npz, or a key is missing, misshapen or not finite.
     """
     mu_key, sigma_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
-    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=("count", "features"))
+    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=("count", "features", "origin"))
     mean = _finite(path, mu_key, arrays[mu_key])
     covariance = _finite(path, sigma_key, arrays[sigma_key])
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
@@ -152,6 +175,7 @@ def load_moments(path: Path, *, spatial: bool = False) -> Moments:
         covariance=covariance,
         count=_count(path, arrays["count"]) if "count" in arrays else None,
         features=str(arrays["features"]) if "features" in arrays else None,
+        origin=str(arrays["origin"]) if "origin" in arrays else None,
     )
 
 

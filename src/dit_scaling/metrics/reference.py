@@ -1,4 +1,4 @@
-"""The reference stage: the training images' moments, and the lines between which distances are read."""
+"""The reference stage: the real images' statistics, and the lines between which distances are read."""
 
 import logging
 from collections.abc import Iterator
@@ -8,46 +8,57 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dit_scaling.config.stages import LatentsSettings, ScoreSettings
+from dit_scaling.config.stages import ReferenceSettings
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
-from dit_scaling.files import atomic_path, write_json
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path, sha256_file, write_json
 from dit_scaling.latents.autoencoder import decode, encode_moments, open_vae
 from dit_scaling.metrics.extractors import open_extractor
-from dit_scaling.metrics.moments import save_moments
+from dit_scaling.metrics.features import Extractor
+from dit_scaling.metrics.moments import has_spatial_moments, load_moments, save_moments
 from dit_scaling.metrics.score import (
     BATCH,
+    KEPT_FEATURES,
     ReferenceFiles,
     chunks,
     headline_metric,
     metrics_of,
+    protocol_of,
     read_reference,
     score_set,
 )
+from dit_scaling.sampling.archive import read_image_batches
 
 log = logging.getLogger(__name__)
 
 
 def make_reference(
-    settings: ScoreSettings,
-    latents: LatentsSettings,
+    settings: ReferenceSettings,
     extractor: Path,
     vae_record: Path,
+    given: Path | None,
     files: ReferenceFiles,
     lines: Path,
     device: torch.device,
 ) -> None:
-    """The reference stage: moments of the training images, and the lines between which FIDs are read.
+    """The reference stage: moments of the training images or of the ``given`` file, and the lines to read distances by.
 
     Floors: held-out real images, and the VAE's reconstructions of them. Ceiling: decoded Gaussian noise.
+
+    Raises:
+        UserError: the given reference is missing, or of other features.
     """
+    latents, scoring = settings.latents, settings.scoring
     data, network = latents.vae.data, open_extractor(extractor, device)
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
-    scored = score_set(network, (read_images(source, some) for some in chunks(train)))
-    save_moments(files.moments, scored.moments, network.name)
-    with atomic_path(files.features) as temporary, temporary.open("wb") as stream:
-        np.save(stream, scored.features)
+    if given is None:
+        scored = score_set(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
+        save_moments(files.moments, scored.moments, network.name, scored.spatial)
+        _save_features(files.features, scored.features)
+    else:
+        import_reference(given, network, files)
     reference = read_reference(files)
     vae = open_vae(vae_record).to(device)
     channels = data.data.channels
@@ -58,24 +69,47 @@ def make_reference(
             yield decode(vae, torch.from_numpy(mean) * vae.config.scaling_factor, BATCH, channels)
 
     def decoded_noise() -> Iterator[NDArray[np.uint8]]:
-        rng = torch.Generator().manual_seed(settings.seed)
+        rng = torch.Generator().manual_seed(scoring.seed)
         size = data.data.image_size // latents.vae.vae.downsampling
         shape = (latents.vae.vae.latent_channels, size, size)
-        for start in range(0, settings.num_samples, BATCH):
-            count = min(BATCH, settings.num_samples - start)
+        for start in range(0, scoring.num_samples, BATCH):
+            count = min(BATCH, scoring.num_samples - start)
             yield decode(vae, torch.randn((count, *shape), generator=rng), BATCH, channels)
 
-    held_out_images = (read_images(source, some) for some in chunks(held_out))
-    labels = source.labels[held_out]
+    sets = {
+        "held_out": ((read_images(source, some) for some in chunks(held_out)), source.labels[held_out]),
+        "reconstructions": (reconstructions(), source.labels[held_out]),
+        "decoded_noise": (decoded_noise(), None),
+    }
     records = {
-        "held_out": metrics_of(settings, score_set(network, held_out_images), reference, labels),
-        "reconstructions": metrics_of(settings, score_set(network, reconstructions()), reference, labels),
-        "decoded_noise": metrics_of(settings, score_set(network, decoded_noise()), reference, None),
+        name: metrics_of(scoring, network, score_set(network, batches), reference, labels)
+        for name, (batches, labels) in sets.items()
     }
     metric = headline_metric(network.name)
-    write_json(
-        lines,
-        {"metric": metric, "extractor": network.description, "settings_digest": settings.digest, "lines": records},
-    )
+    facts = {"metric": metric, "extractor": network.description, "settings_digest": settings.digest}
+    write_json(lines, {**facts, **protocol_of(network, reference), "lines": records})
     for name, record in records.items():
         log.info("%s: %s %.2f on %d images", name, metric, record[metric], record["n_samples"])
+
+
+def import_reference(given: Path, network: Extractor, files: ReferenceFiles) -> None:
+    """Take the statistics of a given npz as they are, and the features of its images where it has them as ``arr_0``.
+
+    Raises:
+        UserError: the file is missing, no npz of moments, or of other features than the extractor's.
+    """
+    moments = load_moments(given)
+    if len(moments.mean) != network.dim:
+        raise UserError(
+            f"reference: {given} is of {len(moments.mean)} features, those of {network.name} are {network.dim}."
+        )
+    spatial = load_moments(given, spatial=True) if has_spatial_moments(given) else None
+    save_moments(files.moments, moments, network.name, spatial, origin=sha256_file(given))
+    images = read_image_batches(given, BATCH)
+    features = [network(batch).values for batch in images] or [np.empty((0, network.dim), np.float32)]
+    _save_features(files.features, np.concatenate(features))
+
+
+def _save_features(path: Path, features: NDArray[np.float32]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, features)

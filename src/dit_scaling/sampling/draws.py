@@ -9,7 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dit_scaling.config.stages import SampleSettings
 from dit_scaling.training.draws import seed_for
+
+
+def part_indices(settings: SampleSettings, part: int) -> NDArray[np.int64]:
+    """Indices of the samples of one part: the parts together hold 0 .. num_samples - 1, each once."""
+    return np.array_split(np.arange(settings.num_samples), settings.parts)[part]
 
 
 def sample_labels(indices: NDArray[np.int64], num_classes: int, mode: str, seed: int) -> NDArray[np.int64]:

@@ -39,15 +39,23 @@ def read_samples(path: Path) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as file:
             samples = Samples(file["arr_0"], file["arr_1"], file["index"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # A plain array is no context manager: TypeError.
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no whole part of samples ({error}). Delete it and rerun rule sample.") from None
-    if samples.images.dtype != np.uint8 or not len(samples.images) == len(samples.labels) == len(samples.indices):
+    whole = samples.images.dtype == np.uint8 and samples.images.ndim == 4
+    if not (whole and samples.images.shape[:1] == samples.labels.shape == samples.indices.shape):
         raise UserError(f"{path}: images, labels and indices do not match. Delete it and rerun rule sample.")
     return samples
 
 
 def write_grid(path: Path, images: NDArray[np.uint8], columns: int, zoom: int = 1) -> None:
-    """Write images (N, H, W, C) row by row as one PNG, with a pixel of white between them."""
+    """Write images (N, H, W, C) as one PNG, see `draw_grid`."""
+    with atomic_path(path) as temporary:
+        draw_grid(images, columns, zoom).save(temporary, "PNG")
+
+
+def draw_grid(images: NDArray[np.uint8], columns: int, zoom: int = 1) -> Image.Image:
+    """Images (N, H, W, C) row by row as one picture, with a pixel of white between them."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), 255, dtype=np.uint8)
@@ -55,5 +63,4 @@ def write_grid(path: Path, images: NDArray[np.uint8], columns: int, zoom: int = 
         top, left = 1 + (number // columns) * (height + 1), 1 + (number % columns) * (width + 1)
         sheet[top : top + height, left : left + width] = image
     picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
-    with atomic_path(path) as temporary:
-        picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(temporary, "PNG")
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)

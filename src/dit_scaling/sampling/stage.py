@@ -9,12 +9,14 @@ from torch import Tensor
 from dit_scaling.checkpoints import load_model
 from dit_scaling.config.stages import SampleSettings
 from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.samplers import Denoiser
 from dit_scaling.errors import UserError
 from dit_scaling.latents.autoencoder import decode, open_vae
-from dit_scaling.models.dit import DiT
 from dit_scaling.progress import track
-from dit_scaling.sampling.draws import SampleNoise, sample_labels
+from dit_scaling.sampling.draws import SampleNoise, part_indices, sample_labels
 from dit_scaling.sampling.images import Samples, write_grid, write_samples
+
+FIRST = 20  # images of each part that stay in any case
 
 
 def sample_part(
@@ -23,12 +25,15 @@ def sample_part(
     checkpoint: Path,
     vae_record: Path,
     output: Path,
+    first: Path,
     grid: Path,
     batch_size: int,
     device: torch.device,
     log_seconds: float,
 ) -> None:
-    """Sample the images of one part; write them as npz, and the first hundred as a picture.
+    """Sample the images of one part; write them as npz, the first few again beside it, and a hundred as a picture.
+
+    ``first`` is small and stays where the part itself is not kept: it is what the report shows.
 
     Noise and label of each image follow from (seed, index), so the parts together are the same images
     whatever ``parts``, ``batch_size`` or the device's number.
@@ -40,7 +45,12 @@ def sample_part(
     if model.num_classes != settings.num_classes:
         raise UserError(f"{checkpoint} knows {model.num_classes} classes, but the study has {settings.num_classes}.")
     vae = open_vae(vae_record).to(device)
-    indices = np.array_split(np.arange(settings.num_samples), settings.parts)[part]
+    if model.in_channels != vae.config.latent_channels:
+        raise UserError(
+            f"{checkpoint} makes latents of {model.in_channels} channels, but the autoencoder of {vae_record} has "
+            f"{vae.config.latent_channels}. Rerun the train stage."
+        )
+    indices = part_indices(settings, part)
     labels = sample_labels(indices, settings.num_classes, settings.labels, settings.seed)
     batches = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
     images = []
@@ -54,12 +64,15 @@ def sample_part(
         images.append(decode(vae, latents, batch_size, settings.image_channels))
     samples = Samples(np.concatenate(images), labels, indices)
     write_grid(grid, samples.images[:100], columns=10)
+    write_samples(first, Samples(samples.images[:FIRST], labels[:FIRST], indices[:FIRST]))
     write_samples(output, samples)
 
 
-def sample_latents(model: DiT, settings: SampleSettings, noise: SampleNoise, labels: Tensor) -> Tensor:
+def sample_latents(model: Denoiser, settings: SampleSettings, noise: SampleNoise, labels: Tensor) -> Tensor:
     """Latents (N, C, H, W) of the given labels (N,), each from its own stream of noise."""
-    return GaussianDiffusion().sample(
+    diffusion = GaussianDiffusion()
+    sample = diffusion.sample_ddim if settings.sampler == "ddim" else diffusion.sample
+    return sample(
         model,
         noise(),
         labels,

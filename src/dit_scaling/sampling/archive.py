@@ -1,0 +1,97 @@
+"""The npz of ADM's evaluation suite, written and read as a stream: images (N, H, W, C) as ``arr_0``."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path, read_json
+from dit_scaling.sampling.images import read_samples
+
+
+def export_samples(folder: Path, output: Path) -> int:
+    """Join the parts of one evaluation into one npz, ``arr_0`` uint8 (N, H, W, 3); one part in memory at a time.
+
+    The images stand in the order of their indices. Grey ones get three channels, which the suite expects.
+
+    Args:
+        folder: ``.../guidance-G``, the folder above ``samples/``.
+        output: where the npz goes; stored, not compressed, as the suite streams it.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        UserError: there are no parts, or some are missing.
+    """
+    parts = sorted((folder / "samples").glob("part-*.npz"))
+    if not parts:
+        raise UserError(
+            f"{folder}/samples holds no part-*.npz. Name the folder of one evaluation (.../guidance-1.0) whose samples "
+            "were kept (sampling.keep_samples)."
+        )
+    count = _check_whole(parts)
+    shape = read_samples(parts[0]).images.shape[1:3]
+    with (
+        atomic_path(output) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+        archive.open("arr_0.npy", "w", force_zip64=True) as stream,
+    ):
+        npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape, 3)})
+        for part in parts:
+            images = read_samples(part).images
+            stream.write(np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3))).tobytes())
+    return count
+
+
+def _check_whole(parts: Sequence[Path]) -> int:
+    """The number of images in the parts, once it is sure that they are all there are of one run."""
+    expected = 0
+    for part in parts:
+        settings = read_json(part.with_name(f"{part.stem}.provenance.json"))["settings"]
+        with np.load(part, allow_pickle=False) as archive:
+            indices = archive["index"]
+        if not np.array_equal(indices, np.arange(expected, expected + len(indices))):
+            raise UserError(f"{part} does not go on at image {expected}. Draw the missing parts: snakemake sample")
+        expected += len(indices)
+    if expected != settings["num_samples"]:
+        raise UserError(
+            f"{parts[-1].parent} holds {expected} of {settings['num_samples']} images. Run: snakemake sample"
+        )
+    return expected
+
+
+def read_image_batches(path: Path, size: int) -> Iterator[NDArray[np.uint8]]:
+    """The images of an npz's ``arr_0``, uint8 (N, H, W, C), in batches of ``size``; none where it has no ``arr_0``.
+
+    Raises:
+        UserError: the file is torn, or ``arr_0`` holds no images.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "arr_0.npy" not in archive.namelist():
+                return
+            with archive.open("arr_0.npy") as stream:
+                shape = _read_header(path, stream)
+                bytes_each = int(np.prod(shape[1:]))
+                for start in range(0, shape[0], size):
+                    count = min(size, shape[0] - start)
+                    content = bytearray(stream.read(count * bytes_each))  # writable, as torch wants it
+                    yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: its images (arr_0) cannot be read ({error}). Download it again.") from None
+
+
+def _read_header(path: Path, stream: IO[bytes]) -> tuple[int, ...]:
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    if dtype != np.uint8 or len(shape) != 4 or fortran_order or shape[3] not in (1, 3):
+        raise UserError(f"{path}: arr_0 is {dtype} of shape {shape}, not uint8 images (N, H, W, 3).")
+    return tuple(shape)
