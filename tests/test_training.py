@@ -15,12 +15,14 @@ from torch import Tensor
 
 from dit_scaling.checkpoints import load_model, read_header
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
 from dit_scaling.training import loop
 from dit_scaling.training.draws import BatchSource, seed_for
-from dit_scaling.training.loop import Interrupted, Runtime, train_to
+from dit_scaling.training.loop import train_to
+from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.training.stage import MilestoneFiles, train_milestone
 
 CLASSES = 3
@@ -172,6 +174,15 @@ def test_bfloat16_autocast_trains_close_to_float32(toy_run: TrainSettings, toy_l
         torch.testing.assert_close(coarse[key], tensor, rtol=0.1, atol=0.02)
         moved = moved or not torch.equal(coarse[key], tensor)
     assert moved
+
+
+def test_the_loss_is_float32_under_autocast(toy_run: TrainSettings, toy_latents: Path) -> None:
+    model = create_model(toy_run.build_variant(), 8, CLASSES, 2)
+    batch = source(toy_run, toy_latents).batch(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = GaussianDiffusion().training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+        assert model.x_embedder(batch.x0).dtype == torch.bfloat16
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
 
 
 @pytest.mark.slow

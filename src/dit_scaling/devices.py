@@ -1,18 +1,105 @@
-"""Which device a job computes on."""
+"""Which device a job computes on, and that no other job of this machine computes there."""
+
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from dit_scaling.errors import UserError
 
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # they give each job devices of its own
+RETRY_SECONDS = 1.0
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+log = logging.getLogger(__name__)
+
+_held: list[FileLock] = []  # until this process ends, however it ends
+
+
+def choose_device(name: str, count: int = 1) -> torch.device:
+    """The kind of device to compute on; ``auto`` is CUDA where there is any, else the CPU.
+
+    CUDA devices are claimed for this process until it ends, and only they are visible to it: jobs side by side get
+    devices of their own, or wait. Under a cluster's scheduler, all that are visible are this job's already. Call this
+    before CUDA is used.
+
+    Args:
+        name: auto, cpu or cuda.
+        count: CUDA devices that this job needs.
 
     Raises:
-        UserError: ``cuda`` is asked for and absent.
+        UserError: ``cuda`` is asked for and absent, or there are fewer devices than ``count``.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    devices = [] if name == "cpu" else _visible_devices()
+    if not devices:
+        if name == "cuda":
+            raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
+        return torch.device("cpu")
+    if len(devices) < count:
+        raise UserError(
+            f"resources.ranks_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
+        )
+    if not _held and not any(variable in os.environ for variable in SCHEDULERS):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count))
+    return torch.device("cuda")
+
+
+def _visible_devices() -> list[str]:
+    """Names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    # Counted by the driver's monitor: once CUDA itself has started, it no longer looks at CUDA_VISIBLE_DEVICES.
+    number = torch.cuda.device_count()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(index) for index in range(number)] if chosen is None else chosen.split(",")
+    return [name.strip() for name in names[:number]]
+
+
+def _claim(devices: Sequence[str], count: int) -> list[str]:
+    """Lock the first ``count`` devices that no other job of this user holds; waits until there are so many."""
+    folder = Path(tempfile.gettempdir(), f"dit-scaling-devices-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    waiting = False
+    while True:
+        # All or none of them, and one job at a time, lest two jobs each wait for what the other holds.
+        with FileLock(folder / "choice.lock"):
+            held = {device: lock for device in devices if (lock := _try_lock(folder / f"{device}.lock"))}
+            chosen = list(held)[:count] if len(held) >= count else []
+            for device, lock in held.items():
+                if device not in chosen:
+                    lock.release()
+        if chosen:
+            _held.extend(held[device] for device in chosen)
+            log.info("computes on CUDA device %s", ", ".join(chosen))
+            return chosen
+        if not waiting:
+            log.info("waits for %d of the CUDA devices %s, which other jobs hold", count, ", ".join(devices))
+            waiting = True
+        time.sleep(RETRY_SECONDS)
+
+
+def _try_lock(path: Path) -> FileLock | None:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def describe_device(device: torch.device, count: int = 1) -> str:
+    """The name of the devices for records, GPUs or processor: ``NVIDIA H200``, ``4 x NVIDIA H200``."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return name if count == 1 else f"{count} x {name}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

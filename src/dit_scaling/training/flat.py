@@ -17,9 +17,10 @@ class FlatParameters:
         device = named[0][1].device
         size = sum(parameter.numel() for _, parameter in named)
         self.weights = nn.Parameter(torch.empty(size, device=device))
-        self.weights.grad = torch.zeros(size, device=device)
+        self.gradient = torch.zeros(size, device=device)
+        self.weights.grad = self.gradient
         for (_, parameter), weight, gradient in zip(
-            named, self._split(self.weights.data), self._split(self.weights.grad), strict=True
+            named, self._split(self.weights.data), self._split(self.gradient), strict=True
         ):
             weight.copy_(parameter.data)
             parameter.data = weight

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.files import atomic_path
-from dit_scaling.training.loop import Runtime, export_log, train_to
+from dit_scaling.training.launch import TrainJob, train_on_ranks
+from dit_scaling.training.loop import train_to
+from dit_scaling.training.records import export_records
+from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.state import publish
 
 
@@ -21,15 +24,25 @@ class MilestoneFiles:
 
 
 def train_milestone(
-    settings: TrainSettings, manifest: Path, step: int, states: Path, files: MilestoneFiles, runtime: Runtime
+    settings: TrainSettings,
+    manifest: Path,
+    step: int,
+    states: Path,
+    files: MilestoneFiles,
+    runtime: Runtime,
+    ranks: int = 1,
+    nodes: int = 1,
 ) -> None:
-    """Train up to ``step`` and publish its weights, log and loss curve.
+    """Train up to ``step`` on so many ranks per node and publish its weights, log and loss curve.
 
     Raises:
         UserError: as `train_to`.
     """
-    folder = train_to(settings, manifest, step, states, runtime)
-    export_log(folder, step, files.metrics)
+    if ranks * nodes == 1:
+        folder = train_to(settings, manifest, step, states, runtime)
+    else:
+        folder = train_on_ranks(TrainJob(settings, manifest, step, states, runtime), ranks, nodes)
+    export_records(folder.metrics, step, files.metrics)
     draw_loss_curve(files.metrics, f"{settings.variant}, seed {settings.seed}", files.curve)
     publish(folder.export_path(step, "raw.safetensors"), files.raw)
     publish(folder.export_path(step, "ema.safetensors"), files.ema)

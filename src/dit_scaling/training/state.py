@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
 
 KEEP = 2  # the newest state, and the one before it in case the newest is torn
@@ -33,14 +34,15 @@ class TrainingState:
 class StateFolder:
     """The undeclared folder of one run: its states, its log, and its exports."""
 
-    def __init__(self, root: Path, digest: str) -> None:
+    def __init__(self, root: Path, digest: str, facts: Mapping[str, object]) -> None:
+        """``facts``: what the folder says of the run it belongs to."""
         self.path = root / digest
         self.metrics = self.path / "metrics.jsonl"
+        self._facts = facts
 
-    def start(self, facts: Mapping[str, object]) -> None:
+    def start(self) -> None:
         """Make the folder and say in it what it belongs to."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "settings.json", dict(facts))
+        write_json(self.path / "settings.json", dict(self._facts))
 
     def export_path(self, step: int, name: str) -> Path:
         """Where an exported file of a milestone is kept."""
@@ -62,7 +64,7 @@ class StateFolder:
             if step > last_step:
                 continue
             tensors = self._tensors(step)
-            if not tensors.exists() or sha256_file(tensors) != read_json(tensors.with_suffix(".json"))["sha256"]:
+            if not tensors.exists() or sha256_file(tensors) != _recorded_sha256(tensors.with_suffix(".json")):
                 log.warning("%s is torn or altered; trying the state before it.", tensors)
                 continue
             return TrainingState(step, load_file(tensors))
@@ -75,6 +77,14 @@ class StateFolder:
         """Steps of the states that have a checksum, ascending."""
         names = (re.fullmatch(r"state-(\d+)\.json", path.name) for path in self.path.glob("state-*.json"))
         return sorted(int(match[1]) for match in names if match)
+
+
+def _recorded_sha256(record: Path) -> str | None:
+    """The checksum that stands beside a state; None where that file is torn."""
+    try:
+        return str(read_json(record)["sha256"])
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def publish(source: Path, target: Path) -> None:

@@ -1,0 +1,99 @@
+"""What of a study's results can be deleted, by its `keep` settings; nothing is deleted before it was shown.
+
+Only files that nothing else needs are named: the verdict, the report and everything before them stay up to date, and
+Snakemake makes a deleted file again only for a job that has to run anew.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_scaling.config.study import Study
+from dit_scaling.errors import UserError
+from dit_scaling.files import canonical_json, read_json
+from dit_scaling.training.lock import in_use
+
+
+@dataclass(frozen=True)
+class Heap:
+    """Files that can go for one reason."""
+
+    reason: str
+    files: tuple[Path, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that deleting them frees, where all links to a file are among them."""
+        stats = {(status := path.stat()).st_ino: status.st_size for path in self.files}
+        return sum(stats.values())
+
+
+def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Heap]:
+    """What can be deleted from the folder ``results`` of a study.
+
+    States of a run are named only if its last step is published and, where the run is not of the settings that the
+    results are of, if ``other_runs`` asks for it; never while a process works on the run.
+    """
+    keep, finished = study.keep, _finished_runs(study, results)
+    states: list[Path] = []
+    checkpoints: list[Path] = []
+    others: list[Path] = []
+    for folder in sorted(path.parent for path in results.glob("states/*/settings.json")):
+        if in_use(folder):
+            continue
+        published = finished.get(_settings(folder / "settings.json"))
+        if published is None:
+            others += [path for path in folder.rglob("*") if path.is_file()]
+            continue
+        if not keep.states:
+            states += folder.glob("state-*")
+        for place in (folder, published.parent):
+            checkpoints += _unwanted_checkpoints(place, keep.checkpoints, study.training.steps)
+    heaps = [
+        Heap("states of finished runs (keep.states)", tuple(sorted(states))),
+        Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
+    ]
+    if other_runs:
+        heaps.append(Heap("runs of other settings, finished or not", tuple(sorted(others))))
+    return [heap for heap in heaps if heap.files]
+
+
+def delete(heaps: list[Heap]) -> None:
+    """Delete the files, and the folders that this leaves empty.
+
+    Raises:
+        UserError: a file cannot be deleted.
+    """
+    try:
+        for path in (path for heap in heaps for path in heap.files):
+            path.unlink()
+            for folder in path.parents:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be deleted: {error.strerror}.") from None
+
+
+def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
+    """Training settings, as text, to the published folder of the last step."""
+    last = f"step-{study.training.steps}"
+    runs = [(study.variant(name).slug, f"seed-{seed}") for name in study.variants for seed in study.training.seeds]
+    folders = (results / slug / seed / last for slug, seed in runs)
+    published = [folder for folder in folders if (folder / "ema.safetensors").exists()]
+    return {_settings(folder / "provenance.json"): folder for folder in published}
+
+
+def _unwanted_checkpoints(folder: Path, keep: str, last_step: int) -> Iterator[Path]:
+    for path in folder.glob("step-*/*.safetensors"):
+        early = path.parent.name != f"step-{last_step}"
+        if (keep != "all" and path.name == "raw.safetensors") or (keep == "last" and early):
+            yield path
+
+
+def _settings(record: Path) -> str:
+    """The settings that a JSON record holds, as text; where it is broken its path, which no other record equals."""
+    try:
+        return canonical_json(read_json(record)["settings"])
+    except (UserError, KeyError, TypeError):
+        return str(record)

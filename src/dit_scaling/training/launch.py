@@ -1,0 +1,119 @@
+"""Starting torchrun for one training job, and making sense of how it ended."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.errors import UserError
+from dit_scaling.latents.reader import LatentReader
+from dit_scaling.training.loop import state_folder
+from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
+from dit_scaling.training.state import StateFolder
+
+WORKER = "dit_scaling.training.worker"
+RANK_LINE = "rank "  # begins what our ranks say; the rest of the output is torchrun's
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """The arguments of `train_to`, as every rank reads them from a file."""
+
+    settings: TrainSettings
+    manifest: Path
+    last_step: int
+    states: Path
+    runtime: Runtime
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(TypeAdapter(TrainJob).dump_json(self))
+
+    @staticmethod
+    def read(path: Path) -> "TrainJob":
+        return TypeAdapter(TrainJob).validate_json(path.read_bytes())
+
+
+def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
+    """`train_to` on ``ranks`` processes of this machine, or of each of a SLURM job's ``nodes``, started by torchrun.
+
+    Raises:
+        UserError: what a rank raised, or that one died.
+        Interrupted: SIGTERM reached this process or a rank; the state is on disk.
+    """
+    job.states.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=job.states, prefix=".launch-") as name:
+        job_file = Path(name, "job.json")
+        job.write(job_file)
+        status, interrupted, last_lines = _run(torchrun_command(job_file, ranks, nodes), ranks)
+        complaints = [path.read_text() for path in sorted(Path(name).glob("error-*"))]
+        interrupted = interrupted or Path(name, "interrupted").exists()
+    if complaints:
+        raise UserError(complaints[0])
+    if interrupted:
+        raise Interrupted(143)
+    if status != 0:
+        for line in last_lines:
+            log.error("%s", line)
+        raise UserError(
+            f"{job.settings.variant}, seed {job.settings.seed}: a rank of {ranks * nodes} died (torchrun's exit code "
+            f"{status}; what it said is above). Run the same command again; it goes on from the last saved state."
+        )
+    return state_folder(job.settings, LatentReader(job.manifest, "train"), job.states)
+
+
+def torchrun_command(job_file: Path, ranks: int, nodes: int = 1) -> list[str]:
+    """The command that runs a job on ``ranks`` processes of this machine, or of each of the SLURM job's ``nodes``.
+
+    On several nodes, srun starts one torchrun each, and these meet at the node that this process runs on.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+    worker = ["-m", WORKER, str(job_file.resolve())]
+    if nodes == 1:
+        return [*torchrun, "--standalone", *worker]
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    # An inner srun knows nothing of what the job asked for but its nodes.
+    srun.append(f"--cpus-per-task={torch.get_num_threads()}")
+    meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={socket.gethostname()}:{_free_port()}"]
+    return [*srun, *torchrun, *meeting, f"--rdzv-id={job_file.parent.name}", *worker]
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return int(free.getsockname()[1])
+
+
+def _run(command: list[str], ranks: int) -> tuple[int, bool, deque[str]]:
+    """Run torchrun to its end and log what the ranks say.
+
+    Returns its exit code, whether SIGTERM came, and the last lines of what else it said.
+    """
+    threads = max(1, torch.get_num_threads() // ranks)
+    others: deque[str] = deque(maxlen=100)
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        # torchrun passes SIGTERM on to its ranks, which save their state within one step.
+        with sigterm_noticed(process.send_signal) as received:
+            for line in process.stdout:
+                if line.startswith(RANK_LINE):
+                    log.info("%s", line.rstrip())
+                else:
+                    others.append(line.rstrip())
+        return process.wait(), bool(received), others

@@ -1,0 +1,133 @@
+"""One process at a time on a folder, and a lock that a killed process cannot leave behind for good.
+
+`lock.json` names its holder: host, process id, and when that process started, since ids are used again. On the holder's
+own host the process is looked for; from another host only the file's time counts, which the holder renews.
+"""
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+from pydantic import BaseModel, ValidationError
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path
+
+HEARTBEAT_SECONDS = 20.0
+STALE_SECONDS = 300.0  # many heartbeats, since network file systems show times late
+POLL_SECONDS = 2.0
+CLOCK_SECONDS = 2.0  # how exactly a process' start is known
+
+log = logging.getLogger(__name__)
+
+
+class Holder(BaseModel):
+    """The process that holds a lock."""
+
+    host: str
+    pid: int
+    started: float
+    """Seconds since the epoch, by the holder's clock."""
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process."""
+        return cls(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
+
+    def lives(self, age: float) -> bool:
+        """Whether the holder still runs, as far as can be told; ``age``: seconds since its last heartbeat."""
+        if self.host != socket.gethostname():
+            return age < STALE_SECONDS
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < CLOCK_SECONDS
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; a lock that its holder was killed with is taken over.
+
+    Where the holder is on another host, waits for a heartbeat, or for so long without one that there is no holder.
+
+    Raises:
+        UserError: another process holds it, with that process' host and id.
+    """
+    lock, me = folder / "lock.json", Holder.here()
+    _acquire(lock, me)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
+        with _guard(lock):
+            if _read(lock) == me:
+                lock.unlink()
+
+
+def _acquire(lock: Path, me: Holder) -> None:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    seen = None
+    while True:
+        with _guard(lock):
+            holder = _read(lock)
+            if holder is None or not holder.lives(_age(lock)):
+                with atomic_path(lock) as temporary:
+                    temporary.write_text(me.model_dump_json())
+                return
+            beat = lock.stat().st_mtime_ns
+        if holder.host == me.host or seen not in (None, beat):
+            raise UserError(
+                f"{lock.parent} is in use by process {holder.pid} on {holder.host}. Wait for it, or stop it; a lock "
+                "that a killed process left is taken over."
+            )
+        if seen is None:
+            log.info("%s: waits for a sign of life of process %d on %s", lock.parent, holder.pid, holder.host)
+        seen = beat
+        time.sleep(POLL_SECONDS)
+
+
+def _guard(lock: Path) -> FileLock:
+    """Makes reading, judging and replacing one step; else two processes could take over the same stale lock."""
+    return FileLock(lock.with_name("lock.guard"))
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a living process holds the folder."""
+    holder = _read(folder / "lock.json")
+    return holder is not None and holder.lives(_age(folder / "lock.json"))
+
+
+def _read(lock: Path) -> Holder | None:
+    """The holder; None where there is no lock, or one of which nothing can be read."""
+    try:
+        return Holder.model_validate_json(lock.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _age(lock: Path) -> float:
+    """Seconds since the last heartbeat, by the clock of the file system, which may be another host's."""
+    with tempfile.TemporaryFile(dir=lock.parent) as now:
+        return os.fstat(now.fileno()).st_mtime - lock.stat().st_mtime
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        try:
+            os.utime(lock)
+        except OSError:
+            continue  # A network file system may fail for a moment; the next beat comes soon.

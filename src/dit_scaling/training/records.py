@@ -1,0 +1,55 @@
+"""metrics.jsonl: the means of each window of steps, a line each."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dit_scaling.errors import UserError
+from dit_scaling.files import atomic_path
+
+WINDOW = 50  # steps that one line averages over
+NAMES = ("loss", "mse", "vb", "gradient_norm")
+
+
+def append_record(path: Path, step: int, means: Tensor, seconds: float) -> None:
+    """Append the line of the window that ends at ``step``: means (4,) as in `NAMES`, seconds of training so far."""
+    record = {"step": step, **dict(zip(NAMES, means.tolist(), strict=True)), "seconds": round(seconds, 3)}
+    with path.open("a") as lines:
+        lines.write(json.dumps(record) + "\n")
+
+
+def cut_records(path: Path, first_step: int) -> None:
+    """Drop lines beyond the state that training goes on from; they will be written again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(line for line in lines if _step_of(line) <= first_step))
+
+
+def export_records(path: Path, last_step: int, output: Path) -> None:
+    """Copy the lines up to ``last_step`` to ``output``."""
+    with atomic_path(output) as temporary, temporary.open("w") as copy:
+        copy.writelines(line for line in path.open() if _step_of(line) <= last_step)
+
+
+def check_finite(tensor: Tensor, run: str, step: int, folder: Path) -> None:
+    """See that weights or means are numbers.
+
+    Raises:
+        UserError: with the run, the step and what to do.
+    """
+    if not torch.isfinite(tensor).all():
+        raise UserError(
+            f"{run}: the loss or a weight is NaN or infinite within the {WINDOW} steps before step {step}. States in "
+            f"{folder} are from before that. Lower training.learning_rate, set training.gradient_clip, or use "
+            "precision float32."
+        )
+
+
+def _step_of(line: str) -> float:
+    """Step of a log line; infinite for a line that a kill left unfinished."""
+    try:
+        return float(json.loads(line)["step"])
+    except json.JSONDecodeError:
+        return float("inf")

@@ -1,0 +1,49 @@
+"""How a training job runs, and how it is asked to stop."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Annotated
+
+import torch
+from pydantic import PlainSerializer, PlainValidator
+
+Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a job runs; nothing here changes what it computes, but for the rounding of sums."""
+
+    device: Device
+    save_minutes: float = 10.0
+    save_steps: int = 10_000
+    log_seconds: float = 10.0
+    micro_batch: int = 0
+    """Samples whose activations are in memory at a time; 0 for all of a rank's share of the batch."""
+
+
+class Interrupted(SystemExit):
+    """SIGTERM arrived and the state is saved; the next start goes on from it."""
+
+
+@contextmanager
+def sigterm_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
+    """A list that stops being empty when SIGTERM arrives, so that the loop can finish its step first.
+
+    ``react`` is called with the signal's number, in the middle of whatever runs then.
+    """
+    received: list[int] = []
+
+    def notice(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if react is not None:
+            react(number)
+
+    previous = signal.signal(signal.SIGTERM, notice)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,126 @@
+"""A study through a real SLURM of two nodes: every stage that computes goes through sbatch, training on ranks too."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from cluster import Cluster, NoClusterError, two_node_cluster
+from pipeline import ROOT, edited, snakemake
+
+pytestmark = pytest.mark.slow
+
+RESULTS = "results/tiny"
+RUN = f"{RESULTS}/DiT-Nano-2/seed-0"
+CHANGES = {
+    "variants": ["DiT-Nano/2"],
+    "training.steps": 20,
+    "training.milestones": [],
+    "training.gates": "off",
+    "latents.shards": 1,
+    "sampling.num_samples": 40,
+}
+SUBMITTED = {
+    "vae": 1,
+    "classifier": 1,
+    "preflight": 1,
+    "encode_shard": 2,
+    "train_milestone": 1,
+    "sample_part": 1,
+    "reference": 1,
+    "score": 1,
+    "memorisation": 1,  # on CPUs
+}
+FILLED_IN = {
+    "account: ACCOUNT": "account: test",
+    "partition: PARTITION": "partition: gpus",
+    "&gpu_type TYPE": "&gpu_type fake",
+    "gpus_per_node 4": "gpus_per_node 2",
+    # Where training is on several nodes.
+    '"gpu:TYPE:4"': '"gpu:fake:2"',
+    "ranks: 4": "ranks: 2",
+    # Small nodes, and little to compute.
+    "mem_mb: 16000": "mem_mb: 1500",
+    "mem_mb: 64000": "mem_mb: 4000",
+    "train_milestone: 8": "train_milestone: 2",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    try:
+        with two_node_cluster(tmp_path_factory.mktemp("slurm")) as running:
+            yield running
+    except NoClusterError as reason:
+        pytest.skip(f"no SLURM: {reason}")
+
+
+def profile(folder: Path, *, over_two_nodes: bool) -> Path:
+    """The profile slurm/, filled in for this cluster as its comments say, and with less waiting."""
+    text = (ROOT / "slurm" / "config.yaml").read_text()
+    if over_two_nodes:
+        for line in ("gpu: &gpus_per_node 4", "ranks: *gpus_per_node", "gpu_model: *gpu_type"):
+            assert text.count(f"    {line}\n") == 1
+            text = text.replace(f"    {line}\n", "")
+        text = text.replace("    #   ", "    ")
+    for placeholder, value in FILLED_IN.items():
+        text = text.replace(placeholder, value)
+    (folder / "config.yaml").write_text(text + "slurm-init-seconds-before-status-checks: 1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001, it has to run
+    """The working directory of the reduced study, run through the cluster with two ranks on one node."""
+    folder = tmp_path_factory.mktemp("study")
+    one_node = profile(tmp_path_factory.mktemp("one-node"), over_two_nodes=False)
+    run = snakemake(folder, "--profile", str(one_node), config=edited(folder, CHANGES))
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def jobs_of(cluster: Cluster) -> list[tuple[str, str, str]]:
+    """Rule, state and nodes of every job that SLURM remembers; Snakemake's comment on a job names its rule."""
+    jobs = (line.split("|") for line in cluster.queue("%k|%T|%N"))
+    return [(comment.removeprefix("rule_").split("_wildcards")[0], state, nodes) for comment, state, nodes in jobs]
+
+
+def training_log(folder: Path) -> str:
+    return (folder / RESULTS / "logs" / "train" / "DiT-Nano-2_seed-0_step-20.log").read_text()
+
+
+def test_every_stage_that_computes_goes_through_slurm(cluster: Cluster, study: Path) -> None:
+    jobs = [job for job in jobs_of(cluster) if job[2] in ("n1", "n2")]
+    assert Counter(rule for rule, _, _ in jobs) == SUBMITTED
+    assert {state for _, state, _ in jobs} == {"COMPLETED"}
+    on_one_node = [job["JobState"] for job in cluster.completed() if job["NodeCnt"] == "1"]
+    assert on_one_node == ["COMPLETED"] * sum(SUBMITTED.values())
+    assert (study / RESULTS / "report.html").exists()
+
+
+def test_jobs_get_one_gpu_each_and_training_those_of_a_node(cluster: Cluster, study: Path) -> None:
+    gpus = Counter(job.get("TresPerJob") for job in cluster.details() if job["NumNodes"] == "1")
+    assert gpus == {"gres:gpu:fake:1": sum(SUBMITTED.values()) - 2, "gres:gpu:fake:2": 1, None: 1}
+    assert "on 2 x cpu" in training_log(study)
+
+
+def test_four_ranks_over_two_nodes_end_at_the_same_weights(
+    cluster: Cluster, study: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = shutil.copytree(study, tmp_path / "study")
+    shutil.rmtree(folder / RUN)
+    shutil.rmtree(folder / RESULTS / "states")
+    two_nodes = profile(tmp_path_factory.mktemp("two-nodes"), over_two_nodes=True)
+    run = snakemake(folder, "train", "--profile", str(two_nodes), config=folder / "edited.yaml")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert ("train_milestone", "COMPLETED", "n[1-2]") in jobs_of(cluster)
+    assert [job["NodeList"] for job in cluster.completed() if job["NodeCnt"] == "2"] == ["n[1-2]"]
+    assert "on 4 x cpu" in training_log(folder)
+    ours, theirs = (load_file(place / RUN / "step-20" / "raw.safetensors") for place in (folder, study))
+    for name, weights in ours.items():
+        # The loss does not depend on the keys' bias: AdamW makes full steps of its rounding.
+        if not name.endswith("qkv.bias"):
+            assert (weights - theirs[name]).norm() <= 1e-5 * weights.norm(), name
