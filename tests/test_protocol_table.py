@@ -1,12 +1,14 @@
 """The protocol table: every deviation is found, and nothing else."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from dit_scaling.config.study import Study, parse_study
-from dit_scaling.protocol.table import ProtocolRow, compare_protocol, judge_protocol
+from dit_scaling.config.study import ProtocolSetting, Study, load_study, parse_study
+from dit_scaling.errors import UserError
+from dit_scaling.protocol.table import ProtocolRow, compare_protocol, doubtful_reasons, judge_protocol
 from report_study import CONFIG
 
 PAPER: dict[str, Any] = {
@@ -34,6 +36,7 @@ CHANGES = [
     ("training", "precision", "bfloat16", "precision"),
     ("training", "mirror", False, "mirroring"),
     ("sampling", "steps", 100, "sampler"),
+    ("sampling", "sampler", "ddim", "sampler"),
     ("sampling", "guidance_scales", [1.5], "guidance scale"),
     ("sampling", "num_samples", 10_000, "samples per model"),
     ("sampling", "labels", "balanced", "labels of the samples"),
@@ -91,3 +94,35 @@ def test_status_goes_from_green_over_amber_to_red() -> None:
     red = judge_protocol(study_with("sampling", "guidance_scales", [1.5]), [same])
     assert red.level == "red"
     assert any("guidance_scales" in doubt for doubt in red.doubts)
+
+
+def test_the_config_names_exactly_the_rows_of_the_table() -> None:
+    assert get_args(ProtocolSetting) == tuple(row.setting for row in compare_protocol(study_with(), IMAGENET))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "shapes.yaml"])
+def test_built_in_studies_give_a_reason_for_each_deviation(name: str) -> None:
+    study = load_study(Path(__file__).parents[1] / "config" / name)
+    rows = compare_protocol(study, 5000)
+    assert doubtful_reasons(study, rows) == []
+    assert all(bool(row.reason) != row.same for row in rows)
+    assert "without a reason" not in judge_protocol(study, rows).sentence
+
+
+def test_a_deviation_without_a_reason_and_a_reason_without_a_deviation_are_doubtful() -> None:
+    reasons = {"features of the distance": "a test", "batch size": "no deviation"}
+    study = parse_study({**PAPER, "training": {"steps": 52_000}, "deviations": reasons})
+    rows = compare_protocol(study, IMAGENET)
+    assert doubtful_reasons(study, rows) == [
+        "deviations: 'training steps' deviates from the paper without a reason",
+        "deviations: 'batch size' has a reason, but is the paper's",
+    ]
+    assert "2 of 22 settings differ from the paper's (1 without a reason)" in judge_protocol(study, rows).sentence
+    assert {row.setting: row.reason for row in rows if row.reason} == {"features of the distance": "a test"}
+
+
+def test_a_reason_for_no_setting_is_refused() -> None:
+    with pytest.raises(UserError, match=r"deviations\.batch_size"):
+        parse_study({**PAPER, "deviations": {"batch_size": "a typo"}})
+    with pytest.raises(UserError, match=r"deviations\.batch size"):
+        parse_study({**PAPER, "deviations": {"batch size": ""}})

@@ -39,6 +39,11 @@ def xl2_long() -> pd.DataFrame:
     return _read("dit_xl2_long.csv")
 
 
+def landmarks() -> pd.DataFrame:
+    """Training loss of healthy runs on ImageNet latents: variant, steps, loss."""
+    return _read("landmarks.csv")
+
+
 def reproduction_spread() -> Spread:
     """Pooled standard deviation of ln FID within the variants of ``REPRODUCTIONS``: 0.064 with 5 degrees of freedom.
 

@@ -1,25 +1,33 @@
 """How a study differs from the paper's protocol (arXiv 2212.09748, sections 4 and 5), setting by setting."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from dit_scaling.config.study import Study
-from dit_scaling.data.sources import IMAGENET_TRAINING
-from dit_scaling.variants import PAPER_SIZES
+from dit_scaling.config.study import ProtocolSetting, Study
+from dit_scaling.data import imagenet
+from dit_scaling.variants import PAPER_SIZES, Variant
 
 Level = Literal["green", "amber", "red"]
+
+SAMPLERS = {"ddpm": "ancestral, learned variance", "ddim": "DDIM, deterministic"}
+FEATURES: ProtocolSetting = "features of the distance"
+HARMLESS = ("sizes", "patches", "labels of the samples")
 
 
 @dataclass(frozen=True)
 class ProtocolRow:
-    """One setting: the study's, the paper's, whether they are the same, and what a difference means."""
+    """One setting: the study's, the paper's, whether they are the same, what a difference means, and why it is there.
 
-    setting: str
+    ``reason`` is the study's own (config section ``deviations``); empty where none is given or the setting is the same.
+    """
+
+    setting: ProtocolSetting
     ours: str
     paper: str
     same: bool
     meaning: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,17 @@ def compare_protocol(study: Study, images: int | None) -> tuple[ProtocolRow, ...
         study: the study.
         images: number of images of its source, training and held-out; None where unknown.
     """
-    return (*_data_rows(study, images), *_model_rows(study), *_training_rows(study), *_evaluation_rows(study))
+    rows = (*_data_rows(study, images), *_model_rows(study), *_training_rows(study), *_evaluation_rows(study))
+    return tuple(row if row.same else replace(row, reason=study.deviations.get(row.setting, "")) for row in rows)
+
+
+def doubtful_reasons(study: Study, rows: Sequence[ProtocolRow]) -> list[str]:
+    """Deviations without a reason, and reasons without a deviation, one line each as `key: complaint`."""
+    missing = [
+        f"deviations: '{row.setting}' deviates from the paper without a reason" for row in rows if _is_unexplained(row)
+    ]
+    idle = [row.setting for row in rows if row.same and row.setting in study.deviations]
+    return [*missing, *(f"deviations: '{setting}' has a reason, but is the paper's" for setting in idle)]
 
 
 def judge_protocol(study: Study, rows: Sequence[ProtocolRow]) -> ProtocolStatus:
@@ -46,6 +64,9 @@ def judge_protocol(study: Study, rows: Sequence[ProtocolRow]) -> ProtocolStatus:
     deviations = [row.setting for row in rows if not row.same]
     doubts = tuple(study.warnings())
     differing = f"{len(deviations)} of {len(rows)} settings differ from the paper's"
+    unexplained = sum(_is_unexplained(row) for row in rows)
+    if unexplained:
+        differing += f" ({unexplained} without a reason)"
     if doubts:
         noun = "setting is" if len(doubts) == 1 else "settings are"
         return ProtocolStatus("red", f"{len(doubts)} {noun} to doubt before any verdict; {differing}.", doubts)
@@ -59,7 +80,23 @@ def judge_protocol(study: Study, rows: Sequence[ProtocolRow]) -> ProtocolStatus:
     return ProtocolStatus("green", "Every setting is the paper's: the distances can be put beside Table 4.", ())
 
 
-def _row(setting: str, ours: str, paper: str, meaning: str, same: bool | None = None) -> ProtocolRow:
+def _is_unexplained(row: ProtocolRow) -> bool:
+    return not row.same and not row.reason
+
+
+def hindrances(study: Study, rows: Sequence[ProtocolRow]) -> tuple[str, ...]:
+    """The settings that keep a study's distances from being put beside Table 4; none where they can be.
+
+    Which variants were run and how often each label was drawn do not count, and neither does whose program computes
+    Inception's features.
+    """
+    harmless = set(HARMLESS)
+    if study.metrics.extractor.kind == "inception":
+        harmless.add(FEATURES)
+    return tuple(row.setting for row in rows if not row.same and row.setting not in harmless)
+
+
+def _row(setting: ProtocolSetting, ours: str, paper: str, meaning: str, same: bool | None = None) -> ProtocolRow:
     equal = ours == paper if same is None else same
     return ProtocolRow(setting, ours, paper, equal, "" if equal else meaning)
 
@@ -67,14 +104,19 @@ def _row(setting: str, ours: str, paper: str, meaning: str, same: bool | None = 
 def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
     data, vae = study.data, study.vae
     size, held_out = data.image_size, data.held_out
-    name = {"mnist": "MNIST digits", "image_folder": "an image folder"}[data.source]
+    name = {
+        "mnist": "MNIST digits",
+        "shapes": "generated shapes",
+        "image_folder": "an image folder",
+        "webdataset": "webdataset tars",
+    }[data.source]
     count = "images not counted" if images is None else f"{images:,} images"
     yield _row(
         "data",
         f"{name}, {size}x{size}, {count} ({held_out:,} held out), {data.classes:,} classes",
-        f"ImageNet, 256x256, {IMAGENET_TRAINING:,} images, 1,000 classes",
+        f"ImageNet, 256x256, {imagenet.TRAINING:,} images, 1,000 classes",
         "other images, whose distances have another scale",
-        (images, size, data.classes, data.channels) == (IMAGENET_TRAINING, 256, 1000, 3),
+        (images, size, data.classes, data.channels) == (imagenet.TRAINING, 256, 1000, 3),
     )
     yield _row(
         "mirroring",
@@ -103,7 +145,7 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
 
 
 def _model_rows(study: Study) -> Iterable[ProtocolRow]:
-    variants = [study.variant(name) for name in study.variants]
+    variants = [variant for name in study.variants if isinstance(variant := study.variant(name), Variant)]
     sizes = list(dict.fromkeys(variant.size for variant in variants))
     patches = sorted({variant.patch for variant in variants}, reverse=True)
     yield _row(
@@ -159,7 +201,7 @@ def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
     sampling = study.sampling
     yield _row(
         "sampler",
-        f"ancestral, learned variance, {sampling.steps} steps",
+        f"{SAMPLERS[sampling.sampler]}, {sampling.steps} steps",
         "ancestral, learned variance, 250 steps",
         "another discretisation of the same process, the same for all variants",
     )
@@ -185,13 +227,15 @@ def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
 
 
 def _features_row(study: Study) -> ProtocolRow:
-    extractor, setting = study.metrics.extractor, "features of the distance"
+    extractor = study.metrics.extractor
     paper = "Inception-v3 pool, 2048-d (FID), ADM's evaluation suite"
     if extractor.kind == "inception":
         ours = "Inception-v3 pool, 2048-d (FID), through clean-fid"
-        return _row(setting, ours, paper, "the same network and layer in another implementation")
+        return _row(FEATURES, ours, paper, "the same network and layer in another implementation")
+    if extractor.kind == "dinov2":
+        return _row(FEATURES, "DINOv2 ViT-L/14 class token, 1024-d (FD-DINOv2)", paper, "another Frechet distance")
     ours = f"classifier of the study's own labels, {extractor.feature_dim}-d"
-    return _row(setting, ours, paper, "a Frechet distance, but not a FID: it sees what matters for the labels")
+    return _row(FEATURES, ours, paper, "a Frechet distance, but not a FID: it sees what matters for the labels")
 
 
 def _describe_adamw(beta1: float, beta2: float) -> str:

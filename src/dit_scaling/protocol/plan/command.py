@@ -1,0 +1,75 @@
+"""What ``dit-scaling plan`` does: read configs, find out about images, price."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_scaling.config import Stages, load_study
+from dit_scaling.config.checks import MNIST_IMAGES
+from dit_scaling.config.study import ImageSettings, Mnist, Shapes, Study
+from dit_scaling.data.fingerprint import fingerprint, folder_fingerprint
+from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES
+from dit_scaling.data.imagenet import TRAINING as IMAGENET_TRAINING
+from dit_scaling.data.listing import class_folders, image_files
+from dit_scaling.data.sources import open_source
+from dit_scaling.errors import UserError
+from dit_scaling.protocol.plan.jobs import Job, list_jobs
+from dit_scaling.protocol.plan.page import describe_plan, describe_rerun
+from dit_scaling.protocol.plan.price import Devices
+from dit_scaling.protocol.plan.rerun import changed_against_jobs, changed_against_results
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study with its jobs; images that are not there yet are counted as ImageNet's, where they have its classes."""
+
+    study: Study
+    jobs: list[Job]
+    images: int
+
+
+def plan_study(config: Path) -> Planned:
+    """Jobs of the study in a config file.
+
+    Raises:
+        UserError: the config is bad, or its images are missing and not to be guessed.
+    """
+    study = load_study(config)
+    images, data_fingerprint = _look_at(study.data)
+    vae_folder = Path(study.vae.path) if study.vae.source == "pretrained" else None
+    vae_fingerprint = folder_fingerprint(vae_folder) if vae_folder is not None and vae_folder.is_dir() else ""
+    jobs = list_jobs(study, Stages(study, data_fingerprint, vae_fingerprint, study.checkpoints), images)
+    return Planned(study, jobs, images)
+
+
+def tell_plan(config: Path, devices: Devices, diff: Path | None) -> str:
+    """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
+
+    Raises:
+        UserError: a config is bad, or ``diff`` is neither.
+    """
+    planned = plan_study(config)
+    if diff is None:
+        return describe_plan(planned.study, planned.jobs, devices, planned.images)
+    if diff.is_dir():
+        if not (diff / "data" / "provenance.json").is_file():
+            raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
+        changed = changed_against_results(planned.jobs, diff)
+    else:
+        changed = changed_against_jobs(planned.jobs, plan_study(diff).jobs)
+    return describe_rerun(changed, devices, str(diff))
+
+
+def _look_at(data: ImageSettings) -> tuple[int, str]:
+    """Number of images and their fingerprint; empty where they are not there yet."""
+    if isinstance(data, Mnist):
+        return MNIST_IMAGES, fingerprint(data)
+    if isinstance(data, Shapes):
+        return data.images, fingerprint(data)
+    root = Path(data.path)
+    if not root.is_dir():
+        if data.classes != IMAGENET_CLASSES:
+            raise UserError(f"data.path: {data.path} does not exist, so its images cannot be counted.")
+        return IMAGENET_TRAINING, ""
+    if data.source == "webdataset":
+        return len(open_source(data)), fingerprint(data)
+    return sum(1 for name in class_folders(root) for _ in image_files(root, name)), fingerprint(data)

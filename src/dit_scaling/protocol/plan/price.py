@@ -1,0 +1,68 @@
+"""From arithmetic to hours, on devices that are stated or measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dit_scaling.errors import UserError
+from dit_scaling.peaks import peak_of
+from dit_scaling.protocol.plan.jobs import Job
+
+PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("H100", 80), "h200": ("H200", 141)}
+"""Device -> its name in ``peaks.PEAKS``, and its memory in GB."""
+
+STAGES = ("VAE", "latents", "reference", "training", "sampling", "scoring")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What the study runs on: so many devices, each at a rate in operations per second (a multiply-add is two)."""
+
+    name: str
+    count: int
+    rate: float
+    memory: float | None
+    """Bytes of each; None where unknown."""
+    source: str
+    """Where the rate comes from."""
+
+
+def stated_devices(preset: str, count: int, utilisation: float, precision: str) -> Devices:
+    """Devices from their data sheet, used to a share of its peak.
+
+    Raises:
+        UserError: no such preset, or a share that is none.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"--device {preset}: choose one of {', '.join(PRESETS)}, or measure with --probe.")
+    if not 0 < utilisation <= 1 or count < 1:
+        raise UserError("--utilisation is a share of the peak, above 0 and at most 1; --devices at least 1.")
+    name, memory = PRESETS[preset]
+    peak = peak_of(name, precision)
+    assert peak is not None
+    return Devices(
+        preset,
+        count,
+        utilisation * peak * 1e12,
+        memory * 1e9,
+        f"stated: {utilisation:.0%} of the data sheet's {peak:g} TFLOP/s in {precision}",
+    )
+
+
+@dataclass(frozen=True)
+class Price:
+    """Of some jobs together."""
+
+    device_seconds: float
+    wall_seconds: float
+    """With the jobs packed onto all devices, and no shorter than the longest chain of jobs that wait for each other."""
+
+
+def price_of(jobs: Sequence[Job], devices: Devices) -> Price:
+    """Time of the jobs of one stage."""
+    seconds = [2 * job.multiply_adds / devices.rate for job in jobs]
+    chains: dict[str, float] = {}
+    for job, cost in zip(jobs, seconds, strict=True):
+        # Milestones of one run wait for each other; other jobs do not.
+        chain = job.name.split(" to step ")[0] if job.stage == "training" else job.name
+        chains[chain] = chains.get(chain, 0.0) + cost / min(job.parts, devices.count)
+    return Price(sum(seconds), max(sum(seconds) / devices.count, *chains.values(), 0.0))
