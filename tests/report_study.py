@@ -46,11 +46,20 @@ CONFIG: dict[str, Any] = {
     },
     "sampling": {"num_samples": 1000, "parts": 1, "steps": 50, "guidance_scales": [1.0, 1.5]},
     "metrics": {"extractor": {"kind": "classifier", "steps": 600}, "kid_subset_size": 500},
+    "deviations": {"batch size": "a test of reasons"},
 }
 
 DESCRIPTIONS = {
     "classifier64": "penultimate layer (64-d) of a classifier trained on the study's training images",
     "inception": "Inception-v3 pool layer (2048-d), TensorFlow's weights and resizing, through clean-fid",
+}
+
+
+ORIGIN = {
+    "device": "AMD EPYC",
+    "settings_digest": "b" * 16,
+    "git_commit": "abc1234",
+    "versions": {"dit-scaling": "0.1.0", "torch": "2.9.0"},
 }
 
 
@@ -90,16 +99,21 @@ def make_study(
     records = [_write_record(root, study, row, metric, features, rng) for row in stages.evaluations()]
     runs = [(name, seed) for name in study.variants for seed in study.training.seeds]
     logs = [_write_log(root, study, name, seed, rng) for name, seed in runs]
-    files = AggregateFiles(root / "metrics.parquet", root / "metrics.csv", root / "training.csv", root / "claims.json")
+    names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
+    files = AggregateFiles(*(root / name for name in names))
     manifest, training = _write_training(root, study, runs)
     aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, training, manifest, lines, files)
 
-    samples = []
+    samples, memorisation = [], []
     for name in study.variants:
         path = root / study.variant(name).slug / "samples" / "part-00000.npz"
         images = rng.integers(0, 256, (20, image_size, image_size, channels), dtype=np.uint8)
         write_samples(path, Samples(images, np.arange(20) % 10, np.arange(20)))
         samples.append(path)
+        memorisation.append(
+            _write_memorisation(root / study.variant(name).slug / "memorisation.json", len(memorisation))
+        )
+        Image.fromarray(images[0, :32, :32].squeeze()).save(memorisation[-1].with_suffix(".png"))
 
     names = class_names or [str(digit) for digit in range(10)]
     write_json(
@@ -118,6 +132,10 @@ def make_study(
         {"source": "trained", "scaling_factor": 0.91, "parameters": 51234, "held_out": {"mse": 0.0144, "psnr": 24.4}},
     )
     write_json(root / "manifest.json", {"scale": 0.91, "splits": {"train": {"count": 4500}}, "content": "c" * 16})
+    check = {"name": "VAE input range", "value": "[-1, 1]", "expected": "[-1, 1]", "passed": True, "meaning": "pixels"}
+    write_json(root / "preflight.json", {"passed": True, "checks": [check]})
+    gate = {"variant": study.variants[0], "seed": 0, "step": 100, "status": "on track", "reason": "no fault"}
+    write_json(root / "gate.json", {**gate, "page": "gate.html"})
     write_json(root / "extractor.json", {"kind": "classifier", "held_out_accuracy": 0.986, "feature_dim": 64})
     write_json(
         root / "provenance.json",
@@ -130,6 +148,8 @@ def make_study(
             "device": "cpu",
         },
     )
+    (root / "times").mkdir()
+    (root / "times" / "vae.tsv").write_text("s\tmax_rss\n61.5\t640\n")
     Image.fromarray(rng.integers(0, 256, (64, 320), dtype=np.uint8)).save(root / "reconstructions.png")
     return StudyFiles(
         study,
@@ -137,15 +157,20 @@ def make_study(
         ReportInputs(
             table=files.parquet,
             claims=files.claims,
+            agreement=files.agreement,
             lines=lines,
             data=root / "data.json",
             vae=root / "vae.json",
             reconstructions=root / "reconstructions.png",
             manifest=root / "manifest.json",
+            preflight=root / "preflight.json",
+            gates=[root / "gate.json"],
             extractor=root / "extractor.json",
             provenance=root / "provenance.json",
+            times=root / "times",
             figures=[],
             samples=samples,
+            memorisation=memorisation,
         ),
         files.curves,
         metric,
@@ -194,8 +219,29 @@ def _write_training(root: Path, study: Study, runs: list[tuple[str, int]]) -> tu
     for name, seed in runs:
         paths.append(root / study.variant(name).slug / f"seed-{seed}" / "provenance.json")
         inputs = {f"results/x/{manifest.name}": sha256_file(manifest)}
-        write_json(paths[-1], {"inputs": inputs, "device": "cpu"})
+        write_json(paths[-1], {"inputs": inputs, **ORIGIN})
     return manifest, paths
+
+
+def _write_memorisation(path: Path, number: int) -> Path:
+    """Shares that fall from variant to variant."""
+    share = 0.11 - 0.01 * number
+    write_json(
+        path,
+        {
+            "samples": 1000,
+            "training": 4500,
+            "training_share": 1.0,
+            "held_out": 500,
+            "median_to_training": 31.25,
+            "median_held_out_to_training": 33.5,
+            "copying_test": {"z": -1.75, "closer": 0.53},
+            "held_out_share": {"share": share, "expected": 0.1, "low": share - 0.015, "high": share + 0.015},
+            "closest": [],
+            "settings_digest": "a" * 16,
+        },
+    )
+    return path
 
 
 def _write_log(root: Path, study: Study, name: str, seed: int, rng: np.random.Generator) -> Path:

@@ -294,6 +294,7 @@ def test_claim_0_compares_with_a_unet_of_equal_gflops(fid: float, gflops: float,
     )
     report = evaluate_claims(pd.concat([table4(), unet]))
     assert report["0"].verdict == verdict
+    assert "within a factor of 1.25" in report["0"].statement
     assert report["1"] == evaluate_claims(table4())["1"]
     assert report["3"] == evaluate_claims(table4())["3"]
 

@@ -38,6 +38,12 @@ def test_a_unet_needs_no_patch(tmp_path: Path) -> None:
     assert table["patch"].isna().tolist() == [False, True]
 
 
+def test_what_belongs_to_a_metric_is_no_metric_of_its_own(tmp_path: Path) -> None:
+    header = HEADER.replace("fid50k", "fd_digits,fd_digits_se,fd_digits_bias")
+    table = read_metrics_table(write(tmp_path, header, "DiT-S/8,S,8,33,0.36,153,1,2"))
+    assert find_metric(table) == "fd_digits"
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -68,7 +74,7 @@ def test_a_unet_needs_no_patch(tmp_path: Path) -> None:
         ([HEADER, S8, S8.replace("DiT-S/8", "DiT-S/8b")], "share family, size and patch"),
         ([HEADER + ",fid50k_se", S8 + ",0"], "'fid50k_se' is not positive"),
         ([HEADER + ",fid50k_se", S8 + ",many"], "'fid50k_se' is not positive"),
-        ([HEADER + ",tokens", S8 + ",-1"], "'tokens' is not positive"),
+        ([HEADER + ",tokens", S8 + ",-1"], "'tokens' is not a positive integer"),
     ],
 )
 def test_bad_tables_are_refused_with_place_and_remedy(tmp_path: Path, lines: list[str], message: str) -> None:

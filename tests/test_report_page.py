@@ -13,11 +13,26 @@ import pytest
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json, write_json
+from dit_scaling.peaks import peak_of
+from dit_scaling.protocol.table import compare_protocol, hindrances
+from dit_scaling.report.captions import TABLES
+from dit_scaling.report.cost_tables import tabulate_costs, tabulate_stages
+from dit_scaling.report.measurements import read_measurements
 from dit_scaling.report.numbers import MISSING, describe_number
 from dit_scaling.report.page import ReportInputs, write_report
+from dit_scaling.report.study_tables import tabulate_variants
 from dit_scaling.sampling.images import Samples, write_samples
 from report_study import StudyFiles, make_study
 
+PAPER = {
+    "study": "paper",
+    "data": {"source": "image_folder", "path": "imagenet", "image_size": 256, "classes": 1000, "held_out": 2},
+    "vae": {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse"},
+    "variants": ["DiT-S/8", "DiT-XL/2"],
+    "training": {"steps": 400_000},
+    "sampling": {},
+    "metrics": {"extractor": {"kind": "inception", "weights": "inception"}},
+}
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
@@ -85,7 +100,7 @@ def page(study: StudyFiles) -> Page:
 
 def test_page_refers_to_nothing_outside(study: StudyFiles, page: Page) -> None:
     assert page.references
-    assert all(reference.startswith("data:") for reference in page.references)
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
     assert not {"script", "iframe", "object", "video", "audio"} & page.tags
     html = (study.inputs.table.parent / "report.html").read_text()
     assert "@import" not in html
@@ -101,13 +116,17 @@ def test_every_verdict_stands_with_its_reason(study: StudyFiles, page: Page) -> 
 
 
 def test_every_pair_behind_a_verdict_is_listed(study: StudyFiles, page: Page) -> None:
-    claim = next(claim for claim in read_json(study.inputs.claims)["claims"] if claim["claim"] == "1")
-    rows = page.table("expected better")
-    assert [(row["expected better"], row["expected worse"], row["outcome"]) for row in rows] == [
-        (pair["favoured"], pair["other"], pair["outcome"]) for pair in claim["comparisons"]
+    pairs = [
+        (claim["claim"], pair) for claim in read_json(study.inputs.claims)["claims"] for pair in claim["comparisons"]
     ]
-    ratios = [np.exp(pair["effect"]) for pair in claim["comparisons"]]
-    np.testing.assert_allclose([float(row["ratio"]) for row in rows], ratios, atol=5e-4)
+    assert {claim for claim, _ in pairs} == {"1", "2", "3"}
+    rows = next(table for table in page.tables if table[0][:2] == ["claim", "expected better"])[1:]
+    assert [row[:4] for row in rows] == [
+        [claim, pair["favoured"], pair["other"], pair["outcome"]] for claim, pair in pairs
+    ]
+    np.testing.assert_allclose(
+        [float(row[4]) for row in rows], [np.exp(pair["effect"]) for _, pair in pairs], atol=5e-4
+    )
 
 
 def test_variants_table_is_the_parquet(study: StudyFiles, page: Page) -> None:
@@ -131,17 +150,21 @@ def test_variants_table_is_the_parquet(study: StudyFiles, page: Page) -> None:
 def test_costs_follow_from_the_training_log(study: StudyFiles, page: Page) -> None:
     table = pd.read_parquet(study.inputs.table).query("guidance_scale == 1.0 and step == 5000").set_index("variant")
     costs = next(table for table in page.tables if "steps/s" in table[0])
-    for variant, _, steps, images, compute, speed in costs[1:]:
+    for variant, device, _, steps, images, compute, speed, utilisation in costs[1:]:
         seconds = table.loc[variant, "train_seconds"]
         assert steps == describe_number(5000 / seconds)
         assert images == describe_number(5000 * 16 / seconds)
         assert compute == describe_number(table.loc[variant, "train_gflops"])
-        assert speed == describe_number(table.loc[variant, "train_gflops"] / seconds)
+        assert speed == describe_number(2 * table.loc[variant, "train_gflops"] / seconds)
+        assert (device, utilisation) == ("AMD EPYC", "peak unknown")
 
 
 def test_protocol_lines_facts_and_commands_are_there(page: Page) -> None:
     assert "Protocol: amber." in page.text
-    assert any(row["setting"] == "batch size" and row["here"] == "16" for row in page.table("setting"))
+    rows = {row["setting"]: row for row in page.table("setting")}
+    assert rows["batch size"]["here"] == "16"
+    assert any("a test of reasons" in text for text in rows["batch size"].values())
+    assert any("no reason given" in text for text in rows["warm-up"].values())
     assert [row["line"] for row in page.table("line")] == ["held-out images", "VAE reconstructions", "decoded noise"]
     facts = {
         row["fact"]: row["value"]
@@ -157,9 +180,90 @@ def test_protocol_lines_facts_and_commands_are_there(page: Page) -> None:
     assert any("results/synthetic/DiT-Nano-2/seed-0/step-5000/guidance-1.0/metrics.json" in text for text in commands)
 
 
-def test_table_4_is_judged_beside_the_study(page: Page) -> None:
+def test_table_4_is_judged_beside_the_study(study: StudyFiles, page: Page) -> None:
     assert page.text.count("Claim 1. ") == 2
     assert "fid50k changes by" in page.text
+    rows = {row[0]: row for table in page.tables if "Table 4" in table[0] for row in table[1:]}
+    ours = {claim["claim"]: claim for claim in read_json(study.inputs.claims)["claims"]}
+    for number, (_, statement, here, _, there, change) in rows.items():
+        assert (statement, here) == (ours[number]["statement"], ours[number]["verdict"])
+        assert there == ("not testable" if number == "0" else "supported")
+        assert change == ("–" if number == "0" else "-38% (-42% to -33%)" if number == "1" else "-58% (-61% to -54%)")
+
+
+def test_every_table_is_a_csv_beside_the_page_and_named_there(study: StudyFiles, page: Page) -> None:
+    folder = study.inputs.table.parent / "tables"
+    assert {path.stem for path in folder.iterdir()} == TABLES.keys()
+    for name in TABLES:
+        assert f"tables/{name}.csv" in page.text
+        assert len(pd.read_csv(folder / f"{name}.csv").columns) >= 2
+    variants = pd.read_csv(folder / "variants.csv").set_index("variant")
+    table = pd.read_parquet(study.inputs.table).query("guidance_scale == 1.0 and step == 5000").set_index("variant")
+    for column in ("gflops", "params_m", study.metric, "kid_classifier64"):
+        np.testing.assert_allclose(variants[column], table.loc[variants.index, column], rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(folder / "evaluations.csv"), pd.read_csv(study.inputs.table.with_suffix(".csv"))
+    )
+
+
+def test_what_a_larger_budget_should_give_is_marked_as_extrapolated(study: StudyFiles, page: Page) -> None:
+    final = read_measurements(study.inputs.table, study.inputs.lines).final
+    slope, intercept = np.polyfit(np.log(final["train_gflops"]), np.log(final["value"]), 1)
+    rows = page.table("compute of the largest run")
+    for row, times in zip(rows, (1, 2, 5, 10), strict=True):
+        expected = np.exp(intercept + slope * np.log(times * final["train_gflops"].max()))
+        assert row["compute of the largest run"] == f"x {times}"
+        assert row["expected: Frechet distance on classifier features (64-d)"] == describe_number(expected)
+        assert row["basis"] == ("extrapolated" if times > 1 else "within the data")
+
+
+def test_published_fid_stands_beside_ours_only_at_the_papers_protocol(study: StudyFiles, page: Page) -> None:
+    assert "No published FID stands beside these: not the paper's are data, mirroring, VAE" in page.text
+    assert "published FID-50K" not in page.table("variant")[0]
+    assert hindrances(study.study, compare_protocol(study.study, 5000))
+
+    paper = study.study.model_validate_json(json.dumps(PAPER))
+    assert hindrances(paper, compare_protocol(paper, 1_281_167)) == ()
+    for change in ({"guidance_scales": (1.5,)}, {"steps": 50}, {"num_samples": 10_000}):
+        other = paper.model_copy(update={"sampling": paper.sampling.model_copy(update=change)})
+        assert len(hindrances(other, compare_protocol(other, 1_281_167))) == 1
+
+
+def test_difference_from_the_published_fid(tmp_path: Path) -> None:
+    paper = make_study(tmp_path, features="inception", variants=["DiT-S/4", "DiT-S/2", "DiT-Nano/2"])
+    measured = read_measurements(paper.inputs.table, paper.inputs.lines)
+    table = tabulate_variants(measured, beside_paper=True)
+    rows = {row[0]: dict(zip([column.head for column in table.columns], row, strict=True)) for row in table.rows}
+    ours = measured.final.set_index("variant")["value"]
+    assert rows["DiT-S/4"]["published FID-50K"] == "100.41"
+    assert rows["DiT-S/4"]["difference"] == f"{ours['DiT-S/4'] - 100.41:+.2f}"
+    assert rows["DiT-Nano/2"]["difference"] == "not published"
+
+
+def test_utilisation_is_the_rate_over_the_peak_of_a_known_device(tmp_path: Path) -> None:
+    made = make_study(tmp_path)
+    table = pd.read_parquet(made.inputs.table).assign(device="NVIDIA H200", train_seconds=10.0)
+    table.to_parquet(made.inputs.table)
+    costs = tabulate_costs(read_measurements(made.inputs.table, made.inputs.lines), made.study).data
+    achieved = 6 * costs["train_gflops"] / 3 / 10  # forward and backward three passes, two operations a multiply-add
+    np.testing.assert_allclose(costs["gflop_per_second"], achieved)
+    np.testing.assert_allclose(costs["utilisation"], achieved / 67_000)
+    assert peak_of("NVIDIA A100-SXM4-80GB", "bfloat16") == 312
+    assert peak_of("NVIDIA H100 PCIe", "bfloat16") == 756
+    assert peak_of("4 x NVIDIA H200", "bfloat16") == 4 * 989
+    assert peak_of("NVIDIA GeForce RTX 4090", "bfloat16") is None
+
+
+def test_wall_time_by_stage_sums_the_records_of_its_jobs(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name, seconds, memory in (("vae", 60.5, "512.25"), ("train/a", 100.0, "700"), ("train/b", 50.0, "NA")):
+        (tmp_path / f"{name}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:01:00\t{memory}\n")
+    stages = tabulate_stages(tmp_path).data.set_index("stage")
+    assert list(stages.index) == ["vae", "train"]
+    assert stages.loc["train"].tolist() == [2, 150.0, 100.0, 700.0]
+    (tmp_path / "vae.tsv").write_text("nothing\n")
+    with pytest.raises(UserError, match=r"vae\.tsv is no record"):
+        tabulate_stages(tmp_path)
 
 
 def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
@@ -203,7 +307,7 @@ def test_what_was_not_measured_is_said_so(tmp_path: Path) -> None:
     assert row["class accuracy"] == MISSING
     assert "FID-1K" in row
     costs = next(table for table in page.tables if "steps/s" in table[0])
-    assert {cells[1] for cells in costs[1:]} == {MISSING}
+    assert {cells[2] for cells in costs[1:]} == {MISSING}
     assert f"held-out PSNR (dB){MISSING}" in page.text.replace(" ", " ")
     assert "unknown key.deep3" in page.text
 
@@ -217,7 +321,12 @@ def test_twelve_variants_of_large_noisy_samples_stay_below_ten_megabytes(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", [field.name for field in dataclasses.fields(ReportInputs) if field.name not in ("figures", "samples")]
+    "name",
+    [
+        field.name
+        for field in dataclasses.fields(ReportInputs)
+        if field.name not in ("gates", "figures", "samples", "times", "memorisation")
+    ],
 )
 def test_missing_inputs_are_named(study: StudyFiles, tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="nowhere"):
@@ -246,3 +355,35 @@ def test_samples_of_other_noise_are_refused(study: StudyFiles, tmp_path: Path) -
 def test_settings_are_shown_as_they_are(study: StudyFiles, page: Page) -> None:
     shown = json.loads(next(piece for piece in page.pieces if piece.startswith('{\n  "study"')))
     assert shown == study.study.model_dump(mode="json")
+
+
+def test_the_metrics_agreement_is_told(study: StudyFiles, page: Page) -> None:
+    assert read_json(study.inputs.claims)["agreement"] in page.text
+    rows = {row["metric"]: row for row in page.table("metric")}
+    assert rows["fd_classifier64"]["beside the headline"] == "headline"
+    assert rows["kid_classifier64"]["rank correlation"] == "1"
+    assert rows["class_accuracy_classifier64"]["better"] == "higher"
+    assert rows["precision_classifier64"]["rank correlation"] == "undefined"
+    assert rows["kid_classifier64"]["pairs of claim 1"].endswith("of 6")
+
+
+def test_memorisation_is_read_variant_by_variant(study: StudyFiles, page: Page) -> None:
+    rows = next(table for table in page.tables if table[0][-1] == "z (Mann-Whitney)")[1:]
+    assert [row[0] for row in rows] == list(study.study.variants)
+    assert rows[0][2:6] == ["11.0%", "9.5% to 12.5%", "10.0%", "no sign of copying"]
+    assert rows[-1][2:6] == ["6.0%", "4.5% to 7.5%", "10.0%", "nearer to training"]
+    assert "Samples of DiT-Micro/1, DiT-Mini/2, DiT-Mini/1 are nearer to training images than to unseen" in page.text
+    assert "the nearest of 6.0% to 11.0% of the samples" in page.text
+    assert "fewer than about 15% of the samples would not show" in page.text
+    assert "4,500 training images (100% of them) and 500 held-out images (10% of all)" in page.text
+    assert "DiT-Mini/1, the variant with the smallest share" in page.text
+
+
+def test_broken_records_of_memorisation_are_named(study: StudyFiles, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        paths = [tmp_path / "nowhere.json", *study.inputs.memorisation[1:]]
+        render(study, tmp_path / "report.html", memorisation=paths)
+    write_json(tmp_path / "memorisation.json", {"samples": 3})
+    with pytest.raises(UserError, match="not records of memorisation"):
+        paths = [tmp_path / "memorisation.json", *study.inputs.memorisation[1:]]
+        render(study, tmp_path / "report.html", memorisation=paths)

@@ -43,6 +43,7 @@ class Correlations:
     pearson_params_ln: float
     r2_gflops: float
     r2_params: float
+    r2_gflops_tokens: float | None
     r2_params_tokens: float | None
     r2_params_tokens_linear: float | None
     exponent_params: float | None
@@ -76,6 +77,7 @@ def correlate(estimates: Sequence[Estimate]) -> Correlations | None:
         pearson_params_ln=r_params,
         r2_gflops=r_gflops**2,
         r2_params=r_params**2,
+        r2_gflops_tokens=joint.r2_gflops if joint else None,
         r2_params_tokens=joint.r2 if joint else None,
         r2_params_tokens_linear=joint.r2_linear if joint else None,
         exponent_params=joint.exponent_params if joint else None,
@@ -102,6 +104,7 @@ def williams(r_gflops: float, r_params: float, r_between: float, n: int) -> Depe
 @dataclass(frozen=True)
 class _Joint:
     r2: float
+    r2_gflops: float
     r2_linear: float
     exponent_params: float
     exponent_tokens: float
@@ -129,6 +132,7 @@ def _joint(
     f = math.inf if full == 0 else (restricted - full) / (full / (n - 3))
     return _Joint(
         r2=1 - residual / total,
+        r2_gflops=1 - full / total,
         r2_linear=1 - _least_squares(metric, ln_params, ln_tokens)[1] / total_linear,
         exponent_params=float(coefficients[1]),
         exponent_tokens=float(coefficients[2]),

@@ -109,7 +109,9 @@ def _judge_families(
     absent = f"no pair of {family} and {UNET} with Gflops equal within a factor of {EQUAL_GFLOPS_RATIO} was run"
     if not transformers or not unets:
         absent = f"{UNET if transformers else 'a transformer family'} was not run"
-    statement = "At equal Gflops the transformer has a lower metric than the U-Net"
+    statement = (
+        f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
+    )
     return _judge("0", statement, family_pairs(transformers, unets), evidence, absent)
 
 

@@ -132,7 +132,7 @@ def _from_reproductions(groups: Sequence[Group]) -> tuple[list[float], Noise]:
 def _describe(variant: str, row: "pd.Series[float]", ln_metrics: NDArray[np.float64], variance: float) -> Estimate:
     patch = None if math.isnan(row["patch"]) else int(row["patch"])
     ln_tokens = None if patch is None else -2 * math.log(patch)
-    if "tokens" in row.index:
+    if "tokens" in row.index and not math.isnan(row["tokens"]):
         ln_tokens = math.log(row["tokens"])
     return Estimate(
         variant=variant,

@@ -27,7 +27,8 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
     Args:
         path: ``*.parquet``, or CSV with any other suffix; CSV lines that start with ``#`` are comments. Columns:
             variant (``FAMILY-SIZE/PATCH``), size, patch (integer; may be empty for the family ``UNet``), params_m
-            (1e6), gflops (1e9 multiply-adds), a metric; optionally seed, n_samples, ``<metric>_se``, tokens, step.
+            (1e6), gflops (1e9 multiply-adds), a metric; optionally seed, n_samples, ``<metric>_se``, step, and tokens,
+            empty where patch is.
         metric: name of the metric's column, as for ``find_metric``.
 
     Raises:
@@ -39,6 +40,8 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
 def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "the table") -> str:
     """The metric's column: ``metric``, else ``fid50k``, else the only column that starts with fid or fd_.
 
+    Columns named after another one, such as its standard error or bias, do not count.
+
     Raises:
         UserError: there is no such column, or there are several.
     """
@@ -48,7 +51,8 @@ def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "th
         return metric
     if DEFAULT_METRIC in table.columns:
         return DEFAULT_METRIC
-    found = [c for c in map(str, table.columns) if c.startswith(METRIC_PREFIXES) and not c.endswith("_se")]
+    names = [c for c in map(str, table.columns) if c.startswith(METRIC_PREFIXES)]
+    found = [c for c in names if not any(c.startswith(f"{other}_") for other in names)]
     if len(found) != 1:
         problem = f"several metrics ({', '.join(found)})" if found else "no metric column (fid50k, fid... or fd_...)"
         raise UserError(f"{where}: {problem}. Name the one to judge by.")
@@ -79,10 +83,12 @@ def check_table(table: pd.DataFrame, metric: str | None = None, where: str = "th
             checked, checked[column].isna() | (checked[column].astype(str).str.strip() == ""), column, "empty", where
         )
         checked[column] = checked[column].astype(str).str.strip()
-    for column in ("params_m", "gflops", metric, "tokens", "n_samples"):
+    for column in ("params_m", "gflops", metric, "n_samples"):
         if column in checked.columns:
             checked[column] = _positive(checked, column, where)
-    checked["patch"] = _patch(checked, where)
+    for column in ("patch", "tokens"):
+        if column in checked.columns:
+            checked[column] = _count_of_patched(checked, column, where)
     if f"{metric}_se" in checked.columns:
         checked[f"{metric}_se"] = _standard_errors(checked, f"{metric}_se", where)
     for column in ("seed", "step"):
@@ -159,10 +165,11 @@ def _positive(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]
     return numbers
 
 
-def _patch(table: pd.DataFrame, where: str) -> "pd.Series[float]":
-    numbers = _numbers(table, "patch")
-    unpatched = table["patch"].isna() & (table["variant"].map(family_of) == UNET)
-    _refuse(table, ~unpatched & ~((numbers >= 1) & (numbers % 1 == 0)), "patch", "not a positive integer", where)
+def _count_of_patched(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
+    """A positive integer, or empty for a U-Net, which has no patches."""
+    numbers = _numbers(table, column)
+    unpatched = table[column].isna() & (table["variant"].map(family_of) == UNET)
+    _refuse(table, ~unpatched & ~((numbers >= 1) & (numbers % 1 == 0)), column, "not a positive integer", where)
     return numbers
 
 

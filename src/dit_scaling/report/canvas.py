@@ -130,7 +130,7 @@ def add_variant_legend(figure: Figure, styles: Mapping[str, Style], columns: int
 
 
 def draw_series(axes: Axes, rows: pd.DataFrame, x: str, styles: Mapping[str, Style]) -> None:
-    """A line through the points of one size, or of one run, and the points on it."""
+    """A line through the points of one series, or of one run, and the points on it."""
     axes.plot(rows[x], rows["value"], color=styles[rows["variant"].iloc[0]].colour, linewidth=0.8, alpha=0.8)
     draw_points(axes, rows, x, styles)
 
@@ -160,8 +160,8 @@ def tabulate(
     fit: pd.DataFrame | None = None,
     published: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """All that a figure shows as one table: kind, variant, size, patch, step, runs, ``x``, the metric, low, high."""
-    kept = list(dict.fromkeys(["kind", "variant", "size", "patch", "step", "runs", x, "value", "low", "high"]))
+    """All that a figure shows as one table: kind, variant, series, patch, step, runs, ``x``, the metric, low, high."""
+    kept = list(dict.fromkeys(["kind", "variant", "series", "patch", "step", "runs", x, "value", "low", "high"]))
     lines = pd.DataFrame([{"kind": line.kind, "variant": line.label, "value": line.value} for line in measured.lines])
     parts = [points.assign(kind="variant"), lines]
     if fit is not None and not fit.empty:

@@ -1,45 +1,70 @@
-"""The figures of a study: their names, titles and captions. Light, so that the Snakefile can ask for the names."""
+"""The figures and tables of a study: names, titles, captions. Light, so that the Snakefile can ask for them.
+
+The text under a figure is ``texts/NAME.rst``: the report's page and Snakemake's report read the same file.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+TEXTS = Path(__file__).parent / "texts"
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands over and under a figure."""
+    """What stands over and under a figure, and under which heading it is filed."""
 
+    name: str
     title: str
-    text: str
+    category: str
+
+    @property
+    def file(self) -> Path:
+        """Where the text under the figure is."""
+        return TEXTS / f"{self.name}.rst"
+
+    @property
+    def text(self) -> str:
+        return self.file.read_text(encoding="utf-8").strip()
 
 
 FIGURES: Mapping[str, Caption] = {
-    "fid-gflops": Caption(
-        "Distance against Gflops",
-        "Each variant at the last step, one line per size. Bars are 95% intervals; the grey curve is a power law "
-        "fitted to the variants drawn, with the 95% band of the curve. As the paper's figure 8.",
-    ),
-    "fid-params": Caption(
-        "Distance against parameters",
-        "The same points against the number of weights, on the same vertical scale: variants of one size stand above "
-        "each other.",
-    ),
-    "bubbles": Caption(
-        "Sizes and patches",
-        "Each variant at the last step; the area of a bubble is proportional to Gflops, the number above it is the "
-        "patch. The only figure with floors and ceiling to scale. As the paper's figure 2.",
-    ),
-    "fid-compute": Caption(
-        "Distance against training compute",
-        "Gflops x images seen x 3, at every exported step. The power law is fitted to the last step of each variant "
-        "and continued by a factor of ten; what is dotted is extrapolated. As the paper's figure 9.",
-    ),
-    "fid-steps": Caption(
-        "Distance against training steps",
-        "Above: one patch a panel, every size. Below: one size a panel, every patch. As the paper's figure 6.",
-    ),
-    "loss": Caption(
-        "Training loss and gradient norm",
-        "Means over equal stretches of each run and over its seeds. As the paper's figure 13.",
-    ),
+    caption.name: caption
+    for caption in (
+        Caption("samples", "Samples", "Samples"),
+        Caption("fid-gflops", "Distance against Gflops and against parameters", "Scaling"),
+        Caption("bubbles", "Sizes and patches", "Scaling"),
+        Caption("fid-compute", "Distance against training compute", "Scaling"),
+        Caption("fid-steps", "Distance against training steps", "Training"),
+        Caption("loss", "Training loss and gradient norm", "Training"),
+        Caption("published", "The paper's Table 4 beside this study", "Table 4"),
+    )
 }
 """Caption by name, in the order of the report."""
+
+TABLES: Mapping[str, str] = {
+    "variants": "Variants",
+    "lines": "What the distances lie between",
+    "evaluations": "All evaluations",
+    "fits": "Power laws",
+    "budget": "What a larger budget should give",
+    "agreement": "Agreement of the metrics",
+    "pairs": "Pairs behind the verdicts",
+    "correlations": "What explains the distance",
+    "exceptions": "Pairs that Gflops alone misplace",
+    "table4-claims": "Verdicts here and on the paper's Table 4",
+    "table4-pairs": "Table 4: pairs behind the verdicts",
+    "table4-correlations": "Table 4: what explains the FID",
+    "table4-exceptions": "Table 4: pairs that Gflops alone misplace",
+    "memorisation": "Memorisation",
+    "protocol": "Protocol",
+    "data": "Data",
+    "vae": "VAE",
+    "latents": "Latents",
+    "features": "Features",
+    "costs": "Costs of training",
+    "stages": "Wall time by stage",
+    "commands": "Run it again",
+    "versions": "Versions and hashes",
+}
+"""Title by name: the tables of the report, each of them ``tables/NAME.csv`` beside it."""

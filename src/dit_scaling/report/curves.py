@@ -44,20 +44,21 @@ def draw_steps(measured: Measurements) -> Drawing:
     """Figure 6: the metric against steps, at fixed patch above and at fixed size below."""
     points, styles = measured.points.sort_values(["variant", "step"]), style_variants(measured.final)
     variants = order_variants(measured.final)
-    sizes, patches = list(variants["size"].unique()), list(variants["patch"].sort_values(ascending=False).unique())
-    columns = max(len(sizes), len(patches))
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    series = list(variants["series"].unique())
+    patches = list(variants["patch"].dropna().sort_values(ascending=False).unique())
+    columns = max(len(series), len(patches))
+    figure = Figure(figsize=(8.6, 5.6), layout="constrained")
     grid = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
     panels = (
         [("patch", patch, f"patch {patch}") for patch in patches],
-        [("size", size, f"size {size}") for size in sizes],
+        [("series", member, member) for member in series],
     )
     for row, titled in zip(grid, panels, strict=True):
         for axes in row[len(titled) :]:
             axes.set_visible(False)
         for axes, (column, value, title) in zip(row, titled, strict=False):
             start_distance_axis(axes, measured)
-            for name in variants.loc[variants[column] == value, "variant"]:
+            for name in variants.loc[(variants[column] == value).fillna(False), "variant"]:
                 draw_series(axes, points[points["variant"] == name], "step", styles)
             draw_reference_lines(axes, measured, labels=axes is row[0])
             axes.set_title(title)
@@ -65,7 +66,7 @@ def draw_steps(measured: Measurements) -> Drawing:
     figure.supylabel(measured.label, fontsize=9)
     for axes in grid[1]:
         axes.set_xlabel("training steps")
-    add_variant_legend(figure, styles, len(sizes))
+    add_variant_legend(figure, styles, len(series))
     return Drawing(figure, tabulate(measured, "step", points=points))
 
 
@@ -73,7 +74,7 @@ def draw_losses(curves: pd.DataFrame, measured: Measurements) -> Drawing:
     """Figure 13: training loss, and the gradient norm, against steps."""
     styles = style_variants(measured.final)
     binned = bin_curves(curves)
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.6, 3.8), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, column, label in zip(
         panels, ("loss", "gradient_norm"), ("loss (MSE + vb)", "gradient norm"), strict=True
@@ -85,7 +86,7 @@ def draw_losses(curves: pd.DataFrame, measured: Measurements) -> Drawing:
         if not binned.empty:
             use_log(axes.yaxis)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    add_variant_legend(figure, styles, measured.final["size"].nunique(), lines=True)
+    add_variant_legend(figure, styles, measured.final["series"].nunique(), lines=True)
     return Drawing(figure, binned)
 
 

@@ -8,13 +8,16 @@ from typing import Literal
 import pandas as pd
 from scipy import stats
 
+from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.claims.noise import estimate
-from dit_scaling.claims.table import at_common_step, check_sample_counts, check_table
+from dit_scaling.claims.table import UNET, at_common_step, check_sample_counts, check_table, family_of
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
 from dit_scaling.report.style import describe_metric
 
 LEVEL = 0.95
+PROTOCOL = ("extractor", "sampler", "sampling_steps")
+"""Columns in which the rows of one figure must agree, beside guidance scale and number of samples."""
 
 LINES: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
     ("held_out", "held-out images", "floor"),
@@ -38,9 +41,10 @@ class Line:
 class Measurements:
     """The headline metric of a study: one guidance scale, one extractor, one number of samples.
 
-    ``points`` has one row per variant and step: variant, size, patch, tokens, params_m, gflops, step, train_gflops,
-    runs (seeds), value (geometric mean over seeds), low and high (``LEVEL`` interval by ``noise``). ``final`` are the
-    points of the last step that all variants have. ``rows`` are the checked records behind them, one per seed.
+    ``points`` has one row per variant and step: variant, series (``DiT-XL``), size, patch and tokens (missing for
+    U-Nets), params_m, gflops, step, train_gflops, runs (seeds), value (geometric mean over seeds), low and high
+    (``LEVEL`` interval by ``noise``). ``final`` are the points of the last step that all variants have. ``rows`` are
+    the checked records behind them, one per seed.
     """
 
     metric: str
@@ -75,8 +79,10 @@ def read_measurements(table: Path, lines: Path) -> Measurements:
     guidance_scale = float(records["guidance_scale"].iloc[0])
     rows = check_table(records[records["guidance_scale"] == guidance_scale], metric, str(table))
     check_sample_counts(rows)
-    if "extractor" in rows.columns and rows["extractor"].nunique() > 1:
-        raise UserError(f"{table} mixes extractors: {', '.join(rows['extractor'].unique())}. Score all with one.")
+    for column in PROTOCOL:
+        if column in rows.columns and rows[column].nunique() > 1:
+            values = ", ".join(map(str, rows[column].unique()))
+            raise UserError(f"{table} mixes protocols: {column} {values}. Sample and score all variants with one.")
     samples = int(rows["n_samples"].iloc[0]) if "n_samples" in rows.columns else None
     final, _ = at_common_step(rows)
     return Measurements(
@@ -124,7 +130,20 @@ def estimate_points(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         }
     )
     about = ["variant", "size", "patch", "tokens", "params_m", "gflops", "step", "train_gflops"]
-    return rows.drop_duplicates("variant")[about].astype({"patch": int, "tokens": int}).merge(intervals, on="variant")
+    described = rows.drop_duplicates("variant")[about].astype({"patch": "Int64", "tokens": "Int64"})
+    described.insert(1, "series", described["variant"].str.split("/").str[0])
+    return described.merge(intervals, on="variant")
+
+
+def fit_points(points: pd.DataFrame, x: str) -> PowerLawFit | None:
+    """A power law of the value against ``x`` through the transformers, where three or more lie at different x."""
+    fitted = transformers(points)
+    return fit_power_law(fitted[x], fitted["value"]) if len(fitted) >= 3 and fitted[x].nunique() > 1 else None
+
+
+def transformers(points: pd.DataFrame) -> pd.DataFrame:
+    """The points of variants that claims 1 to 3 are about; U-Nets are of another kind."""
+    return points[points["variant"].map(family_of) != UNET]
 
 
 def _read_lines(levels: dict[str, dict[str, float]], metric: str) -> list[Line]:

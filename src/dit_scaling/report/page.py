@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from dit_scaling.claims import evaluate_claims
 from dit_scaling.config.stages import ReportSettings
@@ -14,12 +15,16 @@ from dit_scaling.config.study import Study
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, read_json
 from dit_scaling.protocol.published import table4
-from dit_scaling.protocol.table import compare_protocol, judge_protocol
-from dit_scaling.report import tables
-from dit_scaling.report.captions import FIGURES, Caption
+from dit_scaling.protocol.table import ProtocolRow, compare_protocol, hindrances, judge_protocol
+from dit_scaling.report import cost_tables, study_tables, verdict_tables
+from dit_scaling.report.agreement import tabulate_agreement
+from dit_scaling.report.captions import FIGURES, TABLES, Caption
+from dit_scaling.report.checks import view_gates, view_preflight
+from dit_scaling.report.grid import SampleGrid, arrange_samples
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
-from dit_scaling.report.pictures import embed_mosaic, embed_picture, embed_svg, read_first_samples
-from dit_scaling.report.style import order_variants
+from dit_scaling.report.memorisation import view_memorisation
+from dit_scaling.report.pictures import embed_images, embed_picture, embed_svg
+from dit_scaling.report.table import Column, Table, list_facts, save_table, words
 
 DATA_FACTS = {
     "images": "images",
@@ -47,30 +52,27 @@ class ReportInputs:
     table: Path
     """metrics.parquet of the aggregate stage."""
     claims: Path
+    agreement: Path
     lines: Path
     data: Path
     vae: Path
     reconstructions: Path
-    manifest: Path
+    manifest: Path | None
+    """Manifest of the latents; None where nothing is trained."""
+    preflight: Path | None
+    """Record of the checks before training; None where nothing is trained."""
+    gates: list[Path]
+    """Records of the gates during training; none where they are off."""
     extractor: Path
     provenance: Path
+    times: Path
+    """Folder with records of the jobs' wall time; see ``tabulate_stages``."""
     figures: list[Path]
     """SVG files; the name before the suffix finds the caption."""
     samples: list[Path]
     """First part of each variant's samples, in the order of the study's variants."""
-
-
-@dataclass(frozen=True)
-class VerdictView:
-    """A claim as the page shows it."""
-
-    number: str
-    statement: str
-    verdict: str
-    reason: str
-    comparisons: tables.Table
-    exceptions: tables.Table
-    correlations: tables.Table
+    memorisation: list[Path]
+    """memorisation.json of each variant, in that order; its picture lies beside it."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,18 @@ class FigureView:
 
 
 @dataclass(frozen=True)
-class SampleGrid:
-    """Samples of all variants from the same noise and labels: a row per patch, a cell per size, None where not run."""
+class SamplesView:
+    """The grid of samples: labels shown, heads of the columns, and rows of (variant, picture) or None."""
 
-    sizes: list[str]
-    rows: list[tuple[int, list[tuple[str, str] | None]]]
     labels: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, list[tuple[str, str] | None]]]
 
 
 def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -> None:
-    """Write the report as one self-contained HTML file, which needs no network.
+    """Write the report as one self-contained HTML file, which needs no network, and its tables as CSV.
+
+    The tables of ``captions.TABLES`` go to the folder ``tables`` beside ``output``.
 
     Raises:
         UserError: an input is missing, broken, or not of this study.
@@ -101,16 +105,17 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
     study = settings.study
     measured = read_measurements(inputs.table, inputs.lines)
     records = {
-        name: _read_record(getattr(inputs, name)) for name in ("data", "vae", "manifest", "extractor", "provenance")
+        name: _read_record(path)
+        for name in ("data", "vae", "manifest", "extractor", "provenance")
+        if (path := getattr(inputs, name))
     }
-    claims = _read_record(inputs.claims)
+    claims = _read_claims(inputs.claims)
     protocol = compare_protocol(study, records["data"].get("images"))
-    facts = {
-        "Data": tables.list_facts(records["data"], DATA_FACTS),
-        "VAE": tables.list_facts(records["vae"], VAE_FACTS),
-        "Latents": tables.list_facts(records["manifest"], {}),
-        "Features": tables.list_facts(records["extractor"], EXTRACTOR_FACTS),
-    }
+    memorisation = view_memorisation(
+        dict(zip(study.variants, inputs.memorisation, strict=True)), records["data"].get("images")
+    )
+    tables = _make_tables(study, measured, claims, protocol, inputs, records) | {"memorisation": memorisation.table}
+    assert tables.keys() == TABLES.keys()
     html = (
         _environment()
         .get_template("report.html.j2")
@@ -119,27 +124,76 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
             measured=measured,
             summary=_summarise(study, measured),
             claims=claims,
-            verdicts=_view_verdicts(claims, inputs.claims),
-            published=_view_verdicts(evaluate_claims(table4()).to_dict(), Path("Table 4")),
-            protocol=protocol,
+            verdicts=_order_verdicts(claims),
+            published=_order_verdicts(evaluate_claims(table4()).to_dict()),
             status=judge_protocol(study, protocol),
+            hindered=hindrances(study, protocol),
+            memorisation=memorisation,
+            preflight=view_preflight(inputs.preflight) if inputs.preflight else None,
+            gates=view_gates(inputs.gates, output),
             grid=_view_samples(study, measured, inputs.samples, records["data"].get("class_names")),
-            figures=[_view_figure(path, output) for path in inputs.figures],
-            variants=tables.tabulate_variants(measured),
-            costs=tables.tabulate_costs(measured, study.training.batch_size),
-            lines=tables.tabulate_lines(measured),
-            evaluations=tables.tabulate_evaluations(measured, read_table(inputs.table)),
-            facts=facts,
+            figures=[_view_figure(path, output) for path in inputs.figures if path.stem != "samples"],
+            tables=tables,
             reconstructions=embed_picture(inputs.reconstructions),
-            versions=tables.list_facts(
-                {k: v for k, v in records["provenance"].items() if k != "settings"}, VERSION_FACTS
-            ),
             settings=json.dumps(study.model_dump(mode="json"), indent=2),
-            commands=tables.tabulate_commands(study),
         )
     )
+    for table in tables.values():
+        save_table(table, output.parent / "tables")
     with atomic_path(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def _make_tables(
+    study: Study,
+    measured: Measurements,
+    claims: Mapping[str, Any],
+    protocol: Sequence[ProtocolRow],
+    inputs: ReportInputs,
+    records: Mapping[str, Any],
+) -> dict[str, Table]:
+    """The tables of ``captions.TABLES`` by name, but for that of the memorisation."""
+    published = evaluate_claims(table4()).to_dict()
+    versions = {key: value for key, value in records["provenance"].items() if key != "settings"}
+    made = [
+        study_tables.tabulate_variants(measured, beside_paper=not hindrances(study, protocol)),
+        study_tables.tabulate_lines(measured),
+        study_tables.tabulate_evaluations(measured, read_table(inputs.table)),
+        study_tables.tabulate_fits(measured),
+        study_tables.tabulate_budget(measured),
+        tabulate_agreement(inputs.agreement),
+        verdict_tables.tabulate_pairs("pairs", claims),
+        verdict_tables.tabulate_correlations("correlations", claims),
+        verdict_tables.tabulate_exceptions("exceptions", claims),
+        verdict_tables.compare_verdicts("table4-claims", claims, published),
+        verdict_tables.tabulate_pairs("table4-pairs", published),
+        verdict_tables.tabulate_correlations("table4-correlations", published),
+        verdict_tables.tabulate_exceptions("table4-exceptions", published),
+        _tabulate_protocol(protocol),
+        list_facts("data", records["data"], DATA_FACTS),
+        list_facts("vae", records["vae"], VAE_FACTS),
+        list_facts("latents", records.get("manifest", {}), {}),
+        list_facts("features", records["extractor"], EXTRACTOR_FACTS),
+        cost_tables.tabulate_costs(measured, study),
+        cost_tables.tabulate_stages(inputs.times),
+        cost_tables.tabulate_commands(study),
+        list_facts("versions", versions, VERSION_FACTS),
+    ]
+    return {table.name: table for table in made}
+
+
+def _tabulate_protocol(protocol: Sequence[ProtocolRow]) -> Table:
+    def judge(row: Mapping[str, Any]) -> str:
+        return "same" if row["same"] else f"deviation: {row['reason'] or 'no reason given'}"
+
+    shown = (
+        words("setting"),
+        words("here", "ours"),
+        words("paper"),
+        Column("same, or why not", judge, words=True),
+        Column("what that means", lambda row: row["meaning"], words=True),
+    )
+    return Table("protocol", pd.DataFrame(protocol), shown)
 
 
 def _environment() -> jinja2.Environment:
@@ -164,56 +218,42 @@ def _summarise(study: Study, measured: Measurements) -> str:
     final, seeds = measured.final, len(study.training.seeds)
     runs = "one run each" if seeds == 1 else f"{seeds} seeds each"
     return (
-        f"{len(final)} variants ({final['size'].nunique()} sizes, {final['patch'].nunique()} patches), {runs}, "
+        f"{len(final)} variants ({final['series'].nunique()} sizes, {final['patch'].nunique()} patches), {runs}, "
         f"{final['step'].iloc[0]:,} training steps, {study.sampling.num_samples:,} samples a model, "
         f"guidance {measured.guidance_scale:g}"
     )
 
 
-def _view_verdicts(claims: Mapping[str, Any], where: Path) -> list[VerdictView]:
+def _read_claims(path: Path) -> dict[str, Any]:
+    """A report on claims, as far as the page needs it."""
+    claims = _read_record(path)
+    found = claims.get("claims")
+    needed = {"claim", "statement", "verdict", "reason"}
+    if not isinstance(found, list) or not all(isinstance(claim, dict) and needed <= claim.keys() for claim in found):
+        raise UserError(f"{path} is no report on claims. Run: snakemake --forcerun aggregate.")
+    return claims
+
+
+def _order_verdicts(claims: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The claims by number; that which cannot be tested comes last."""
-    try:
-        views = [
-            VerdictView(
-                number=str(claim["claim"]),
-                statement=claim["statement"],
-                verdict=claim["verdict"],
-                reason=claim["reason"],
-                comparisons=tables.tabulate_comparisons(claim),
-                exceptions=tables.tabulate_exceptions(claim),
-                correlations=tables.tabulate_correlations(claim),
-            )
-            for claim in claims["claims"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{where} is no report on claims ({error}). Run: snakemake --forcerun aggregate.") from None
-    return sorted(views, key=lambda view: (view.verdict == "not testable", view.number))
+    return sorted(claims["claims"], key=lambda claim: (claim["verdict"] == "not testable", claim["claim"]))
 
 
 def _view_samples(
     study: Study, measured: Measurements, parts: Sequence[Path], class_names: Sequence[str] | None
-) -> SampleGrid:
-    """Sizes across, patches down, as the paper's figure 7."""
+) -> SamplesView:
     if len(parts) != len(study.variants):
         raise UserError(f"The report needs one part of samples per variant: {len(parts)} for {len(study.variants)}.")
-    first = read_first_samples(dict(zip(study.variants, parts, strict=True)))
-    variants = order_variants(measured.final)
-    sizes = [str(size) for size in variants["size"].unique()]
-    names = {(str(row["size"]), int(row["patch"])): str(row["variant"]) for _, row in variants.iterrows()}
-    mosaics = {name: embed_mosaic(samples.images) for name, samples in first.items()}
-    labels = next(iter(first.values())).labels
-    return SampleGrid(
-        sizes=sizes,
-        rows=[
-            (patch, [(name, mosaics[name]) if (name := names.get((size, patch), "")) else None for size in sizes])
-            for patch in sorted({patch for _, patch in names}, reverse=True)
-        ],
-        labels=", ".join(class_names[label] if class_names else str(label) for label in labels),
+    grid: SampleGrid = arrange_samples(measured.final, dict(zip(study.variants, parts, strict=True)))
+    pictures = {name: embed_images(samples.images) for name, samples in grid.samples.items()}
+    return SamplesView(
+        labels=", ".join(class_names[label] if class_names else str(label) for label in grid.labels),
+        columns=grid.columns,
+        rows=[(label, [(name, pictures[name]) if name else None for name in names]) for label, names in grid.rows],
     )
 
 
 def _view_figure(path: Path, output: Path) -> FigureView:
-    caption = FIGURES.get(path.stem, Caption(path.stem, ""))
-    data = path.with_suffix(".csv").resolve()
+    uri, data = embed_svg(path), path.with_suffix(".csv").resolve()
     beside = data.relative_to(output.parent.resolve()) if data.is_relative_to(output.parent.resolve()) else data.name
-    return FigureView(path.stem, caption, embed_svg(path), str(beside))
+    return FigureView(path.stem, FIGURES[path.stem], uri, str(beside))

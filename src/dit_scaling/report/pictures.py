@@ -1,7 +1,6 @@
 """Pictures as data URIs: figures as they are, samples and reconstructions shrunk to what a page can carry."""
 
 import base64
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.errors import UserError
-from dit_scaling.sampling.images import Samples, read_samples
 
 SAMPLES_SHOWN = 10
 COLUMNS = 5
@@ -45,36 +43,20 @@ def embed_picture(path: Path) -> str:
         raise UserError(f"{path} cannot be read as a picture ({error}). Delete it and rerun its stage.") from None
 
 
-def read_first_samples(parts: Mapping[str, Path]) -> dict[str, Samples]:
-    """The first ``SAMPLES_SHOWN`` samples of each variant, checked to be of the same noise and labels.
-
-    Raises:
-        UserError: a part is missing or torn, or the variants' indices or labels differ.
-    """
-    first = {}
-    for variant, path in parts.items():
-        samples, shown = read_samples(path), slice(SAMPLES_SHOWN)
-        first[variant] = Samples(samples.images[shown], samples.labels[shown], samples.indices[shown])
-    reference = next(iter(first.values()))
-    for variant, samples in first.items():
-        same = np.array_equal(samples.indices, reference.indices) and np.array_equal(samples.labels, reference.labels)
-        if not same:
-            raise UserError(
-                f"{parts[variant]} has other indices or labels than {parts[next(iter(first))]}: they do not share "
-                "noise. Run: snakemake --forcerun sample."
-            )
-    return first
+def embed_images(images: NDArray[np.uint8]) -> str:
+    """Images (N, H, W, C) joined to one picture, as a data URI."""
+    return _encode(join_images(images))
 
 
-def embed_mosaic(images: NDArray[np.uint8]) -> str:
-    """Images (N, H, W, C) in rows of ``COLUMNS`` as a data URI, a pixel of white between them."""
+def join_images(images: NDArray[np.uint8]) -> Image.Image:
+    """Images (N, H, W, C) in rows of ``COLUMNS``, shrunk to ``THUMBNAIL`` pixels, a pixel of white between them."""
     thumbnails = [_shrink(image) for image in images]
     width, height = thumbnails[0].size
     rows = -(-len(thumbnails) // COLUMNS)
     sheet = Image.new(thumbnails[0].mode, (COLUMNS * (width + 1) - 1, rows * (height + 1) - 1), "white")
     for number, thumbnail in enumerate(thumbnails):
         sheet.paste(thumbnail, ((number % COLUMNS) * (width + 1), (number // COLUMNS) * (height + 1)))
-    return _encode(sheet)
+    return sheet
 
 
 def _shrink(image: NDArray[np.uint8]) -> Image.Image:

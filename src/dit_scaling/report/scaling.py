@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dit_scaling.claims.fits import PowerLawFit, fit_power_law
+from dit_scaling.claims.fits import PowerLawFit
 from dit_scaling.protocol.published import table4
 from dit_scaling.report.canvas import (
     Drawing,
@@ -20,7 +20,7 @@ from dit_scaling.report.canvas import (
     tabulate,
     use_log,
 )
-from dit_scaling.report.measurements import Measurements
+from dit_scaling.report.measurements import Measurements, fit_points, transformers
 from dit_scaling.report.style import GREY, PALE, order_variants, style_variants
 
 X_LABELS = {
@@ -34,12 +34,21 @@ LARGEST_BUBBLE = 900.0  # square points
 SAME_GFLOPS = 0.05  # relative; a paper variant on another latent grid has other Gflops and is another model
 
 
-def draw_scaling(measured: Measurements, x: str) -> Drawing:
-    """Figure 8: the metric against ``x`` (gflops or params_m), with Pearson's r of ln x and the metric."""
-    points, styles = order_variants(measured.final), style_variants(measured.final)
-    figure = Figure(figsize=(5.4, 4.4), layout="constrained")
-    axes = figure.subplots()
-    published = _published(measured)
+def draw_scaling(measured: Measurements) -> Drawing:
+    """Figure 8: the metric against Gflops and against parameters, with Pearson's r of ln x and the metric."""
+    figure = Figure(figsize=(8.6, 4.0), layout="constrained")
+    drawn = [
+        _draw_panel(axes, measured, x)
+        for axes, x in zip(figure.subplots(1, 2, sharey=True), ("gflops", "params_m"), strict=True)
+    ]
+    styles = style_variants(measured.final)
+    add_variant_legend(figure, styles, measured.final["series"].nunique())
+    return Drawing(figure, pd.concat(drawn, ignore_index=True))
+
+
+def _draw_panel(axes: Axes, measured: Measurements, x: str) -> pd.DataFrame:
+    """One panel of figure 8, and what it shows."""
+    points, styles, published = order_variants(measured.final), style_variants(measured.final), _published(measured)
     start_distance_axis(axes, measured, beside=published["value"].tolist())
     axes.set(xscale="log", ylabel=measured.label, xlabel=X_LABELS[x])
     if not published.empty:
@@ -48,18 +57,17 @@ def draw_scaling(measured: Measurements, x: str) -> Drawing:
         axes.annotate(
             "paper, Table 4", (last[x], last["value"]), (0, -5), textcoords="offset points", ha="center", va="top"
         )
-    fit = _fit(points, x)
+    fit = fit_points(points, x)
     curve = _predict(fit)
     _draw_fit(axes, curve)
-    for _, rows in points.groupby("size", sort=False):
+    for _, rows in points.groupby("series", sort=False):
         draw_series(axes, rows, x, styles)
     draw_reference_lines(axes, measured)
     shown = [*points[x], *published[x]]
     axes.set_xlim(*pad_log(min(shown), max(shown)))
     use_log(axes.xaxis)
     axes.set_title(_describe_scaling(points, x, fit))
-    add_variant_legend(figure, styles, points["size"].nunique())
-    return Drawing(figure, tabulate(measured, x, points=points, fit=curve, published=published))
+    return tabulate(measured, x, points=points, fit=curve, published=published).assign(panel=x)
 
 
 def draw_compute(measured: Measurements) -> Drawing:
@@ -67,7 +75,7 @@ def draw_compute(measured: Measurements) -> Drawing:
     points, styles = measured.points.sort_values(["variant", "step"]), style_variants(measured.final)
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    fit = _fit(measured.final, "train_gflops")
+    fit = fit_points(measured.final, "train_gflops")
     curve = _predict(fit, EXTRAPOLATION)
     start_distance_axis(axes, measured, beside=curve["y"].tolist())
     axes.set(xscale="log", ylabel=measured.label, xlabel=X_LABELS["train_gflops"])
@@ -81,35 +89,34 @@ def draw_compute(measured: Measurements) -> Drawing:
     axes.set_xlim(*pad_log(min(shown), max(shown)))
     use_log(axes.xaxis)
     axes.set_title(_describe_scaling(measured.final, "train_gflops", fit))
-    add_variant_legend(figure, styles, measured.final["size"].nunique())
+    add_variant_legend(figure, styles, measured.final["series"].nunique())
     return Drawing(figure, tabulate(measured, "train_gflops", points=points, fit=curve))
 
 
 def draw_bubbles(measured: Measurements) -> Drawing:
     """Figure 2: sizes across, the metric up, area proportional to Gflops; the only figure with every line to scale."""
     points, styles = order_variants(measured.final), style_variants(measured.final)
-    sizes, patches = list(points["size"].unique()), sorted(points["patch"].unique(), reverse=True)
+    series, patches = list(points["series"].unique()), sorted(points["patch"].dropna().unique(), reverse=True)
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axes = figure.subplots()
     start_distance_axis(axes, measured, whole=True)
     draw_reference_lines(axes, measured)
     for name, style in styles.items():
         row = points[points["variant"] == name].iloc[0]
-        place = sizes.index(row["size"]) + 0.6 * ((patches.index(row["patch"]) + 0.5) / len(patches) - 0.5)
+        whole = pd.isna(row["patch"])
+        aside = 0.0 if whole else 0.6 * ((patches.index(row["patch"]) + 0.5) / len(patches) - 0.5)
+        place = series.index(row["series"]) + aside
         area = LARGEST_BUBBLE * row["gflops"] / points["gflops"].max()
         above = (0, math.sqrt(area / math.pi) + 3)
         axes.scatter(place, row["value"], s=area, color=style.colour, alpha=0.5, linewidths=0)
         axes.plot(place, row["value"], ".", color=style.colour, markersize=3)
-        axes.annotate(f"/{row['patch']}", (place, row["value"]), above, textcoords="offset points", ha="center")
-    axes.set_xticks(range(len(sizes)), [f"DiT-{size}" for size in sizes])
-    axes.set(xlim=(-0.6, len(sizes) - 0.4), xlabel="size; /p is the patch, area the Gflops", ylabel=measured.label)
+        axes.annotate(
+            "" if whole else f"/{row['patch']}", (place, row["value"]), above, textcoords="offset points", ha="center"
+        )
+    axes.set_xticks(range(len(series)), series)
+    axes.set(xlim=(-0.6, len(series) - 0.4), xlabel="size; /p is the patch, area the Gflops", ylabel=measured.label)
     axes.grid(visible=False, axis="x")
     return Drawing(figure, tabulate(measured, "gflops", points=points))
-
-
-def _fit(points: pd.DataFrame, x: str) -> PowerLawFit | None:
-    """A power law through one point per variant, where there are enough of them at different x."""
-    return fit_power_law(points[x], points["value"]) if len(points) >= 3 and points[x].nunique() > 1 else None
 
 
 def _predict(fit: PowerLawFit | None, beyond: float = 1.0) -> pd.DataFrame:
@@ -131,6 +138,7 @@ def _draw_fit(axes: Axes, curve: pd.DataFrame) -> None:
 
 def _describe_scaling(points: pd.DataFrame, x: str, fit: PowerLawFit | None) -> str:
     """Pearson's r of ln x and the metric, as the paper gives it, and the fit; nothing where they are undefined."""
+    points = transformers(points)
     if fit is None or points["value"].nunique() < 2:
         return ""
     r = float(np.corrcoef(np.log(points[x]), points["value"])[0, 1])
@@ -142,8 +150,9 @@ def _describe_scaling(points: pd.DataFrame, x: str, fit: PowerLawFit | None) -> 
 
 
 def _published(measured: Measurements) -> pd.DataFrame:
-    """Table 4 as points, where the metric is a FID and the study has one of its variants on the paper's latent grid."""
+    """Table 4 as points, where the metric is the FID of its sampler and a variant is on its latent grid."""
     paper = table4().rename(columns={"fid50k": "value", "steps": "step"})
     shared = measured.final.merge(paper, on="variant", suffixes=("", "_paper"))
     same = (shared["gflops"] / shared["gflops_paper"] - 1).abs() < SAME_GFLOPS
-    return paper if measured.metric == "fid" and same.any() else paper.iloc[:0]
+    same_sampler = bool((measured.rows["sampler"] == "ddpm").all())
+    return paper if measured.metric == "fid" and same_sampler and same.any() else paper.iloc[:0]

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from dit_scaling.claims.table import UNET, family_of
+
 Dash = tuple[float, tuple[float, ...]]
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; its yellow is too faint on white.
@@ -36,7 +38,7 @@ RC: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """Colour by size, marker and dash by patch."""
+    """Colour by series (family and size), marker and dash by patch; a star for models without patches."""
 
     colour: str
     marker: str
@@ -44,32 +46,37 @@ class Style:
 
 
 def order_variants(points: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant, sizes by parameters ascending, within a size by patch descending: Gflops ascend.
+    """One row per variant, series by parameters ascending, within a series by patch descending: Gflops ascend.
 
-    A size's place is that of its largest variant, as parameters differ a little between patches.
+    A series is a family and a size; its place is that of its largest variant, as parameters differ a little between
+    patches. U-Nets come last.
     """
     variants = points.drop_duplicates("variant")
-    place = variants.groupby("size")["params_m"].transform("max")
-    return variants.assign(place=place).sort_values(["place", "patch"], ascending=[True, False]).drop(columns="place")
+    place = variants.groupby("series")["params_m"].transform("max")
+    ordered = variants.assign(unet=variants["variant"].map(family_of) == UNET, place=place)
+    ordered = ordered.sort_values(["unet", "place", "series", "patch"], ascending=[True, True, True, False])
+    return ordered.drop(columns=["unet", "place"])
 
 
 def style_variants(points: pd.DataFrame) -> dict[str, Style]:
     """Style by variant name, in the order of ``order_variants``."""
     variants = order_variants(points)
-    sizes = list(variants["size"].unique())
-    patches = sorted(variants["patch"].unique())
+    series = list(variants["series"].unique())
+    patches = sorted(variants["patch"].dropna().unique())
     return {
         name: Style(
-            PALETTE[sizes.index(size) % len(PALETTE)],
-            MARKERS[patches.index(patch) % len(MARKERS)],
-            DASHES[patches.index(patch) % len(DASHES)],
+            PALETTE[series.index(member) % len(PALETTE)],
+            "*" if pd.isna(patch) else MARKERS[patches.index(patch) % len(MARKERS)],
+            DASHES[0 if pd.isna(patch) else patches.index(patch) % len(DASHES)],
         )
-        for name, size, patch in zip(variants["variant"], variants["size"], variants["patch"], strict=True)
+        for name, member, patch in zip(variants["variant"], variants["series"], variants["patch"], strict=True)
     }
 
 
 def describe_features(name: str) -> str:
     """Features for people: ``classifier64`` is "classifier features (64-d)"."""
+    if name == "dinov2":
+        return "DINOv2 features"
     match = re.fullmatch(r"(.*?[a-z])(\d+)", name)
     return f"{match[1]} features ({match[2]}-d)" if match else f"{name} features"
 

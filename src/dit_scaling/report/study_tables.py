@@ -1,0 +1,147 @@
+"""Tables of what was measured: variants, reference lines, all evaluations, power laws and what they promise."""
+
+from typing import Any
+
+import pandas as pd
+
+from dit_scaling.protocol.published import table4
+from dit_scaling.report.measurements import LEVEL, Measurements, fit_points
+from dit_scaling.report.numbers import MISSING, describe_number
+from dit_scaling.report.style import describe_features, order_variants
+from dit_scaling.report.table import Column, Row, Table, number, words
+
+BUDGETS = (1, 2, 5, 10)
+FITTED = {"gflops": "Gflops of one forward pass", "train_gflops": "training compute (1e9 multiply-adds)"}
+
+
+def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
+    """What each variant is and how it scored at the last common step; means over seeds where there are several.
+
+    ``beside_paper`` adds the published FID of the same variant and the difference, which only the paper's protocol
+    allows.
+    """
+    features = "inception" if measured.metric == "fid" else measured.metric.removeprefix("fd_")
+    scores = {
+        f"kid_{features}": "KID" if features == "inception" else f"KID, {describe_features(features)}",
+        f"class_accuracy_{features}": "class accuracy",
+        f"precision_{features}": "precision",
+        f"recall_{features}": "recall",
+    }
+    kept = ["variant", "params_m", "gflops", "tokens", "step", "runs", "value", "low", "high"]
+    data = order_variants(measured.final)[kept].rename(columns={"value": measured.metric})
+    for column in scores:
+        data = data.merge(_score_over_seeds(measured, column), on="variant", how="left")
+    columns = [
+        words("variant"),
+        number("params (M)", "params_m", lambda value: f"{value:.4g}"),
+        number("Gflops", "gflops", lambda value: f"{value:.4g}"),
+        Column("tokens", lambda row: "–" if pd.isna(row["tokens"]) else f"{row['tokens']:,}"),
+        number("steps", "step"),
+        number("seeds", "runs"),
+        number(measured.label, measured.metric, describe_number),
+        Column(f"{LEVEL:.0%} interval", lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}"),
+    ]
+    if beside_paper:
+        published = table4().rename(columns={"fid50k": "published"})[["variant", "published"]]
+        data = data.merge(published, on="variant", how="left")
+        data["difference"] = data[measured.metric] - data["published"]
+        columns += [
+            Column("published FID-50K", lambda row: _describe_published(row["published"], f"{row['published']:.2f}")),
+            Column("difference", lambda row: _describe_published(row["published"], f"{row['difference']:+.2f}")),
+        ]
+    columns += [_score_column(head, column) for column, head in scores.items()]
+    return Table("variants", data, columns)
+
+
+def tabulate_lines(measured: Measurements) -> Table:
+    """The distances between which those of the variants are read."""
+    data = pd.DataFrame(
+        [(line.label.split(" (N")[0], line.kind, line.samples, line.value) for line in measured.lines],
+        columns=["line", "kind", "images", measured.metric],
+    ).astype({"images": object})
+    columns = (words("line"), words("kind"), number("images"), number(measured.label, measured.metric, describe_number))
+    return Table("lines", data, columns)
+
+
+def tabulate_evaluations(measured: Measurements, table: pd.DataFrame) -> Table:
+    """Every record of the study, all steps, seeds and guidance scales, with all that is known of it."""
+    metric = measured.metric
+    shown = {
+        "seed": "seed",
+        "step": "steps",
+        "guidance_scale": "guidance",
+        "n_samples": "samples",
+        metric: measured.label,
+        f"{metric}_se": "standard error",
+        f"{metric}_bias": "bias, estimated",
+    }
+    complete = table.reindex(columns=[*table.columns, *(key for key in shown if key not in table.columns)])
+    return Table("evaluations", complete, (words("variant"), *(number(head, key) for key, head in shown.items())))
+
+
+def tabulate_fits(measured: Measurements) -> Table:
+    """The fitted power laws."""
+    rows: list[dict[str, Any]] = []
+    for x, label in FITTED.items():
+        if (fit := fit_points(measured.final, x)) is not None:
+            fitted = {"against": label, "exponent": fit.b, "standard_error": fit.b_error, "r_squared": fit.r_squared}
+            rows.append(fitted | {"factor": fit.predict(1.0)["y"].iloc[0], "variants": fit.n})
+    data = pd.DataFrame(rows, columns=["against", "exponent", "standard_error", "r_squared", "factor", "variants"])
+    columns = (
+        words("against"),
+        Column("exponent", lambda row: f"{row['exponent']:.3f} ± {row['standard_error']:.3f}"),
+        number("R² of ln distance", "r_squared", describe_number),
+        number("distance at 1", "factor", describe_number),
+        number("variants"),
+    )
+    return Table("fits", data, columns)
+
+
+def tabulate_budget(measured: Measurements) -> Table:
+    """What the fit against training compute gives at multiples of the largest run's compute."""
+    fit = fit_points(measured.final, "train_gflops")
+    data = pd.DataFrame(columns=["times", "train_gflops", "expected", "low", "high", "extrapolated"])
+    if fit is not None:
+        predicted = fit.predict([fit.x_max * factor for factor in BUDGETS], LEVEL)
+        data = predicted.rename(columns={"x": "train_gflops", "y": "expected"})[
+            ["train_gflops", "expected", "low", "high"]
+        ]
+        data.insert(0, "times", BUDGETS)
+        data["extrapolated"] = data["times"] > 1
+    columns = (
+        Column("compute of the largest run", lambda row: f"x {row['times']}"),
+        number("1e9 multiply-adds", "train_gflops", describe_number),
+        number(f"expected: {measured.label}", "expected", describe_number),
+        Column(
+            f"{LEVEL:.0%} interval of one variant",
+            lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}",
+        ),
+        Column("basis", lambda row: "extrapolated" if row["extrapolated"] else "within the data", words=True),
+    )
+    return Table("budget", data, columns)
+
+
+def _score_over_seeds(measured: Measurements, column: str) -> pd.DataFrame:
+    """Mean and standard deviation of a score over the seeds of each variant at the last common step."""
+    rows = measured.rows[measured.rows["step"] == measured.final["step"].iloc[0]]
+    if column not in rows.columns:
+        rows = rows.assign(**{column: float("nan")})
+    scores = rows.groupby("variant")[column]
+    spread = f"{column}_over_seeds"
+    found = pd.DataFrame({column: scores.mean(), spread: scores.std()})
+    return found.where(scores.count() == scores.size()).rename_axis("variant").reset_index()
+
+
+def _score_column(head: str, column: str) -> Column:
+    """Mean over seeds, with their standard deviation where there are several."""
+
+    def describe(row: Row) -> str:
+        mean = describe_number(row[column])
+        several = row["runs"] > 1 and mean != MISSING
+        return f"{mean} ± {describe_number(row[f'{column}_over_seeds'])}" if several else mean
+
+    return Column(head, describe)
+
+
+def _describe_published(published: float, text: str) -> str:
+    return "not published" if pd.isna(published) else text

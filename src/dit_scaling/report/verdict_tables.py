@@ -1,0 +1,127 @@
+"""Tables of what stands behind the verdicts, for the study and for the paper's Table 4."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
+from dit_scaling.report.numbers import describe_number, describe_p
+from dit_scaling.report.table import Column, Row, Table, number, words
+
+Report = Mapping[str, Any]
+"""A report on claims as plain data: ``ClaimsReport.to_dict``."""
+
+MEASURES = {
+    "pearson_gflops": "Pearson r of ln Gflops and the distance",
+    "pearson_params": "Pearson r of ln params and the distance",
+    "r2_gflops": "R² of ln distance on ln Gflops",
+    "r2_params": "R² of ln distance on ln params",
+    "r2_gflops_tokens": "R² of ln distance on ln Gflops and ln tokens",
+    "r2_params_tokens": "R² of ln distance on ln params and ln tokens",
+    "p_tokens": "p of tokens beside Gflops (F-test)",
+}
+
+
+def tabulate_pairs(name: str, report: Report) -> Table:
+    """The pairs behind each verdict; a ratio below 1 points the claimed way."""
+    kept = [
+        "favoured",
+        "other",
+        "outcome",
+        "effect",
+        "standard_error",
+        "statistic",
+        "df",
+        "p",
+        "p_holm",
+        "p_holm_against",
+    ]
+    data = _collect(report, "comparisons", kept)
+    columns = (
+        words("claim"),
+        words("expected better", "favoured"),
+        words("expected worse", "other"),
+        words("outcome"),
+        Column("ratio", lambda row: f"{math.exp(row['effect']):.3f}"),
+        Column("se of ln ratio", lambda row: f"{row['standard_error']:.3f}"),
+        Column("p, Holm", lambda row: describe_p(min(row["p_holm"], row["p_holm_against"]))),
+    )
+    return Table(name, data, columns)
+
+
+def tabulate_exceptions(name: str, report: Report) -> Table:
+    """The pairs that Gflops alone misplace."""
+    gflops, metrics = ["gflops_better", "gflops_worse"], ["metric_better", "metric_worse"]
+    data = _collect(
+        report, "exceptions", ["better", "worse", "kind", *gflops, *metrics, "effect", "standard_error", "p"]
+    )
+    columns = (
+        words("better"),
+        words("worse"),
+        words(f"kind (equal: within a factor of {EQUAL_GFLOPS_RATIO})", "kind"),
+        number("Gflops, better", "gflops_better", lambda value: f"{value:.4g}"),
+        number("Gflops, worse", "gflops_worse", lambda value: f"{value:.4g}"),
+        number("distance, better", "metric_better", describe_number),
+        number("distance, worse", "metric_worse", describe_number),
+        number("p", form=describe_p),
+    )
+    return Table(name, data, columns)
+
+
+def tabulate_correlations(name: str, report: Report) -> Table:
+    """What Gflops, parameters and tokens explain; only what could be computed."""
+    correlated = [claim["correlations"] for claim in report["claims"] if claim.get("correlations")]
+    found: Mapping[str, Any] = correlated[0] if correlated else {}
+    rows = [(key, text, found[key]) for key, text in MEASURES.items() if found.get(key) is not None]
+    data = pd.DataFrame(rows, columns=["key", "measure", "value"])
+
+    def describe(row: Row) -> str:
+        return describe_p(row["value"]) if row["key"] == "p_tokens" else f"{row['value']:.3f}"
+
+    return Table(name, data, (words("measure"), Column("value", describe)))
+
+
+def compare_verdicts(name: str, here: Report, published: Report) -> Table:
+    """Each claim's verdict and effect in this study and on Table 4."""
+    theirs = {claim["claim"]: claim for claim in published["claims"]}
+    rows = [
+        {"claim": claim["claim"], "statement": claim["statement"]}
+        | {f"{key}_here": value for key, value in _effect(claim).items()}
+        | {f"{key}_table4": value for key, value in _effect(theirs[claim["claim"]]).items()}
+        for claim in here["claims"]
+    ]
+    columns = (
+        words("claim"),
+        words("statement"),
+        words("here", "verdict_here"),
+        Column("change a pair, here", lambda row: _describe_effect(row, "here")),
+        words("Table 4", "verdict_table4"),
+        Column("change a pair, Table 4", lambda row: _describe_effect(row, "table4")),
+    )
+    return Table(name, pd.DataFrame(rows), columns)
+
+
+def _collect(report: Report, part: str, columns: list[str]) -> pd.DataFrame:
+    """One row per entry of ``part`` over all claims, with the claim's number first."""
+    rows = [{"claim": claim["claim"], **entry} for claim in report["claims"] for entry in claim.get(part) or ()]
+    return pd.DataFrame(rows, columns=["claim", *columns])
+
+
+def _effect(claim: Mapping[str, Any]) -> dict[str, Any]:
+    confidence = claim.get("confidence") or {}
+    return {
+        "verdict": claim["verdict"],
+        "effect": claim.get("effect"),
+        "low": confidence.get("low"),
+        "high": confidence.get("high"),
+    }
+
+
+def _describe_effect(row: Row, where: str) -> str:
+    """Mean change of the distance from the expected worse to the better, in percent with its interval."""
+    mean, low, high = (row[f"{key}_{where}"] for key in ("effect", "low", "high"))
+    if mean is None or math.isnan(mean):
+        return "–"
+    return f"{100 * math.expm1(mean):+.0f}% ({100 * math.expm1(low):+.0f}% to {100 * math.expm1(high):+.0f}%)"
