@@ -2,11 +2,26 @@
 
 
 include: "rules/common.smk"
+include: "rules/fetch.smk"
 include: "rules/latents.smk"
+include: "rules/preflight.smk"
 include: "rules/train.smk"
 include: "rules/sample.smk"
 include: "rules/fid.smk"
 include: "rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+# Seconds of work on small files: never sent to a cluster.
+localrules:
+    all,
+    data,
+    latents,
+    aggregate,
+    figures,
+    report,
 
 
 rule all:

@@ -6,6 +6,8 @@ rule data:
         provenance="<results>/data/provenance.json",
     log:
         "<results>/logs/data.log",
+    benchmark:
+        "<results>/times/data.tsv"
     conda:
         "../envs/data.yaml"
     params:
@@ -25,6 +27,7 @@ rule vae:
     input:
         outdated(f"{RESULTS}/vae/provenance.json", lambda wildcards: STAGES.vae()),
         data="<results>/data/data.json",
+        given=given_vae,
     output:
         TRAINED_VAE,
         record="<results>/vae/vae.json",
@@ -32,6 +35,8 @@ rule vae:
         provenance="<results>/vae/provenance.json",
     log:
         "<results>/logs/vae.log",
+    benchmark:
+        "<results>/times/vae.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -59,6 +64,8 @@ rule encode_shard:
         facts="<results>/latents/{split}-{shard}.json",
     log:
         "<results>/logs/encode/{split}-{shard}.log",
+    benchmark:
+        "<results>/times/encode/{split}-{shard}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads
@@ -82,6 +89,8 @@ rule latents:
         provenance="<results>/latents/provenance.json",
     log:
         "<results>/logs/latents.log",
+    benchmark:
+        "<results>/times/latents.tsv"
     conda:
         "../envs/data.yaml"
     params:

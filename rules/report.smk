@@ -1,3 +1,6 @@
+# Where all weights are given, nothing is encoded and nothing waits for preflight.
+MANIFEST = ["<results>/latents/manifest.json"] if TRAINED else []
+PREFLIGHT = ["<results>/preflight/preflight.json"] if TRAINED else []
 
 
 rule aggregate:
@@ -9,26 +12,22 @@ rule aggregate:
             )
             for row in STAGES.evaluations()
         ],
-        logs=[
-            f"{STEP}/metrics.jsonl".format(variant=slug, seed=seed, step=EXPORTS[-1])
-            for slug in SLUGS
-            for seed in STUDY.training.seeds
-        ],
-        training=[
-            f"{STEP}/provenance.json".format(variant=slug, seed=seed, step=EXPORTS[-1])
-            for slug in SLUGS
-            for seed in STUDY.training.seeds
-        ],
-        manifest="<results>/latents/manifest.json",
-        lines="<results>/reference/lines.json",
+        logs=last_step("metrics.jsonl"),
+        training=last_step("provenance.json"),
+        manifest=MANIFEST,
+        lines=f"{HEADLINE}/lines.json",
     output:
         parquet="<results>/metrics.parquet",
         csv="<results>/metrics.csv",
         curves="<results>/training.csv",
         claims="<results>/claims.json",
+        agreement="<results>/agreement.csv",
+        claims_table=report("<results>/claims.csv", category="Verdicts", labels={"table": "Verdicts"}),
         provenance="<results>/provenance.json",
     log:
         "<results>/logs/aggregate.log",
+    benchmark:
+        "<results>/times/aggregate.tsv"
     conda:
         "../envs/report.yaml"
     params:
@@ -41,15 +40,28 @@ rule figures:
     input:
         table="<results>/metrics.parquet",
         curves="<results>/training.csv",
-        lines="<results>/reference/lines.json",
+        lines=f"{HEADLINE}/lines.json",
+        samples=headline_evaluation("samples/first-00000.npz"),
     output:
-        svg=expand("<results>/figures/{figure}.svg", figure=FIGURES),
+        svg=[
+            report(
+                f"<results>/figures/{figure.name}.svg",
+                caption=str(figure.file),
+                category=figure.category,
+                labels={"figure": figure.title},
+            )
+            for figure in FIGURES.values()
+        ],
         png=expand("<results>/figures/{figure}.png", figure=FIGURES),
         csv=expand("<results>/figures/{figure}.csv", figure=FIGURES),
     log:
         "<results>/logs/figures.log",
+    benchmark:
+        "<results>/times/figures.tsv"
     conda:
         "../envs/report.yaml"
+    params:
+        variants=STUDY.variants,
     script:
         "../workflow/scripts/figures.py"
 
@@ -58,28 +70,31 @@ rule report:
     input:
         table="<results>/metrics.parquet",
         claims="<results>/claims.json",
-        lines="<results>/reference/lines.json",
+        agreement="<results>/agreement.csv",
+        lines=f"{HEADLINE}/lines.json",
         data="<results>/data/data.json",
         vae="<results>/vae/vae.json",
         reconstructions="<results>/vae/reconstructions.png",
-        manifest="<results>/latents/manifest.json",
-        extractor="<results>/reference/extractor.json",
+        manifest=MANIFEST,
+        preflight=PREFLIGHT,
+        gates=every_gate(),
+        extractor=f"{HEADLINE}/extractor.json",
         provenance="<results>/provenance.json",
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
-        samples=expand(
-            f"{EVALUATION}/samples/part-00000.npz",
-            variant=SLUGS,
-            seed=STUDY.training.seeds[0],
-            step=EXPORTS[-1],
-            guidance=STUDY.sampling.guidance_scales[0],
-        ),
+        samples=headline_evaluation("samples/first-00000.npz"),
+        memorisation=headline_evaluation("memorisation.json"),
     output:
         html="<results>/report.html",
+        tables=[
+            report(f"<results>/tables/{name}.csv", category="Tables", labels={"table": title})
+            for name, title in TABLES.items()
+        ],
     log:
         "<results>/logs/report.log",
     conda:
         "../envs/report.yaml"
     params:
         settings=STAGES.report().canonical(),
+        times=f"{RESULTS}/times",
     script:
         "../workflow/scripts/report.py"

@@ -1,14 +1,23 @@
+# What is not to be kept goes once it is scored.
+PART = f"{SAMPLES}.npz" if STUDY.sampling.keep_samples else temp(f"{SAMPLES}.npz")
+
+
 rule sample_part:
     input:
         outdated(f"{SAMPLES}.provenance.json", sample_settings),
-        checkpoint="<step>/ema.safetensors",
+        checkpoint=weights,
+        gate=gate_of_weights,
+        preflight=preflight_of(f"{SAMPLES}.provenance.json", sample_settings),
         vae=settled(f"{RESULTS}/vae/vae.json", f"{SAMPLES}.provenance.json", sample_settings),
     output:
-        images="<evaluation>/samples/part-{part}.npz",
+        images=PART,
+        first="<evaluation>/samples/first-{part}.npz",
         grid="<evaluation>/samples/part-{part}.png",
         provenance="<evaluation>/samples/part-{part}.provenance.json",
     log:
         "<results>/logs/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.log",
+    benchmark:
+        "<results>/times/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads

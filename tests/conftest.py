@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.config.study import SizeRow
 from dit_scaling.files import sha256_file
 from dit_scaling.latents.autoencoder import weights_sha256
 from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
 from dit_scaling.latents.shards import LatentSample, write_shard
+from jobs import SmallStudy, finish_small_study
 
 CLASSES = 3
 IMAGES = 24
@@ -87,9 +89,7 @@ def toy_run() -> TrainSettings:
     """A one-layer DiT on the toy latents."""
     return TrainSettings(
         variant="DiT-Toy/2",
-        layers=1,
-        width=16,
-        heads=2,
+        size=SizeRow(layers=1, width=16, heads=2),
         seed=0,
         input_size=8,
         in_channels=2,
@@ -104,7 +104,17 @@ def toy_run() -> TrainSettings:
         ema_ramp=True,
         label_dropout=0.1,
         mirror=True,
+        shuffle_shards=None,
         precision="float32",
         compile=False,
         latents="toy",
     )
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """A study of forty images and one variant, each of its jobs run in this process."""
+    folder = tmp_path_factory.mktemp("small-study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return finish_small_study(folder)

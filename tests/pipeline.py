@@ -22,12 +22,20 @@ FIRST_OUTPUT = re.compile(r"^    output: (?P<file>[^,\n]+)", re.MULTILINE)
 
 def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
     """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile."""
+    with start_snakemake(folder, *arguments, config=config) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":
+    """Start what `snakemake` runs."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
     # Last, because --configfile, --until and the like take as many values as follow.
     command += [] if config is None else ["--configfile", str(config)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
     )
 
 

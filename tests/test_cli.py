@@ -19,7 +19,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return answer.returncode, answer.stdout + answer.stderr
 
 
-@pytest.mark.parametrize("command", ["check", "variants", "claims", "schema"])
+@pytest.mark.parametrize("command", ["check", "variants", "claims", "export", "export-samples", "schema"])
 def test_help_explains_each_command(command: str) -> None:
     answer = CliRunner().invoke(app, [command, "--help"])
     assert answer.exit_code == 0
@@ -31,6 +31,16 @@ def test_check_accepts_the_embedded_study() -> None:
     answer = CliRunner().invoke(app, ["check", str(ROOT / "config" / "config.yaml")])
     assert answer.exit_code == 0
     assert "study 'embedded', 6 training runs of 5000 steps" in answer.output
+    assert "Doubtful" not in answer.output
+
+
+def test_check_asks_for_reasons(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text((ROOT / "config" / "config.yaml").read_text().replace("  warm-up:", "  precision:"))
+    answer = CliRunner().invoke(app, ["check", str(path)])
+    assert answer.exit_code == 0
+    assert "Doubtful: deviations: 'warm-up' deviates from the paper without a reason." in answer.output
+    assert "Doubtful: deviations: 'precision' has a reason, but is the paper's." in answer.output
 
 
 def test_variants_prints_closed_form_counts() -> None:
@@ -50,6 +60,11 @@ def test_claims_on_the_published_table() -> None:
 def test_claims_in_sentences() -> None:
     answer = CliRunner().invoke(app, ["claims", str(TABLE_4)])
     assert "Claim 1: supported." in answer.output
+    assert "DiT-L/8 and DiT-B/8" in answer.output.split("Unresolved alone: ")[1].splitlines()[0]
+    assert (
+        "Exception, equal Gflops: DiT-S/4 (1.41 Gflops, 100.4) is better than DiT-B/8 (1.42 Gflops, 122.7)."
+        in answer.output
+    )
     assert "Assumed:" in answer.output
 
 

@@ -85,11 +85,23 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("sizes.Nano.heads", 5, ["sizes.Nano", "32", "5 heads"]),
         ("sizes.Nano.width", 30, ["sizes.Nano", "30", "4"]),
         ("sizes.S", {"layers": 1, "width": 8, "heads": 1}, ["sizes.S", "paper"]),
+        ("unet_sizes", {"B": {"channels": 8}}, ["unet_sizes.B", "shipped"]),
+        ("unet_sizes", {"Tiny": {"channels": 8, "layers": 2}}, ["unet_sizes.Tiny.layers", "unknown key"]),
+        ("unet_sizes", {"Tiny": {"channels": 8, "multipliers": []}}, ["unet_sizes.Tiny.multipliers"]),
+        ("variants", ["UNet-Nope"], ["'Nope' is not in the size table"]),
+        ("variants", ["UNet-B/2"], ["variants", "UNet-B/2"]),
         ("sampling.steps", 2000, ["sampling.steps", "2000"]),
+        ("sampling.sampler", "plms", ["sampling.sampler", "plms"]),
         ("sampling.parts", 2000, ["sampling.parts", "2000"]),
         ("sampling.guidance_scales", [], ["sampling.guidance_scales"]),
         ("metrics.kid_subset_size", 4000, ["metrics.kid_subset_size", "4000", "1000"]),
         ("metrics.extractor.kind", "clip", ["metrics.extractor", "clip"]),
+        ("metrics.extractor", {"kind": "clean", "weights": "inception.pt"}, ["metrics.extractor", "clean"]),
+        (
+            "metrics.beside",
+            [{"kind": "classifier", "steps": 10}],
+            ["metrics.beside", "classifier is there twice"],
+        ),
         ("claims.bottlenecks", {"DiT-S/2": "none"}, ["claims.bottlenecks", "DiT-S/2"]),
         ("claims.alpha", 0.0, ["claims.alpha"]),
         ("resources.device", "tpu", ["resources.device", "tpu"]),
@@ -115,6 +127,7 @@ def test_bad_values_are_refused_by_key_value_and_reason(
         ("variants", ["DiT-Nano/2", "DiT-Mini/2"], ["claim 2"]),
         ("variants", ["DiT-Nano/4", "DiT-Nano/2", "DiT-Mini/2"], ["DiT-Nano/4", "bottlenecks"]),
         ("sampling.guidance_scales", [4.0], ["4.0", "no guidance"]),
+        ("sampling.sampler", "ddim", ["sampling.sampler", "DDIM"]),
     ],
 )
 def test_doubtful_values_are_warned_of(config: dict[str, Any], key: str, value: Any, words: list[str]) -> None:
@@ -123,6 +136,12 @@ def test_doubtful_values_are_warned_of(config: dict[str, Any], key: str, value: 
     warnings = " ".join(parse_study(modified).warnings())
     for word in words:
         assert word in warnings
+
+
+def test_an_ema_that_keeps_its_start_is_doubted(config: dict[str, Any]) -> None:
+    for decay, doubted in ((0.998, False), (0.9999, True), (1.0, True)):
+        modified = changed(changed(config, "training.ema_ramp", False), "training.ema_decay", decay)
+        assert any(doubt.startswith("training.ema_decay") for doubt in parse_study(modified).warnings()) == doubted
 
 
 def test_a_declared_bottleneck_is_no_doubt(config: dict[str, Any]) -> None:
@@ -156,8 +175,8 @@ def settings_texts(config: dict[str, Any], fingerprint: str = "digits") -> dict[
         "latents": stages.latents().canonical(),
         "train": stages.train(*run).canonical(),
         "sample": stages.sample(*run, 5000, 1.0).canonical(),
-        "extractor": stages.extractor().canonical(),
-        "reference": stages.reference().canonical(),
+        "extractor": stages.extractor("classifier").canonical(),
+        "reference": stages.reference("classifier").canonical(),
         "fid": stages.fid(*run, 5000, 1.0).canonical(),
         "aggregate": stages.aggregate().canonical(),
     }
@@ -178,8 +197,11 @@ EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "referen
         ("training.learning_rate", 1.0e-3, {"train", "sample", "fid", "aggregate"}),
         ("training.compile", True, {"train", "sample", "fid", "aggregate"}),
         ("training.ema_decay", 0.9, {"train", "sample", "fid", "aggregate"}),
+        ("sampling.keep_samples", False, set()),
         ("sampling.steps", 25, {"sample", "fid", "aggregate"}),
+        ("sampling.sampler", "ddim", {"sample", "fid", "aggregate"}),
         ("metrics.neighbours", 5, {"reference", "fid", "aggregate"}),
+        ("metrics.beside", [{"kind": "dinov2", "weights": "vit.pth"}], {"fid", "aggregate"}),
         ("metrics.extractor.steps", 10, {"extractor", "reference", "fid", "aggregate"}),
         ("vae.steps", 10, EVERYTHING - {"data", "extractor"}),
         ("latents.shards", 3, EVERYTHING - {"data", "extractor", "vae"}),

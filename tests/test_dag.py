@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,17 @@ import pytest
 import yaml
 from PIL import Image
 
+from dit_scaling.assets import open_stages
+from dit_scaling.config import parse_study
+from dit_scaling.report.captions import FIGURES, TABLES
+from dit_scaling.report.cost_tables import STAGES
+from dit_scaling.status import read_status
 from pipeline import ROOT, TINY, Plan, edited, plan, snakemake
 
 RESULTS = "results/tiny"
 VARIANTS = {"DiT-Nano-2", "DiT-Nano-1", "DiT-Micro-2", "DiT-Micro-1"}
 VERDICT = {"aggregate", "figures", "report"}
-EVALUATION = {"sample_part", "score", *VERDICT}
+EVALUATION = {"sample_part", "memorisation", "score", *VERDICT}
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +64,56 @@ def test_tiny_study_ends_in_a_report(study: Path) -> None:
     table = pd.read_parquet(results / "metrics.parquet")
     # Four variants at two steps, each scored by finite distances.
     assert len(table) == 8
-    metric = json.loads((results / "reference" / "lines.json").read_text())["metric"]
+    metric = json.loads((results / "reference" / "classifier" / "lines.json").read_text())["metric"]
     assert np.isfinite(table[metric]).all()
     claims = json.loads((results / "claims.json").read_text())["claims"]
     assert {"1", "2", "3"} <= {claim["claim"] for claim in claims if claim["verdict"] and claim["reason"]}
     html = (results / "report.html").read_text()
     assert all(name.replace("-2", "/2").replace("-1", "/1") in html for name in VARIANTS)
+
+
+def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
+    stages = pd.read_csv(study / RESULTS / "tables" / "stages.csv").set_index("stage")
+    run = [stage for stage in STAGES if stage != "gate"]  # off in the tiny study
+    assert list(stages.index) == run
+    assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
+        "encode": 3,
+        "train": 8,
+        "sample": 8,
+        "fid": 8,
+        "memorisation": 4,
+    }
+    assert (stages["seconds"] > 0).all()
+    costs = pd.read_csv(study / RESULTS / "tables" / "costs.csv")
+    records = (study / RESULTS).glob("DiT-*/seed-0/step-20/provenance.json")
+    assert set(costs["devices"]) == {json.loads(path.read_text())["device"] for path in records}
+
+
+def test_snakemakes_own_report_has_the_figures_and_the_claims_on_its_landing_page(study: Path, tmp_path: Path) -> None:
+    run = snakemake(study, "--report", str(tmp_path / "report.zip"))
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        content = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    for name in FIGURES:
+        assert content[f"{name}.svg"] == (study / RESULTS / "figures" / f"{name}.svg").read_bytes()
+    assert content.keys() >= {f"{name}.csv" for name in TABLES}
+    page = content["report.html"].decode()
+    landing = unescape(json.loads(re.search(r"var workflow_desc = (.*?);?$", page, re.MULTILINE)[1]))
+    for claim in json.loads((study / RESULTS / "claims.json").read_text())["claims"]:
+        assert claim["verdict"] in landing
+        assert claim["reason"].split(";")[0] in " ".join(landing.split())
+    for caption in FIGURES.values():
+        assert caption.title in page
+        assert caption.category in page
+        assert caption.text.split(".")[0].split("'")[0] in page
+
+
+def test_status_of_a_finished_study_is_done(study: Path) -> None:
+    config = parse_study(yaml.safe_load(TINY.read_text()))
+    status = read_status(config, open_stages(config, study / RESULTS), study / RESULTS)
+    assert all(status.shared.values())
+    assert status.reported
+    assert {(run.state, run.step, run.sampled, run.scored) for run in status.runs} == {("done", 20, (2, 2), (2, 2))}
 
 
 def test_finished_study_has_nothing_to_do(study: Path) -> None:
@@ -117,7 +169,18 @@ def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path
     ],
 )
 def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: str, last: str, count: int) -> None:
-    order = ["data", "vae", "encode_shard", "latents", "train_milestone", "sample_part", "score", "aggregate", "report"]
+    order = [
+        "data",
+        "vae",
+        "encode_shard",
+        "latents",
+        "preflight",
+        "train_milestone",
+        "sample_part",
+        "score",
+        "aggregate",
+        "report",
+    ]
     jobs = plan(nothing, target)
     needed = order[: order.index(last) + 1]
     assert set(needed) <= jobs.keys()
@@ -159,6 +222,11 @@ def test_one_file_is_made_for_one_variant(nothing: Path) -> None:
     assert len(jobs["sample_part"]) == len(jobs["score"]) == 1
 
 
+def test_an_early_milestone_is_scored_without_waiting_for_the_next(nothing: Path) -> None:
+    jobs = plan(nothing, f"{RESULTS}/DiT-Nano-2/seed-0/step-10/guidance-1.0/metrics.json")
+    assert trained(jobs) == {"DiT-Nano-2/step-10"}
+
+
 def test_one_variant_is_repeated_by_its_file(study: Path) -> None:
     metrics = f"{RESULTS}/DiT-Nano-2/seed-0/step-20/guidance-1.0/metrics.json"
     assert plan(study, metrics, "--forcerun", metrics) == {"score": {metrics}}
@@ -195,6 +263,9 @@ def test_resources_run_nothing_again(study: Path, tmp_path: Path) -> None:
     changes = {
         "threads": 2,
         "device": "cpu",
+        "ranks_per_node": 2,
+        "micro_batch": 2,
+        "save_steps": 7,
         "encode_batch": 7,
         "sample_batch": 7,
         "save_minutes": 1.0,
@@ -219,6 +290,19 @@ def test_metrics_settings_score_again_without_sampling(study: Path, tmp_path: Pa
     assert jobs.keys() == {"reference", "score", *VERDICT}
 
 
+def test_quick_looks_lie_apart_from_the_papers_samples(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"sampling.sampler": "ddim"}))
+    assert jobs.keys() == {"preflight", *EVALUATION}
+    assert all("/ddim/guidance-1.0/" in file for file in jobs["sample_part"] | jobs["score"])
+
+
+def test_further_features_are_scored_beside_the_others_without_sampling(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"metrics.beside": [{"kind": "dinov2"}]}))
+    assert jobs.keys() == {"fetch", "extractor", "reference", "score", *VERDICT}
+    assert jobs["reference"] == {f"{RESULTS}/reference/dinov2/moments.npz"}
+    assert len(jobs["score"]) == 8
+
+
 def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"training.learning_rate": 3.0e-4}))
     assert trained(jobs) == {f"{variant}/step-{step}" for variant in VARIANTS for step in (10, 20)}
@@ -228,13 +312,13 @@ def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, t
 def test_vae_settings_repeat_everything_after_the_data(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"vae.steps": 21}))
     assert len(jobs["train_milestone"]) == 8
-    assert jobs.keys() == {"vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION}
+    assert jobs.keys() == {"vae", "encode_shard", "latents", "preflight", "reference", "train_milestone", *EVALUATION}
 
 
 def test_other_data_repeat_everything(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"data.held_out": 90}))
     assert len(jobs["train_milestone"]) == 8
-    upstream = {"data", "extractor", "vae", "encode_shard", "latents", "reference"}
+    upstream = {"data", "classifier", "vae", "encode_shard", "latents", "preflight", "reference"}
     assert jobs.keys() == {*upstream, "train_milestone", *EVALUATION}
 
 
@@ -257,13 +341,19 @@ def test_a_copied_study_is_not_run_again(forgotten: Path) -> None:
     [
         ({"claims.alpha": 0.1}, VERDICT),
         ({"metrics.neighbours": 4}, {"reference", "score", *VERDICT}),
-        ({"metrics.extractor.steps": 25}, {"extractor", "reference", "score", *VERDICT}),
-        ({"sampling.steps": 6}, EVALUATION),
+        ({"metrics.extractor.steps": 25}, {"classifier", "reference", "score", *VERDICT}),
+        ({"sampling.steps": 6}, {"preflight", *EVALUATION}),
         ({"training.learning_rate": 3.0e-4}, {"train_milestone", *EVALUATION}),
-        ({"vae.steps": 21}, {"vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION}),
+        (
+            {"vae.steps": 21},
+            {"vae", "encode_shard", "latents", "preflight", "reference", "train_milestone", *EVALUATION},
+        ),
         (
             {"data.held_out": 90},
-            {"data", "extractor", "vae", "encode_shard", "latents", "reference", "train_milestone", *EVALUATION},
+            {
+                *("data", "classifier", "vae", "encode_shard", "latents", "preflight", "reference"),
+                *("train_milestone", *EVALUATION),
+            },
         ),
     ],
 )
@@ -299,6 +389,19 @@ def test_newer_manifest_does_not_retrain(copied: Path) -> None:
     assert plan(copied) == {}
 
 
+def test_rewritten_preflight_does_not_retrain(copied: Path) -> None:
+    record = copied / RESULTS / "preflight" / "preflight.json"
+    record.write_text(record.read_text().replace('"seconds"', '"duration"'))
+    assert plan(copied).keys() == {"report"}
+
+
+def test_training_waits_for_a_preflight_that_passed(copied: Path) -> None:
+    (copied / RESULTS / "preflight" / "preflight.json").unlink()
+    assert plan(copied) == {}
+    jobs = plan(copied, "train", config=edited(copied, {"training.learning_rate": 3.0e-4}))
+    assert jobs.keys() == {"preflight", "train_milestone"}
+
+
 def test_lost_samples_are_drawn_again_without_training(copied: Path) -> None:
     lost = f"{RESULTS}/DiT-Nano-2/seed-0/step-20/guidance-1.0"
     shutil.rmtree(copied / lost)
@@ -306,6 +409,62 @@ def test_lost_samples_are_drawn_again_without_training(copied: Path) -> None:
         "sample_part": {f"{lost}/samples/part-00000.npz"},
         "score": {f"{lost}/metrics.json"},
     }
+
+
+def test_encoding_goes_on_from_the_last_finished_shard(copied: Path) -> None:
+    """As a killed job leaves it: Snakemake deletes the outputs of a job that did not finish."""
+    for name in ("train-00001.tar", "train-00001.json", "manifest.json"):
+        (copied / RESULTS / "latents" / name).unlink()
+    jobs = plan(copied, "latents")
+    assert jobs["encode_shard"] == {f"{RESULTS}/latents/train-00001.tar"}
+    assert jobs.keys() == {"encode_shard", "latents"}
+
+
+def test_sampling_goes_on_from_the_last_finished_part(copied: Path) -> None:
+    config = edited(copied, {"sampling.parts": 3})
+    evaluation = f"{RESULTS}/DiT-Nano-2/seed-0/step-20/guidance-1.0"
+    run = snakemake(copied, "--cores", "2", f"{evaluation}/metrics.json", config=config)
+    assert run.returncode == 0, run.stderr
+    (copied / evaluation / "samples" / "part-00001.npz").unlink()
+    (copied / evaluation / "metrics.json").unlink()
+    jobs = plan(copied, f"{evaluation}/metrics.json", config=config)
+    assert jobs == {
+        "sample_part": {f"{evaluation}/samples/part-00001.npz"},
+        "score": {f"{evaluation}/metrics.json"},
+    }
+
+
+def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:
+    config = edited(copied, {"keep": {"states": False, "checkpoints": "last"}})
+    command = [str(Path(sys.executable).with_name("dit-scaling")), "clean", "--configfile", str(config), "--yes"]
+    clean = subprocess.run(command, cwd=copied, capture_output=True, text=True, check=False)
+    assert clean.returncode == 0, clean.stderr
+    assert not list(copied.glob(f"{RESULTS}/states/*/state-*"))
+    assert {path.name for path in copied.glob(f"{RESULTS}/DiT-*/seed-0/step-*/*.safetensors")} == {"ema.safetensors"}
+    assert len(list(copied.glob(f"{RESULTS}/DiT-*/seed-0/step-*/*.safetensors"))) == 4
+    assert plan(copied, config=config) == {}
+
+
+def test_training_on_two_ranks_through_the_rule(copied: Path) -> None:
+    config = edited(copied, {"resources.ranks_per_node": 2, "training.steps": 30, "training.milestones": [10, 20]})
+    target = f"{RESULTS}/DiT-Nano-2/seed-0/step-30/ema.safetensors"
+    run = snakemake(copied, "--cores", "2", target, config=config)
+    assert run.returncode == 0, run.stderr
+    log = (copied / RESULTS / "logs" / "train" / "DiT-Nano-2_seed-0_step-30.log").read_text()
+    assert "rank 0: DiT-Nano/2, seed 0: starts at step 20 of 30 on 2 x cpu" in log
+    assert (copied / target).exists()
+
+
+def test_samples_that_are_not_kept_go_once_they_are_scored(copied: Path) -> None:
+    config = edited(copied, {"sampling.parts": 3, "sampling.keep_samples": False})
+    evaluation = f"{RESULTS}/DiT-Nano-2/seed-0/step-10/guidance-1.0"
+    shutil.rmtree(copied / evaluation / "samples")
+    run = snakemake(copied, "--cores", "1", f"{evaluation}/metrics.json", config=config)
+    assert run.returncode == 0, run.stderr
+    left = {path.name for path in (copied / evaluation / "samples").iterdir()}
+    kept = ("first-{}.npz", "part-{}.png", "part-{}.provenance.json")
+    assert left == {name.format(f"0000{part}") for part in range(3) for name in kept}
+    assert plan(copied, f"{evaluation}/metrics.json", config=config) == {}
 
 
 def test_added_image_counts_as_new_data(tmp_path: Path) -> None:
@@ -341,7 +500,7 @@ def test_bad_config_stops_before_any_job(
 ) -> None:
     run = snakemake(nothing, "--cores", "1", config=edited(tmp_path, {key: value}))
     message = run.stdout + run.stderr
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert all(word in message for word in words), message
     assert "Traceback" not in message
     assert not (nothing / "results").exists()

@@ -1,11 +1,14 @@
+import errno
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_scaling.errors import UserError
+from dit_scaling.errors import DiskError, UserError
 from dit_scaling.files import atomic_folder, atomic_path, canonical_json, digest, read_json, sha256_file, write_json
 
 
@@ -71,3 +74,28 @@ def test_unreadable_json_is_a_message_with_the_file(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"facts\.json"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+        ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+@pytest.mark.parametrize("writer", [atomic_path, atomic_folder])
+def test_a_fault_of_the_disk_names_the_file_and_leaves_nothing(
+    tmp_path: Path, writer: Callable[[Path], AbstractContextManager[Path]], fault: Exception
+) -> None:
+    with (
+        pytest.raises(DiskError, match=r"result cannot be written: (No space left|Read-only)"),
+        writer(tmp_path / "result"),
+    ):
+        raise fault
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_in_the_code_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"), atomic_path(tmp_path / "result"):
+        (tmp_path / "absent").read_text()

@@ -38,6 +38,11 @@ def test_profiles_keep_no_halves_and_leave_threads_to_the_rules(name: str) -> No
     assert "software-deployment-method" not in settings
 
 
+def test_the_default_profile_overrules_nothing_of_the_one_for_slurm() -> None:
+    """Snakemake lets a workflow's own profile win over the one on the command line."""
+    assert not profile("profiles/default").keys() & profile("slurm").keys()
+
+
 def test_slurm_profile_plans_the_same_jobs(tmp_path: Path) -> None:
     jobs = plan(tmp_path, "--profile", str(ROOT / "slurm"))
     assert jobs == plan(tmp_path)

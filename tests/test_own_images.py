@@ -20,14 +20,15 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / "flowers" / name).mkdir(parents=True)
         for number in range(20):
             size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
-            pixels = rng.integers(0, 256, size=(*size, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 256, size=(3, 3, 3), dtype=np.uint8)
             pixels[..., label] = 255
-            image = Image.fromarray(pixels).convert(MODES[number % len(MODES)])
+            image = Image.fromarray(pixels).resize(size).convert(MODES[number % len(MODES)])
             image.save(tmp_path / "flowers" / name / f"{number}.{'jpg' if image.mode in ('RGB', 'CMYK') else 'png'}")
     changes = {
         "study": "flowers",
         "data": {"source": "image_folder", "path": "flowers", "image_size": 32, "classes": 3, "held_out": 20},
         "variants": ["DiT-Nano/2", "DiT-Micro/2"],
+        "vae.steps": 300,
         "training.milestones": [],
         "training.mirror": True,
         "sampling.guidance_scales": [1.0, 4.0],

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dit_scaling.checkpoints import save_model
+from dit_scaling.checkpoints import load_model, save_model
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.models import create_model
 from dit_scaling.sampling.draws import SampleNoise, sample_labels
 from dit_scaling.sampling.images import Samples, read_samples, write_grid, write_samples
-from dit_scaling.sampling.stage import sample_latents, sample_part
+from dit_scaling.sampling.stage import FIRST, sample_latents, sample_part
 from dit_scaling.variants import Variant
 
 CPU = torch.device("cpu")
@@ -21,6 +22,7 @@ VARIANT = Variant("DiT", "Toy", 2, layers=1, width=16, heads=2)
 SETTINGS = SampleSettings(
     num_samples=11,
     parts=1,
+    sampler="ddpm",
     steps=4,
     guidance_scale=1.0,
     guidance_channels=3,
@@ -58,8 +60,10 @@ def sampled(settings: SampleSettings, checkpoint: Path, vae: Path, folder: Path,
     parts = []
     for part in range(settings.parts):
         output = folder / f"{settings.parts}-{batch}-{part}.npz"
-        sample_part(settings, part, checkpoint, vae, output, output.with_suffix(".png"), batch, CPU, 60.0)
+        first, grid = output.with_suffix(".first.npz"), output.with_suffix(".png")
+        sample_part(settings, part, checkpoint, vae, output, first, grid, batch, CPU, 60.0)
         parts.append(read_samples(output))
+        assert np.array_equal(read_samples(first).images, parts[-1].images[:FIRST])
     return Samples(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
@@ -86,8 +90,6 @@ def test_another_seed_makes_other_images(checkpoint: Path, toy_vae: Path, tmp_pa
 
 
 def test_guidance_moves_the_first_channels_only(checkpoint: Path) -> None:
-    from dit_scaling.checkpoints import load_model
-
     model, labels = load_model(checkpoint), torch.tensor([0, 1, 2])
 
     def latents(**changes: object) -> torch.Tensor:
@@ -98,6 +100,18 @@ def test_guidance_moves_the_first_channels_only(checkpoint: Path) -> None:
     assert not torch.allclose(
         latents(guidance_scale=4.0, guidance_channels=1), latents(guidance_scale=4.0, guidance_channels=None)
     )
+
+
+def test_ddim_starts_from_the_same_noise_and_adds_none(checkpoint: Path) -> None:
+    model, labels = load_model(checkpoint), torch.tensor([0, 1, 2])
+
+    def latents(sampler: str) -> torch.Tensor:
+        settings = SETTINGS.model_copy(update={"sampler": sampler, "guidance_scale": 2.0})
+        return sample_latents(model, settings, SampleNoise(0, np.arange(3), (2, 8, 8), CPU), labels)
+
+    start = SampleNoise(0, np.arange(3), (2, 8, 8), CPU)()
+    assert torch.equal(latents("ddim"), GaussianDiffusion().sample_ddim(model, start, labels, 4, 2.0))
+    assert not torch.allclose(latents("ddim"), latents("ddpm"))
 
 
 def test_noise_streams_do_not_depend_on_their_neighbours() -> None:

@@ -20,8 +20,8 @@ PYTHON = "3.11"
 GROUPS = {
     "data": ("mlxtend", "numpy", "pillow", "pydantic", "pyyaml", "webdataset"),
     "torch": (
-        *("clean-fid", "diffusers", "matplotlib", "mlxtend", "numpy", "pillow", "pydantic", "pyyaml"),
-        *("safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),
+        *("clean-fid", "diffusers", "filelock", "matplotlib", "mlxtend", "numpy", "pillow", "psutil", "pydantic"),
+        *("pyyaml", "safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),
     ),
     "report": ("jinja2", "matplotlib", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml", "scipy", "tqdm"),
 }

@@ -26,21 +26,43 @@ ConfigFile = Annotated[Path, typer.Argument(help="Config file of a study, for ex
 def check(config: ConfigFile) -> None:
     """Check a config file without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
-    from dit_scaling.data.sources import check_source
+    from dit_scaling.data.imagenet import compare_count
+    from dit_scaling.data.sources import open_source
+    from dit_scaling.protocol.table import compare_protocol, doubtful_reasons
 
     study = load_study(config)
-    if study.data.source == "image_folder":
-        check_source(study.data)
-    for warning in study.warnings():
+    images = len(open_source(study.data))
+    finding = compare_count(images, study.data.classes)
+    if finding is not None:
+        typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")
+    for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)
     typer.echo(f"{config}: study '{study.study}', {runs} training runs of {study.training.steps} steps. No errors.")
 
 
 @app.command()
+def prefetch(
+    configfile: Annotated[Path, typer.Option(help="Config file of the study, as for snakemake.")],
+) -> None:
+    """Fetch what a study needs from the network into its cache, so that no job needs a network."""
+    import logging
+
+    from dit_scaling.assets import needed_assets
+    from dit_scaling.config import load_study
+    from dit_scaling.fetch import fetch
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    study = load_study(configfile)
+    for asset in needed_assets(study):
+        typer.echo(f"{fetch(asset, Path(study.resources.cache))}: whole, sha256 as {asset.known_from}")
+
+
+@app.command()
 def variants(config: ConfigFile) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
+    from dit_scaling.unet_variants import UNetVariant
     from dit_scaling.variants import count_gflops, count_parameters, count_tokens
 
     study = load_study(config)
@@ -49,10 +71,51 @@ def variants(config: ConfigFile) -> None:
     for name in study.variants:
         variant = study.variant(name)
         parameters = count_parameters(variant, study.data.classes, channels)
+        layers, width = ("-", variant.channels) if isinstance(variant, UNetVariant) else (variant.layers, variant.width)
         typer.echo(
-            f"{name:<16}{variant.layers:>7}{variant.width:>7}{count_tokens(variant, size):>8}{parameters:>14,}"
+            f"{name:<16}{layers:>7}{width:>7}{count_tokens(variant, size) or '-':>8}{parameters:>14,}"
             f"{count_gflops(variant, size, channels):>12.4g}"
         )
+
+
+@app.command()
+def status(
+    config: Annotated[Path, typer.Option("--configfile", help="Config file of the study.")] = Path(
+        "config/config.yaml"
+    ),
+) -> None:
+    """Show what of a study is done, running and waiting, from the files in results/."""
+    from dit_scaling.assets import open_stages
+    from dit_scaling.config import load_study
+    from dit_scaling.status import describe_status, read_status
+
+    study = load_study(config)
+    results = Path("results") / study.study
+    typer.echo(describe_status(read_status(study, open_stages(study, results), results), results))
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Option("--configfile", help="Config file of the study.")],
+    device: Annotated[str, typer.Option(help="a100-40gb, a100-80gb, h100-80gb or h200.")] = "a100-80gb",
+    devices: Annotated[int, typer.Option(help="How many of them.")] = 8,
+    utilisation: Annotated[float, typer.Option(help="Share of the data sheet's peak that is reached.")] = 0.4,
+    probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
+    diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
+) -> None:
+    """Price a study before it starts, and say what its budget can show."""
+    from dit_scaling.config import load_study
+    from dit_scaling.protocol.plan.command import tell_plan
+    from dit_scaling.protocol.plan.price import stated_devices
+
+    study = load_study(config)
+    if probe:
+        from dit_scaling.protocol.plan.probe import measured_devices
+
+        found = measured_devices(study, devices)
+    else:
+        found = stated_devices(device, devices, utilisation, study.training.precision)
+    typer.echo(tell_plan(config, found, diff))
 
 
 @app.command()
@@ -71,8 +134,106 @@ def claims(
         return
     for claim in report["claims"]:
         typer.echo(f"Claim {claim['claim']}: {claim['verdict']}. {claim['statement']}. {claim['reason']}")
+        alone = [pair for pair in claim["comparisons"] if pair["outcome"] == "unresolved"]
+        if alone:
+            pairs = ", ".join(f"{pair['favoured']} and {pair['other']}" for pair in alone)
+            typer.echo(f"  Unresolved alone: {pairs}.")
+        for pair in claim["exceptions"]:
+            better, worse = (
+                f"{pair[which]} ({pair[f'gflops_{which}']:.4g} Gflops, {pair[f'metric_{which}']:.4g})"
+                for which in ("better", "worse")
+            )
+            typer.echo(f"  Exception, {pair['kind']}: {better} is better than {worse}.")
     for note in report["assumptions"]:
         typer.echo(f"Assumed: {note}.")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights of a DiT: ema.safetensors, or a released .pt.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    vae: Annotated[
+        str | None, typer.Option(help="vae.json, AutoencoderKL folder or hub id; by default the study's own vae.json.")
+    ] = None,
+) -> None:
+    """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
+    from dit_scaling.export import export_pipeline
+
+    export_pipeline(checkpoint, folder, vae or _vae_of_study(checkpoint))
+    typer.echo(f"{folder}: load it with dit_scaling.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained.")
+
+
+def _vae_of_study(checkpoint: Path) -> str:
+    """vae.json of the study that a checkpoint lies in: STUDY/VARIANT/seed-S/step-N/ema.safetensors."""
+    for folder in checkpoint.resolve().parents:
+        if (record := folder / "vae" / "vae.json").is_file():
+            return str(record)
+    raise UserError(f"{checkpoint} lies in no study with a vae/vae.json. Name its VAE with --vae.")
+
+
+@app.command("export-samples")
+def export_samples(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of one evaluation: results/.../step-N/guidance-G.")],
+    output: Annotated[Path, typer.Argument(help="The npz to write; images as arr_0, uint8.")],
+) -> None:
+    """Write the samples of one evaluation as the npz that ADM's evaluation suite reads."""
+    from dit_scaling.sampling.archive import export_samples as write
+
+    typer.echo(f"{output}: {write(evaluation, output):,} images")
+
+
+@app.command()
+def clean(
+    configfile: Annotated[Path, typer.Option(help="Config file of the study.")] = Path("config/config.yaml"),
+    yes: Annotated[bool, typer.Option("--yes", help="Delete what is shown.")] = False,
+    other_runs: Annotated[
+        bool, typer.Option("--other-runs", help="Also runs, finished or not, of settings that no result is of.")
+    ] = False,
+) -> None:
+    """Show what the study's `keep` settings leave no reason to keep, and how much it is; delete it with --yes."""
+    from dit_scaling.cleaning import cleanable, delete
+    from dit_scaling.config import load_study
+
+    study = load_study(configfile)
+    heaps = cleanable(study, Path("results", study.study), other_runs)
+    for heap in heaps:
+        typer.echo(f"{heap.size / 1e6:,.1f} MB in {len(heap.files)} files: {heap.reason}")
+        for folder in sorted({path.parent for path in heap.files}):
+            typer.echo(f"  {folder}: {', '.join(path.name for path in heap.files if path.parent == folder)}")
+    if not heaps:
+        typer.echo(f"Nothing to delete in results/{study.study}. What may go is set under `keep` in {configfile}.")
+    elif yes:
+        delete(heaps)
+        typer.echo("Deleted.")
+    else:
+        typer.echo("Nothing is deleted yet; add --yes for that.")
+
+
+@app.command()
+def diagnose(
+    checkpoint: Annotated[Path, typer.Argument(help="EMA weights of a DiT: ema.safetensors, or a released .pt.")],
+    page: Annotated[Path, typer.Argument(help="Page to write.")] = Path("diagnosis.html"),
+    vae: Annotated[str | None, typer.Option(help="vae.json, AutoencoderKL folder or hub id; else the study's.")] = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="manifest.json of latents like its own; else the study's.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the sampler; the paper has 250.")] = 50,
+) -> None:
+    """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
+    from dit_scaling.latents.autoencoder import load_any_vae
+    from dit_scaling.protocol.diagnose import diagnose as examine
+
+    raw = checkpoint.with_name("raw.safetensors")
+    result = examine(
+        checkpoint,
+        raw if raw.exists() and raw != checkpoint else None,
+        load_any_vae(vae or _vae_of_study(checkpoint)),
+        latents or Path(_vae_of_study(checkpoint)).parents[1] / "latents" / "manifest.json",
+        steps,
+        page,
+    )
+    typer.echo(f"{result.found.capitalize()}. {result.cause}")
+    typer.echo(f"The page: {page}")
 
 
 @app.command()
@@ -87,7 +248,7 @@ def schema(
     if not check_only:
         with atomic_path(output) as temporary:
             temporary.write_text(schema_text())
-    elif not output.exists() or output.read_text() != schema_text():
+    elif not output.is_file() or output.read_bytes() != schema_text().encode():
         raise UserError(f"{output} is not the schema of this version; run: dit-scaling schema {output}")
 
 

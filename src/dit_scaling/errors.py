@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""Exceptions that are meant for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Command lines and job scripts print the message as one paragraph and exit with code 2.
     """
+
+
+class DiskError(UserError, OSError):
+    """The disk is full, read-only or failing; told like bad input, but an OSError where the file is dispensable."""

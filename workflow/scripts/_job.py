@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_scaling.errors import UserError
+from dit_scaling.files import disk_faults_named
 from dit_scaling.provenance import write_provenance
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -26,14 +27,20 @@ def job() -> Iterator[Any]:
     snakemake = _snakemake()
     declared = Path(snakemake.log[0])
     history = declared.with_suffix(".history.log")
-    history.parent.mkdir(parents=True, exist_ok=True)
-    files = [logging.FileHandler(declared, mode="w"), logging.FileHandler(history)]
-    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[*files, logging.StreamHandler()], force=True)
     log = logging.getLogger(snakemake.rule)
+    # A full disk loses lines of the log files; without this each would be a traceback on the terminal.
+    logging.raiseExceptions = False
+    logging.basicConfig(level=logging.INFO, format=FORMAT, force=True)
     try:
-        yield snakemake
+        with disk_faults_named(declared):
+            history.parent.mkdir(parents=True, exist_ok=True)
+            for file in (logging.FileHandler(declared, mode="w"), logging.FileHandler(history)):
+                file.setFormatter(logging.Formatter(FORMAT))
+                logging.getLogger().addHandler(file)
+        with disk_faults_named(Path(snakemake.output[0])):
+            yield snakemake
     except UserError as error:
-        log.error("%s", error)
+        log.error("%s: %s", snakemake.rule, error)
         sys.exit(2)
     except Exception:
         log.exception("%s failed; the log is kept in %s", snakemake.rule, history)
@@ -50,14 +57,14 @@ def _snakemake() -> Any:
     return mock_from_command_line()
 
 
-def record_provenance(snakemake: Any, settings: Any, device: Any = "cpu") -> None:
+def record_provenance(snakemake: Any, settings: Any, device: str = "cpu") -> None:
     """Write the provenance file that the rule declares: settings, digest, inputs' hashes, versions, device."""
     write_provenance(
         Path(snakemake.output.provenance),
         settings_digest=settings.digest,
         settings=settings.model_dump(mode="json"),
         inputs=[Path(path) for path in snakemake.input],
-        device=str(device),
+        device=device,
     )
 
 

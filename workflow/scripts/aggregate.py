@@ -8,13 +8,14 @@ from _job import job, paths, record_provenance
 with job() as snakemake:
     settings = AggregateSettings.parse(snakemake.params.settings)
     output = snakemake.output
+    tables = (output.parquet, output.csv, output.curves, output.claims, output.agreement, output.claims_table)
     aggregate(
         settings,
         paths(snakemake.input.metrics),
         paths(snakemake.input.logs),
         paths(snakemake.input.training),
-        Path(snakemake.input.manifest),
+        next(iter(paths(snakemake.input.manifest)), None),
         Path(snakemake.input.lines),
-        AggregateFiles(Path(output.parquet), Path(output.csv), Path(output.curves), Path(output.claims)),
+        AggregateFiles(*map(Path, tables)),
     )
     record_provenance(snakemake, settings)

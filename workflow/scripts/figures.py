@@ -2,12 +2,13 @@ from pathlib import Path
 
 from dit_scaling.report.figures import draw_figures
 
-from _job import job
+from _job import job, paths
 
 with job() as snakemake:
     draw_figures(
         Path(snakemake.input.table),
         Path(snakemake.input.curves),
         Path(snakemake.input.lines),
+        dict(zip(snakemake.params.variants, paths(snakemake.input.samples), strict=True)),
         Path(snakemake.output.svg[0]).parent,
     )

@@ -1,12 +1,15 @@
 from pathlib import Path
 
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.devices import choose_device
+from dit_scaling.devices import choose_device, describe_device
+from dit_scaling.protocol.gates.record import refuse_if_broken
 from dit_scaling.sampling.stage import sample_part
 
-from _job import job, record_provenance
+from _job import job, paths, record_provenance
 
 with job() as snakemake:
+    for gate in paths(snakemake.input.gate):
+        refuse_if_broken(gate)
     settings, device = SampleSettings.parse(snakemake.params.settings), choose_device(snakemake.resources.device)
     sample_part(
         settings,
@@ -14,9 +17,10 @@ with job() as snakemake:
         Path(snakemake.input.checkpoint),
         Path(snakemake.input.vae),
         Path(snakemake.output.images),
+        Path(snakemake.output.first),
         Path(snakemake.output.grid),
         snakemake.resources.batch,
         device,
         snakemake.resources.log_seconds,
     )
-    record_provenance(snakemake, settings, device)
+    record_provenance(snakemake, settings, describe_device(device))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dit_scaling.config.stages import ScoreSettings
-from dit_scaling.devices import choose_device
+from dit_scaling.devices import choose_device, describe_device
 from dit_scaling.metrics.score import ReferenceFiles, score_samples
 
 from _job import job, paths, record_provenance
@@ -12,9 +12,12 @@ with job() as snakemake:
     score_samples(
         settings,
         paths(snakemake.input.parts),
-        Path(snakemake.input.extractor),
-        ReferenceFiles(Path(snakemake.input.moments), Path(snakemake.input.features)),
+        paths(snakemake.input.extractors),
+        [
+            ReferenceFiles(moments, features)
+            for moments, features in zip(paths(snakemake.input.moments), paths(snakemake.input.features), strict=True)
+        ],
         Path(snakemake.output.metrics),
         device,
     )
-    record_provenance(snakemake, settings, device)
+    record_provenance(snakemake, settings, describe_device(device))

@@ -1,16 +1,25 @@
 from pathlib import Path
 
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.devices import choose_device
-from dit_scaling.training.loop import Runtime
+from dit_scaling.devices import choose_device, describe_device
+from dit_scaling.protocol.gates.record import refuse_if_broken
+from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.stage import MilestoneFiles, train_milestone
 
-from _job import job, record_provenance
+from _job import job, paths, record_provenance
 
 with job() as snakemake:
+    for gate in paths(snakemake.input.gate):
+        refuse_if_broken(gate)
     settings = TrainSettings.parse(snakemake.params.settings)
     output, resources = snakemake.output, snakemake.resources
-    runtime = Runtime(choose_device(resources.device), resources.save_minutes, resources.log_seconds)
+    runtime = Runtime(
+        choose_device(resources.device, resources.ranks),
+        resources.save_minutes,
+        resources.save_steps,
+        resources.log_seconds,
+        resources.micro_batch,
+    )
     train_milestone(
         settings,
         Path(snakemake.input.manifest),
@@ -18,5 +27,7 @@ with job() as snakemake:
         Path(snakemake.params.states),
         MilestoneFiles(Path(output.ema), Path(output.raw), Path(output.metrics), Path(output.curve)),
         runtime,
+        resources.ranks,
+        resources.nodes,
     )
-    record_provenance(snakemake, settings, runtime.device)
+    record_provenance(snakemake, settings, describe_device(runtime.device, resources.ranks))

@@ -5,7 +5,8 @@ changes the text that Snakemake compares. Whatever is not in here (threads, batc
 intervals, milestones of training) can be edited without a rerun.
 """
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -13,7 +14,10 @@ from dit_scaling.config import study as config
 from dit_scaling.config.study import Count, Section
 from dit_scaling.errors import UserError
 from dit_scaling.files import canonical_json, digest
-from dit_scaling.variants import Variant
+from dit_scaling.unet_variants import UNetSize, UNetVariant
+from dit_scaling.variants import AnyVariant, Size, parse_variant
+
+GATE_SAMPLING_STEPS = 50
 
 
 class StageSettings(Section):
@@ -37,7 +41,7 @@ class StageSettings(Section):
 class DataSettings(StageSettings):
     """Which images, and which of them are held out."""
 
-    data: Annotated[config.Mnist | config.ImageFolder, Field(discriminator="source")]
+    data: config.ImageSettings
     seed: int
     fingerprint: str
     """Digest of the source's listing, so that added or replaced images count as a change."""
@@ -59,9 +63,7 @@ class TrainSettings(StageSettings):
     """What changes the weights at a given step. Milestones and the last step do not."""
 
     variant: str
-    layers: Count
-    width: Count
-    heads: Count
+    size: config.SizeRow | config.UNetSizeRow
     seed: int
     input_size: Count
     in_channels: Count
@@ -76,21 +78,24 @@ class TrainSettings(StageSettings):
     ema_ramp: bool
     label_dropout: float
     mirror: bool
+    shuffle_shards: int | None
     precision: str
     compile: bool
     latents: str
     """Digest of the latents' settings."""
 
-    def build_variant(self) -> Variant:
+    def build_variant(self) -> AnyVariant:
         """The variant of these settings."""
-        family, rest = self.variant.split("-", 1)
-        size, patch = rest.split("/")
-        return Variant(family, size, int(patch), self.layers, self.width, self.heads)
+        size = self.variant.split("-")[1].split("/")[0]
+        if isinstance(self.size, config.UNetSizeRow):
+            return parse_variant(self.variant, unet_sizes={size: UNetSize(**self.size.model_dump())})
+        return parse_variant(self.variant, {size: Size(**self.size.model_dump())})
 
 
 class SampleSettings(StageSettings):
     num_samples: Count
     parts: Count
+    sampler: Literal["ddpm", "ddim"]
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
@@ -99,16 +104,43 @@ class SampleSettings(StageSettings):
     num_classes: Count
     image_channels: Count
     checkpoint: str
-    """Digest of the training settings and the step."""
+    """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
+
+
+class PreflightSettings(StageSettings):
+    """What the checks before training are about: no variant, and nothing of the optimiser."""
+
+    seed: int
+    input_size: Count
+    in_channels: Count
+    num_classes: Count
+    batch_size: Count
+    ema_decay: float
+    ema_ramp: bool
+    label_dropout: float
+    mirror: bool
+    shuffle_shards: int | None
+    latents: LatentsSettings
+    sampling: SampleSettings
+
+
+class GateSettings(StageSettings):
+    """A look at one run at one step."""
+
+    training: TrainSettings
+    sampling: SampleSettings
+    step: Count
+    budget: Count
+    """Last step of the run: what looks early before it looks undertrained at it."""
 
 
 class ExtractorSettings(StageSettings):
-    extractor: Annotated[config.ClassifierExtractor | config.InceptionExtractor, Field(discriminator="kind")]
+    extractor: config.AnyExtractor
     data: DataSettings
 
 
-class ScoreSettings(StageSettings):
-    """How any set of images is scored; `samples` is empty for the reference lines."""
+class Scoring(Section):
+    """How any set of images is scored."""
 
     kid_subsets: Count
     kid_subset_size: Count
@@ -116,9 +148,30 @@ class ScoreSettings(StageSettings):
     bootstrap: Count
     num_samples: Count
     seed: int
-    extractor: str
-    latents: str
+
+
+class ReferenceSettings(StageSettings):
+    """The real images of one extractor, and the lines between which its distances are read."""
+
+    scoring: Scoring
+    extractor: ExtractorSettings
+    latents: LatentsSettings
+
+
+class ScoreSettings(StageSettings):
+    """The samples of one checkpoint against the references of all extractors, the headline's first."""
+
+    scoring: Scoring
+    references: tuple[str, ...]
     samples: str
+
+
+class MemorisationSettings(StageSettings):
+    """Which images the samples are searched for."""
+
+    data: DataSettings
+    samples: str
+    """Digest of the samples' settings."""
 
 
 class Evaluation(Section):
@@ -127,6 +180,7 @@ class Evaluation(Section):
     variant: str
     seed: int
     step: Count
+    sampler: str
     guidance_scale: float
 
 
@@ -144,10 +198,18 @@ class ReportSettings(StageSettings):
 class Stages:
     """The settings of every stage of one study; rules ask here and nowhere else."""
 
-    def __init__(self, study: config.Study, data_fingerprint: str, vae_fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        study: config.Study,
+        data_fingerprint: str,
+        vae_fingerprint: str = "",
+        checkpoints: Mapping[str, str] | None = None,
+    ) -> None:
+        """Settings of ``study``; the fingerprints and ``checkpoints``, variant to sha256, stand for given files."""
         self._study = study
         self._data_fingerprint = data_fingerprint
         self._vae_fingerprint = vae_fingerprint
+        self._checkpoints = checkpoints or {}
 
     def data(self) -> DataSettings:
         return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
@@ -158,8 +220,9 @@ class Stages:
     def latents(self) -> LatentsSettings:
         return LatentsSettings(latents=self._study.latents, vae=self.vae())
 
-    def extractor(self) -> ExtractorSettings:
-        return ExtractorSettings(extractor=self._study.metrics.extractor, data=self.data())
+    def extractor(self, kind: str) -> ExtractorSettings:
+        chosen = next(extractor for extractor in self._study.metrics.extractors if extractor.kind == kind)
+        return ExtractorSettings(extractor=chosen, data=self.data())
 
     def train(self, slug: str, seed: int) -> TrainSettings:
         """Settings of one training run.
@@ -174,9 +237,7 @@ class Stages:
         recipe = study.training.model_dump(include=set(TrainSettings.model_fields))
         return TrainSettings(
             variant=variant.name,
-            layers=variant.layers,
-            width=variant.width,
-            heads=variant.heads,
+            size=_size_of(variant),
             seed=seed,
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
@@ -185,49 +246,87 @@ class Stages:
             **recipe,
         )
 
+    def preflight(self) -> PreflightSettings:
+        study = self._study
+        guided = [scale for scale in study.sampling.guidance_scales if scale != 1.0]
+        return PreflightSettings(
+            **study.training.model_dump(include=set(PreflightSettings.model_fields)),
+            seed=study.training.seeds[0],
+            input_size=study.latent_size,
+            in_channels=study.vae.latent_channels,
+            num_classes=study.data.classes,
+            latents=self.latents(),
+            sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
+        )
+
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
-        sampling = self._study.sampling.model_dump(exclude={"guidance_scales"})
+        return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step))
+
+    def _sampling(self, guidance_scale: float, checkpoint: str) -> SampleSettings:
         return SampleSettings(
-            **sampling,
+            **self._study.sampling.model_dump(exclude={"guidance_scales", "keep_samples"}),
             guidance_scale=guidance_scale,
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
-            checkpoint=digest([self.train(slug, seed).digest, step]),
+            checkpoint=checkpoint,
         )
 
-    def reference(self) -> ScoreSettings:
-        return self._score(samples="")
+    def _checkpoint(self, slug: str, seed: int, step: int) -> str:
+        """Digest of what sampled weights and their decoding depend on."""
+        given = self._checkpoints.get(self._study.variant_by_slug(slug).name)
+        return digest([given, self.vae().digest] if given else [self.train(slug, seed).digest, step])
+
+    def gate(self, slug: str, seed: int, step: int) -> GateSettings:
+        """Gates sample without guidance, which is what the network learned, and in few steps."""
+        sampling = self.sample(slug, seed, step, guidance_scale=1.0)
+        return GateSettings(
+            training=self.train(slug, seed),
+            sampling=sampling.model_copy(update={"steps": min(sampling.steps, GATE_SAMPLING_STEPS)}),
+            step=step,
+            budget=self._study.training.steps,
+        )
+
+    def reference(self, kind: str) -> ReferenceSettings:
+        return ReferenceSettings(scoring=self._scoring(), extractor=self.extractor(kind), latents=self.latents())
 
     def fid(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
-        return self._score(samples=self.sample(slug, seed, step, guidance_scale).digest)
-
-    def _score(self, samples: str) -> ScoreSettings:
         return ScoreSettings(
-            **self._study.metrics.model_dump(exclude={"extractor"}),
-            num_samples=self._study.sampling.num_samples,
-            seed=self._study.seed,
-            extractor=self.extractor().digest,
-            latents=self.latents().digest,
-            samples=samples,
+            scoring=self._scoring(),
+            references=tuple(self.reference(extractor.kind).digest for extractor in self._study.metrics.extractors),
+            samples=self.sample(slug, seed, step, guidance_scale).digest,
         )
+
+    def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
+        return MemorisationSettings(data=self.data(), samples=self.sample(slug, seed, step, guidance_scale).digest)
+
+    def _scoring(self) -> Scoring:
+        numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
+        return Scoring(**numbers, num_samples=self._study.sampling.num_samples, seed=self._study.seed)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in the order of its config."""
         training, sampling = self._study.training, self._study.sampling
         return tuple(
-            Evaluation(variant=variant, seed=seed, step=step, guidance_scale=scale)
+            Evaluation(variant=variant, seed=seed, step=step, sampler=sampling.sampler, guidance_scale=scale)
             for variant in self._study.variants
             for seed in training.seeds
-            for step in training.exports
+            for step in self._study.exports(variant)
             for scale in sampling.guidance_scales
         )
 
     def aggregate(self) -> AggregateSettings:
-        return AggregateSettings(evaluations=self.evaluations(), study=self._without_resources())
+        return AggregateSettings(evaluations=self.evaluations(), study=self._judged())
 
     def report(self) -> ReportSettings:
-        return ReportSettings(study=self._without_resources())
+        return ReportSettings(study=self._judged())
 
-    def _without_resources(self) -> config.Study:
-        """The study with default resources, which change no result."""
-        return self._study.model_copy(update={"resources": config.Resources()})
+    def _judged(self) -> config.Study:
+        """The study with defaults for what changes no result: resources, and what is kept."""
+        sampling = self._study.sampling.model_copy(update={"keep_samples": True})
+        defaults = {"resources": config.Resources(), "keep": config.Keep(), "sampling": sampling}
+        return self._study.model_copy(update=defaults)
+
+
+def _size_of(variant: AnyVariant) -> config.SizeRow | config.UNetSizeRow:
+    row = config.UNetSizeRow if isinstance(variant, UNetVariant) else config.SizeRow
+    return row.model_validate({key: getattr(variant, key) for key in row.model_fields})

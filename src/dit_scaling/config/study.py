@@ -10,17 +10,34 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from dit_scaling.config.checks import MNIST_LABELS, doubtful_settings, impossible_settings
 from dit_scaling.errors import UserError
-from dit_scaling.variants import Size, Variant, parse_variant
+from dit_scaling.unet_variants import UNetSize
+from dit_scaling.variants import AnyVariant, Size, parse_variant
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-VariantName = Annotated[str, Field(pattern=r"^DiT-[A-Za-z0-9]+/[1-9][0-9]*$")]
+SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
+
+# YAML reads a bare `off` as false.
+Gates = Annotated[
+    Literal["stop", "warn", "off"],
+    BeforeValidator(lambda value: "off" if value is False else value),
+    WithJsonSchema({"enum": ["stop", "warn", "off", False]}),
+]
 
 
 class Section(BaseModel):
@@ -51,12 +68,38 @@ class Mnist(ImageData):
     classes: Count = MNIST_LABELS
 
 
+class Shapes(ImageData):
+    """Generated RGB pictures of one shape each on a striped gradient, as many of every shape (data/shapes.py)."""
+
+    source: Literal["shapes"]
+    images: Count = 5000
+    """How many pictures, training and held-out together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed gives other pictures."""
+    image_size: Literal[32, 64] = 32
+    channels: Literal[3] = 3
+    classes: Annotated[int, Field(ge=1, le=8)] = 8
+    """So many shapes, in this order: circle, square, triangle, star, ring, cross, crescent, heart."""
+
+
 class ImageFolder(ImageData):
     """A folder with one folder of images per class; classes are numbered by sorted folder name."""
 
     source: Literal["image_folder"]
     path: str
     """Folder of class folders, relative to the working directory or absolute."""
+
+
+class WebDataset(ImageData):
+    """A folder of uncompressed webdataset tars; each image has a member KEY.cls with the number of its class."""
+
+    source: Literal["webdataset"]
+    path: str
+    """Folder of .tar files, relative to the working directory or absolute."""
+
+
+ImageSettings = Annotated[Mnist | Shapes | ImageFolder | WebDataset, Field(discriminator="source")]
+"""The images of a study, told apart by their ``source``."""
 
 
 class TrainedVae(Section):
@@ -82,7 +125,7 @@ class PretrainedVae(Section):
 
     source: Literal["pretrained"]
     path: str
-    """Local folder with config.json and weights, or a hub id such as stabilityai/sd-vae-ft-mse."""
+    """Local folder with config.json and weights, or a hub id like stabilityai/sd-vae-ft-mse (see resources.cache)."""
     latent_channels: Count = 4
     downsampling: Count = 8
 
@@ -103,6 +146,19 @@ class SizeRow(Section):
     heads: Count
 
 
+class UNetSizeRow(Section):
+    """One row of the size table of U-Nets; the defaults are the proportions of latent diffusion's LDM-4."""
+
+    channels: Count
+    """Width at full resolution."""
+    multipliers: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 3, 5)
+    """Width of each level in units of channels; each level has half the resolution of the one before."""
+    blocks: Count = 2
+    """Residual blocks of each level on the way down; one more on the way up."""
+    head_width: Count = 32
+    """Channels of one attention head; every level but the first attends."""
+
+
 class Training(Section):
     """One training job per variant and seed; the defaults are the paper's (section 4)."""
 
@@ -110,6 +166,10 @@ class Training(Section):
     """Optimiser steps of a full run."""
     milestones: tuple[Count, ...] = ()
     """Earlier steps at which weights are exported, sampled and scored; the last step always is."""
+    gates: Gates = "warn"
+    """At every export each run is judged: on track, undertrained or broken. ``stop`` trains a broken run no further."""
+    gate_steps: tuple[Count, ...] = ()
+    """Further, early steps at which runs are judged, but not sampled and scored."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """One run per variant and seed. Several seeds make the verdicts' uncertainty one of training runs."""
     batch_size: Count = 256
@@ -126,6 +186,8 @@ class Training(Section):
     label_dropout: Fraction = 0.1
     mirror: bool = True
     """Draw the image or its mirror with equal chance. Off for images that a mirror makes another class."""
+    shuffle_shards: Count | None = None
+    """Shards that samples are shuffled among at a time, for latents that do not fit memory; all of them where null."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward (autocast); weights, optimiser and EMA are float32 always."""
     compile: bool = False
@@ -136,13 +198,21 @@ class Training(Section):
         """Every step at which weights are exported, ascending."""
         return tuple(sorted({*self.milestones, self.steps}))
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Every step at which a training job ends, ascending: the exports and the gates between them."""
+        early = () if self.gates == "off" else self.gate_steps
+        return tuple(sorted({*self.exports, *early}))
+
 
 class Sampling(Section):
-    """Images drawn from each exported EMA model by ancestral sampling with the learned variance."""
+    """Images drawn from each exported EMA model."""
 
     num_samples: Count = 50_000
     parts: Count = 8
     """Jobs, and npz files, that the samples of one model are split into."""
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 250
     guidance_scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
@@ -150,6 +220,12 @@ class Sampling(Section):
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Annotated[int, Field(ge=0)] = 0
+    keep_samples: bool = True
+    """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
+
+    def folder(self, guidance_scale: float | str) -> str:
+        """Folder of the images of one guidance scale, below that of the step; DDIM's lie apart from the paper's."""
+        return f"{'' if self.sampler == 'ddpm' else f'{self.sampler}/'}guidance-{guidance_scale}"
 
 
 class ClassifierExtractor(Section):
@@ -162,25 +238,78 @@ class ClassifierExtractor(Section):
     learning_rate: PositiveFloat = 2.0e-3
 
 
-class InceptionExtractor(Section):
-    """The FID's Inception-v3 as clean-fid supplies it: 2048 features, resized as the TensorFlow original does."""
+class GivenNetwork(Section):
+    """A feature network from a file, and the statistics of real images to compare with."""
+
+    weights: str
+    """Path of the network's file, or its name in resources.cache."""
+    reference: str | None = None
+    """Path of an npz with mu and sigma of these features, or its name in resources.cache; null: the training images."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files it names."""
+        return (self.weights,) if self.reference is None else (self.weights, self.reference)
+
+
+class InceptionExtractor(GivenNetwork):
+    """The FID's Inception-v3 as ADM's suite uses it, resizing inside: FID, sFID, IS, precision and recall.
+
+    ADM's reference npz (VIRTUAL_imagenet256_labeled.npz) is used as it is, with mu_s, sigma_s and its images arr_0.
+    """
 
     kind: Literal["inception"]
-    weights: str
-    """Folder that holds clean-fid's TorchScript file inception-2015-12-05.pt."""
+    weights: str = "inception-2015-12-05.pt"
+    """Path of clean-fid's TorchScript file, or its name in resources.cache."""
     feature_dim: Literal[2048] = 2048
+
+
+class CleanExtractor(GivenNetwork):
+    """The same Inception-v3 after clean-fid's own resizing (Pillow, bicubic, not rounded): clean-FID."""
+
+    kind: Literal["clean"]
+    weights: str = "inception-2015-12-05.pt"
+    """Path of clean-fid's TorchScript file, or its name in resources.cache."""
+    feature_dim: Literal[2048] = 2048
+
+
+class Dinov2Extractor(GivenNetwork):
+    """DINOv2 ViT-L/14 as dgm-eval and EDM2 use it: Pillow, bicubic, 224 x 224; class token after the last norm."""
+
+    kind: Literal["dinov2"]
+    weights: str = "dinov2_vitl14_pretrain.pth"
+    """Path of Facebook's file, or its name in resources.cache."""
+    feature_dim: Literal[1024] = 1024
+
+
+GivenExtractor = InceptionExtractor | CleanExtractor | Dinov2Extractor
+AnyExtractor = Annotated[ClassifierExtractor | GivenExtractor, Field(discriminator="kind")]
+HeadlineExtractor = Annotated[ClassifierExtractor | InceptionExtractor | Dinov2Extractor, Field(discriminator="kind")]
 
 
 class Metrics(Section):
     """How samples are scored against the training images."""
 
-    extractor: Annotated[ClassifierExtractor | InceptionExtractor, Field(discriminator="kind")]
+    extractor: HeadlineExtractor
+    """The features behind the headline distance, on which the verdicts rest."""
+    beside: tuple[AnyExtractor, ...] = ()
+    """Further features; each adds columns under its own name to the table."""
     kid_subsets: Count = 100
     kid_subset_size: Annotated[int, Field(ge=2)] = 1000
     neighbours: Count = 3
     """k of precision and recall."""
     bootstrap: Annotated[int, Field(ge=10)] = 100
     """Resamples of the generated images behind the standard error of the Frechet distance."""
+
+    @property
+    def extractors(self) -> tuple[ClassifierExtractor | GivenExtractor, ...]:
+        """All of them, the headline's first."""
+        return (self.extractor, *self.beside)
+
+    def given(self, kind: str) -> GivenNetwork | None:
+        """The given network of that kind; None for the study's own classifier."""
+        found = next(extractor for extractor in self.extractors if extractor.kind == kind)
+        return found if isinstance(found, GivenNetwork) else None
 
 
 class Claims(Section):
@@ -191,17 +320,61 @@ class Claims(Section):
     """Variants that cannot work by construction, each with its reason; they are no evidence for any claim."""
 
 
-class Resources(Section):
-    """How much machine the jobs get. Nothing here changes a result."""
+ProtocolSetting = Literal[
+    "data",
+    "mirroring",
+    "VAE",
+    "latent grid",
+    "draws of the posterior",
+    "sizes",
+    "patches",
+    "training steps",
+    "batch size",
+    "optimiser",
+    "learning rate",
+    "warm-up",
+    "weight decay",
+    "gradient clipping",
+    "EMA of the weights",
+    "label dropout",
+    "precision",
+    "sampler",
+    "guidance scale",
+    "samples per model",
+    "labels of the samples",
+    "features of the distance",
+]
+"""The rows of the protocol table, which sets a study beside the paper."""
 
+
+class Resources(Section):
+    """How much machine the jobs get. Nothing here changes a result, but for the rounding of sums."""
+
+    cache: Annotated[str, Field(min_length=1)] = "cache"
+    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
-    """Threads of each job. Two jobs of one thread are faster than one of two at small sizes."""
+    """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""
+    ranks_per_node: Count = 1
+    """Processes that train one variant together, each on a GPU of its own where there are GPUs."""
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch."""
     encode_batch: Count = 32
     sample_batch: Count = 125
     save_minutes: PositiveFloat = 10.0
-    """Training state is saved at least this often."""
+    """Training state is saved this often,"""
+    save_steps: Count = 10_000
+    """and every so many steps."""
     log_seconds: PositiveFloat = 10.0
+
+
+class Keep(Section):
+    """What `dit-scaling clean` leaves of finished runs. Nothing else deletes it, and nothing here changes a result."""
+
+    states: bool = True
+    """Training states: a later `training.steps` goes on from them, and starts anew where there are none."""
+    checkpoints: Literal["all", "ema", "last"] = "all"
+    """Exported weights: all, those that are sampled (EMA), or of these only the last step's."""
 
 
 class Study(Section):
@@ -211,30 +384,48 @@ class Study(Section):
     """Name of the study; its results are in results/NAME."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the held-out split, the VAE and the feature network."""
-    data: Annotated[Mnist | ImageFolder, Field(discriminator="source")]
+    data: ImageSettings
     vae: Annotated[TrainedVae | PretrainedVae, Field(discriminator="source")]
     latents: Latents = Latents()
-    sizes: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")], SizeRow] = {}
-    """Model sizes beside the paper's S, B, L and XL."""
+    sizes: dict[SizeName, SizeRow] = {}
+    """Sizes of transformers beside the paper's S, B, L and XL."""
+    unet_sizes: dict[SizeName, UNetSizeRow] = {}
+    """Sizes of U-Nets beside S, B, L and XL, which cost about as much as DiTs of patch 2."""
     variants: Annotated[tuple[VariantName, ...], Field(min_length=1)]
-    """The models to train, as DiT-SIZE/PATCH."""
+    """The models to train, as DiT-SIZE/PATCH or UNet-SIZE."""
+    checkpoints: dict[VariantName, str] = {}
+    """Variants whose weights are given instead of trained, each with a .pt or .safetensors with the released names: a
+    local path, or DiT-XL-2-256x256.pt (see resources.cache). They count as trained for training.steps steps."""
     training: Training
     sampling: Sampling
     metrics: Metrics
     claims: Claims = Claims()
+    deviations: dict[ProtocolSetting, Annotated[str, Field(min_length=1)]] = {}
+    """Why a setting differs from the paper's, by its name in the protocol table; `dit-scaling check` asks for each."""
     resources: Resources = Resources()
+    keep: Keep = Keep()
 
     @property
     def latent_size(self) -> int:
         """Side of the latent grid."""
         return self.data.image_size // self.vae.downsampling
 
-    def variant(self, name: str) -> Variant:
-        """The variant of that name, its size from the study's table or the paper's."""
-        sizes = {key: Size(row.layers, row.width, row.heads) for key, row in self.sizes.items()}
-        return parse_variant(name, sizes)
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The variants that the study trains, in the config's order."""
+        return tuple(name for name in self.variants if name not in self.checkpoints)
 
-    def variant_by_slug(self, slug: str) -> Variant:
+    def exports(self, name: str) -> tuple[int, ...]:
+        """The steps at which a variant is evaluated, ascending; given weights have one."""
+        return (self.training.steps,) if name in self.checkpoints else self.training.exports
+
+    def variant(self, name: str) -> AnyVariant:
+        """The variant of that name, its size from the study's tables or those shipped."""
+        sizes = {key: Size(**row.model_dump()) for key, row in self.sizes.items()}
+        unet_sizes = {key: UNetSize(**row.model_dump()) for key, row in self.unet_sizes.items()}
+        return parse_variant(name, sizes, unet_sizes)
+
+    def variant_by_slug(self, slug: str) -> AnyVariant:
         """The study's variant whose file name is ``slug``."""
         return next(variant for name in self.variants if (variant := self.variant(name)).slug == slug)
 
@@ -289,7 +480,7 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")

@@ -15,23 +15,41 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 
-def load_vae(path: str, latent_channels: int, downsampling: int) -> "AutoencoderKL":
-    """Load a diffusers AutoencoderKL, frozen and in eval mode, from a local folder or else by hub id.
+def load_vae(folder: Path, latent_channels: int, downsampling: int) -> "AutoencoderKL":
+    """Load a diffusers AutoencoderKL, frozen and in eval mode, from a local folder; no network is used.
 
     Args:
-        path: folder with config.json and weights, or a hub id such as stabilityai/sd-vae-ft-mse.
+        folder: with config.json and weights.
         latent_channels: channels its latents must have.
         downsampling: pixels per latent, along each side, that it must have.
 
     Raises:
-        UserError: it cannot be had, is no AutoencoderKL, lacks weights, or has other channels or another factor.
+        UserError: it is missing, is no AutoencoderKL, lacks weights, shifts its latents, or has other channels or
+            another factor.
     """
-    vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder} holds no autoencoder: config.json is missing. Where there is a network, `dit-scaling prefetch "
+            "--configfile CONFIG` fetches a VAE that the config names by hub id."
+        )
+    vae = load_any_vae(str(folder))
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if vae.config.latent_channels != latent_channels:
-        raise UserError(f"vae.latent_channels: {latent_channels}, but {path} has {vae.config.latent_channels}.")
+        raise UserError(f"vae.latent_channels: {latent_channels}, but {folder} has {vae.config.latent_channels}.")
     if factor != downsampling:
-        raise UserError(f"vae.downsampling: {downsampling}, but {path} reduces each side by {factor}.")
+        raise UserError(f"vae.downsampling: {downsampling}, but {folder} reduces each side by {factor}.")
+    return vae
+
+
+def load_any_vae(path: str) -> "AutoencoderKL":
+    """The AutoencoderKL of a study's vae.json, a local folder or a hub id, frozen and in eval mode.
+
+    Raises:
+        UserError: it cannot be had, is no AutoencoderKL, lacks weights, or shifts its latents.
+    """
+    if path.endswith(".json"):
+        return open_vae(Path(path))
+    vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
     if vae.config.shift_factor:
         raise UserError(f"vae.path: {path} shifts its latents; only autoencoders with a scale alone are supported.")
     return vae.eval().requires_grad_(False)
@@ -50,7 +68,7 @@ def open_vae(vae_json: Path) -> "AutoencoderKL":
         local = record["source"] == "trained"
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{vae_json} is no record of an autoencoder ({error!r}). Rerun the vae stage.") from None
-    vae = load_vae(str(vae_json.parent / path) if local else path, latent_channels, downsampling)
+    vae = load_vae(vae_json.parent / path if local else Path(path), latent_channels, downsampling)
     if weights_sha256(vae) != sha256:
         raise UserError(f"{vae_json}: the weights in {path} are not those it describes. Rerun the vae stage.")
     return vae
@@ -75,6 +93,9 @@ def to_unit_range(images: NDArray[np.uint8], channels: int) -> torch.Tensor:
     if pixels.shape[1] not in (1, channels):
         raise UserError(f"data.channels: {pixels.shape[1]}, but the autoencoder takes images of {channels} channel(s).")
     return pixels.expand(-1, channels, -1, -1)
+
+
+QUANTISER = "uint8 of clamp(127.5 x + 128, 0, 255)"
 
 
 def to_uint8(pixels: torch.Tensor) -> NDArray[np.uint8]:
@@ -116,11 +137,17 @@ def decode(vae: "AutoencoderKL", latents: torch.Tensor, batch: int, channels: in
 
     Returns:
         uint8 (N, H, W, channels).
+
+    Raises:
+        UserError: a pixel is NaN or infinite.
     """
     scale = vae.config.scaling_factor
     decoded = []
     for part in torch.split(latents, batch):
         pixels = vae.decode(part.to(vae.device) / scale).sample
+        if not torch.isfinite(pixels).all():
+            name = getattr(vae.config, "_name_or_path", None) or "here"
+            raise UserError(f"The autoencoder from {name} decodes to NaN or infinity. Check its weights and its scale.")
         decoded.append(to_uint8(pixels.mean(dim=1, keepdim=True) if channels == 1 else pixels))
     return np.concatenate(decoded)
 
@@ -146,7 +173,9 @@ def _from_pretrained(path: str, *, local_files_only: bool, problem: str) -> "Aut
     from diffusers import AutoencoderKL  # Costs several seconds: only where it is used.
 
     try:
-        vae, loading = AutoencoderKL.from_pretrained(path, local_files_only=local_files_only, output_loading_info=True)
+        vae, loading = AutoencoderKL.from_pretrained(
+            path, local_files_only=local_files_only, low_cpu_mem_usage=False, output_loading_info=True
+        )
     # The hub, safetensors, torch and diffusers each raise their own kinds for what is bad input here.
     except Exception as error:
         raise UserError(f"{problem} ({_first_line(error)}).") from None

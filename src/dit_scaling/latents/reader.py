@@ -1,5 +1,7 @@
 """Random access to the latents of a study, fast enough to shuffle globally at every epoch."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -32,13 +34,14 @@ class LatentReader:
         self.shape: tuple[int, int, int, int] = self.manifest.latent_shape
         """Of each image: (2, 2C, h, w): image and mirror; mean, then log-variance."""
         self._numbers = int(np.prod(self.shape))
-        self._maps, indices = [], []
+        self._paths, self._maps, indices = [], [], []
         for shard in self.manifest.splits[split].shards:
             path = manifest_path.parent / shard.file
             index = open_index(path, shard.sha256, self.shape, verify=verify)
             if len(index.labels) != shard.count:
                 raise UserError(f"{path} holds {len(index.labels)} images, but {manifest_path} says {shard.count}.")
             indices.append(index)
+            self._paths.append(path)
             # A plain array over the map: slicing a numpy.memmap costs ten times as much.
             self._maps.append(np.asarray(np.memmap(path, dtype=LATENT_DTYPE, mode="r")))
         self.labels: NDArray[np.int64] = np.concatenate([index.labels for index in indices])
@@ -46,8 +49,12 @@ class LatentReader:
         histogram = self.manifest.splits[split].label_histogram
         if not np.array_equal(np.bincount(self.labels, minlength=len(histogram)), histogram):
             raise UserError(f"{manifest_path}: the labels of split {split} are not those of its shards.")
+        self.shard_counts: list[int] = [len(index.labels) for index in indices]
+        """Images of each shard, in order."""
+        self.shard_bytes: list[int] = [array.nbytes for array in self._maps]
+        """Size of each shard, in order."""
         self._sources = [index.sources for index in indices]
-        self._shards = np.repeat(np.arange(len(indices)), [len(index.labels) for index in indices])
+        self._shards = np.repeat(np.arange(len(indices)), self.shard_counts)
         self._starts = np.concatenate([index.offsets for index in indices]) // LATENT_DTYPE.itemsize
 
     def __len__(self) -> int:
@@ -69,3 +76,10 @@ class LatentReader:
         for row, (shard, start) in enumerate(places):
             batch[row] = self._maps[shard][start : start + self._numbers]
         return batch.reshape(len(indices), *self.shape)
+
+    def read_ahead(self, shards: Iterable[int]) -> None:
+        """Ask the system to read whole shards into its page cache, from begin to end, without waiting for it."""
+        if hasattr(os, "posix_fadvise"):  # Linux has it, macOS does not.
+            for shard in shards:
+                with self._paths[shard].open("rb") as stream:
+                    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

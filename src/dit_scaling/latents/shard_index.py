@@ -62,11 +62,11 @@ def open_index(path: Path, sha256: str, latent_shape: tuple[int, ...], *, verify
             raise ShardError("its sha256 is not that of the manifest, so it was truncated or altered")
         index = scan_shard(path, latent_shape)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. Rerun the latents stage.") from None
+        raise UserError(f"{path} is missing. Run: snakemake {path}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ShardError as error:
-        raise UserError(f"{path} is no usable shard: {error}. Delete it and rerun the latents stage.") from None
+        raise UserError(f"{path} is no usable shard: {error}. Delete it and run: snakemake {path}") from None
     with contextlib.suppress(OSError), atomic_path(_kept_path(path)) as temporary:
         np.savez(
             temporary,

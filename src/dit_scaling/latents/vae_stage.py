@@ -36,13 +36,13 @@ def make_vae(
     device: torch.device,
     log_seconds: float = 10.0,
 ) -> None:
-    """Train an autoencoder into ``folder``, or adopt a given one untouched; picture and record come last.
+    """Train an autoencoder into ``folder``, or adopt the given one in it untouched; picture and record come last.
 
     Args:
         settings: of this stage.
         output_json: the record: where the autoencoder is, its scale, its weights' digest and its losses on held-out
             images. Read it with `open_vae`.
-        folder: a trained autoencoder's diffusers folder; not written for a given one.
+        folder: the autoencoder's diffusers folder; read only where it is a given one.
         picture: PNG of held-out images over their reconstructions.
         device: where to compute.
         log_seconds: seconds between two lines of progress.
@@ -58,8 +58,8 @@ def make_vae(
         vae = train_vae(config, source, train, folder, seed=data.seed, device=device, log_seconds=log_seconds)
         location = Path(os.path.relpath(folder, output_json.parent)).as_posix()
     else:
-        vae = load_vae(config.path, config.latent_channels, config.downsampling).to(device)
-        location = str(Path(config.path).resolve()) if Path(config.path).is_dir() else config.path
+        vae = load_vae(folder, config.latent_channels, config.downsampling).to(device)
+        location = str(folder.resolve())
     originals = read_images(source, held_out[:REPORTED_IMAGES])
     reconstructions = reconstruct(vae, originals, log_seconds)
     write_picture(picture, originals[:PICTURED_IMAGES], reconstructions[:PICTURED_IMAGES])

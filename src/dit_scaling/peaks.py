@@ -1,0 +1,27 @@
+"""Peak rates of accelerators whose data sheets state them, so that a rate can be given as utilisation."""
+
+import re
+from collections.abc import Mapping
+
+# Device name as the driver gives it, from the special to the general -> TFLOP/s, dense, by precision of training.
+# float32 is that of the ordinary units: matrix products stay in float32 (no TF32). NVIDIA's data sheets.
+PEAKS: Mapping[str, Mapping[str, float]] = {
+    "A100": {"float32": 19.5, "bfloat16": 312},
+    "H100 PCIe": {"float32": 51, "bfloat16": 756},
+    "H100 NVL": {"float32": 60, "bfloat16": 835},
+    "H100": {"float32": 67, "bfloat16": 989},
+    "H200 NVL": {"float32": 60, "bfloat16": 835},
+    "H200": {"float32": 67, "bfloat16": 989},
+}
+
+
+def peak_of(device: str, precision: str) -> float | None:
+    """Peak of a device, or of several together, in TFLOP/s (a multiply-add is two); None where it is not known.
+
+    Args:
+        device: as ``devices.describe_device`` names it, for example "4 x NVIDIA H100 80GB HBM3".
+        precision: ``float32`` or ``bfloat16``.
+    """
+    count = int(several[1]) if (several := re.match(r"(\d+) x ", device)) else 1
+    peak = next((peaks.get(precision) for name, peaks in PEAKS.items() if name in device), None)
+    return None if peak is None else count * peak

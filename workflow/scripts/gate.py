@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from dit_scaling.config.stages import GateSettings
+from dit_scaling.devices import choose_device
+from dit_scaling.protocol.gates.stage import GateFiles, run_gate
+
+from _job import job
+
+with job() as snakemake:
+    files = snakemake.input
+    run_gate(
+        GateSettings.parse(snakemake.params.settings),
+        GateFiles(Path(files.raw), Path(files.ema), Path(files.log), Path(files.manifest), Path(files.vae)),
+        Path(snakemake.output.record),
+        Path(snakemake.output.page),
+        choose_device(snakemake.resources.device),
+    )

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from dit_scaling.config.stages import PreflightSettings
+from dit_scaling.devices import choose_device
+from dit_scaling.protocol.preflight.stage import run_preflight
+
+from _job import job
+
+with job() as snakemake:
+    run_preflight(
+        PreflightSettings.parse(snakemake.params.settings),
+        Path(snakemake.input.vae),
+        Path(snakemake.input.manifest),
+        Path(snakemake.output.record),
+        choose_device(snakemake.resources.device),
+    )
