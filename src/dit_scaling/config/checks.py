@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MNIST_LABELS = 10
 MNIST_IMAGES = 5000
+FULLEST_WIDTH = 256 / 384  # numbers of a patch over width in DiT-S/8, the fullest of the paper's variants
 EMA_SHARE = 0.5  # of the initial weights in the EMA at the last step, above which samples are noise
 
 
@@ -108,7 +109,7 @@ def doubtful_settings(study: "Study") -> list[str]:
     for variant in chosen:
         patch_dim = variant.patch**2 * study.vae.latent_channels
         stated = variant.size in PAPER_SIZES or variant.name in study.claims.bottlenecks
-        if patch_dim * 2 > variant.width and not stated:
+        if patch_dim / variant.width > FULLEST_WIDTH and not stated:
             doubts.append(
                 f"variants: {variant.name}: a patch has {patch_dim} numbers for a width of {variant.width}; the "
                 "network can hardly carry its noise through; state it under claims.bottlenecks or drop it"
