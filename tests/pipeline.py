@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "data" / "tiny.yaml"
+OFFLINE = ROOT / "tests" / "offline"
 
 Plan = dict[str, set[str]]
 """Rule to the first output of each of its jobs that would run; the gathering rules have none."""
@@ -28,11 +29,11 @@ def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subp
 
 
 def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":
-    """Start what `snakemake` runs."""
+    """Start what `snakemake` runs, with the network cut: no stage may need one."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
     # Last, because --configfile, --until and the like take as many values as follow.
     command += [] if config is None else ["--configfile", str(config)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(OFFLINE)}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True

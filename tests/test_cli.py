@@ -30,7 +30,7 @@ def test_help_explains_each_command(command: str) -> None:
 def test_check_accepts_the_embedded_study() -> None:
     answer = CliRunner().invoke(app, ["check", str(ROOT / "config" / "config.yaml")])
     assert answer.exit_code == 0
-    assert "study 'embedded', 6 training runs of 5000 steps" in answer.output
+    assert "study 'embedded', 8 training runs of 10000 steps" in answer.output
     assert "Doubtful" not in answer.output
 
 

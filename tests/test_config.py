@@ -65,7 +65,7 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("training.steps", 10.5, ["training.steps", "10.5"]),
         ("training.steps", True, ["training.steps"]),
         ("training.steps", ..., ["training.steps", "required"]),
-        ("training.milestones", [9000], ["training.milestones", "9000", "beyond the last step 5000"]),
+        ("training.milestones", [20000], ["training.milestones", "20000", "beyond the last step 10000"]),
         ("training.seeds", [], ["training.seeds"]),
         ("training.seeds", [1, 1], ["training.seeds", "twice"]),
         ("training.precision", "float16", ["training.precision", "float16"]),
@@ -139,7 +139,7 @@ def test_doubtful_values_are_warned_of(config: dict[str, Any], key: str, value: 
 
 
 def test_an_ema_that_keeps_its_start_is_doubted(config: dict[str, Any]) -> None:
-    for decay, doubted in ((0.998, False), (0.9999, True), (1.0, True)):
+    for decay, doubted in ((0.998, False), (0.99999, True), (1.0, True)):
         modified = changed(changed(config, "training.ema_ramp", False), "training.ema_decay", decay)
         assert any(doubt.startswith("training.ema_decay") for doubt in parse_study(modified).warnings()) == doubted
 

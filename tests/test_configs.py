@@ -1,15 +1,42 @@
 """The studies of the folder config: each is valid, says what it costs and reaches, and plans the jobs it should."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dit_scaling.config import load_study
+from dit_scaling.config import Stages, load_study
+from dit_scaling.data.imagenet import TRAINING
+from dit_scaling.protocol.plan.expectation import expected_bands
+from dit_scaling.protocol.plan.jobs import list_jobs
+from dit_scaling.protocol.plan.price import PRESETS, STAGES, Price, price_of, stated_devices
+from dit_scaling.protocol.plan.space import disk_of, peak_memory
 from dit_scaling.protocol.published import xl2_long
+from dit_scaling.protocol.table import compare_protocol, doubtful_reasons
 from pipeline import ROOT, Plan, plan
 
 CONFIGS = ROOT / "config"
+IMAGES = {"cifar10": 50_000}
+ONCE = dict.fromkeys(("data", "vae", "reference", "aggregate", "figures", "report"), 1)
+FETCHED = {"fetch": 4, "extractor": 1}
+TRAINED = {"encode_shard": 33, "latents": 1, "preflight": 1}
+PAPERS = ("imagenet256", "imagenet256-claims", "imagenet256-52k", "dit-xl2-released", "cifar10")
+
+
+def jobs_of(trainings: int, parts: int, scores: int, memorisations: int) -> dict[str, int]:
+    """Jobs of each rule of a study that trains: every training ends at a gate."""
+    return {
+        "train_milestone": trainings,
+        "gate": trainings,
+        "sample_part": parts,
+        "score": scores,
+        "memorisation": memorisations,
+    }
+
+
+def header_of(path: Path) -> str:
+    return "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
 
 
 def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
@@ -25,42 +52,79 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
-        (
-            "imagenet256.yaml",
-            1000,
-            {"fetch": 4, "encode_shard": 33, "train_milestone": 48, "sample_part": 384, "score": 48},
-        ),
-        (
-            "imagenet256-claims.yaml",
-            1000,
-            {"fetch": 4, "encode_shard": 33, "train_milestone": 4, "sample_part": 32, "score": 4},
-        ),
-        (
-            "imagenet256-52k.yaml",
-            1000,
-            {"fetch": 4, "encode_shard": 33, "train_milestone": 4, "sample_part": 64, "score": 8},
-        ),
-        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "sample_part": 48, "score": 3}),
-        ("cifar10.yaml", 10, {"encode_shard": 5, "train_milestone": 8, "sample_part": 16, "score": 8}),
+        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(48, 384, 48, 12)}),
+        ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 32, 4, 4)}),
+        ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 64, 8, 4)}),
+        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 48, "score": 3, "memorisation": 1}),
+        ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],
 )
 def test_study_plans_its_jobs(tmp_path: Path, name: str, classes: int, expected: dict[str, int]) -> None:
     jobs = plan_with_images(tmp_path, name, classes)
-    workers = {"fetch", "encode_shard", "train_milestone", "sample_part", "score"}
-    assert {rule: len(files) for rule, files in jobs.items() if rule in workers} == expected
-    assert {rule: len(jobs[rule]) for rule in ("data", "vae", "reference", "aggregate", "report")} == dict.fromkeys(
-        ("data", "vae", "reference", "aggregate", "report"), 1
-    )
+    assert {rule: len(files) for rule, files in jobs.items()} == ONCE | expected
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) -> None:
-    header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    header = header_of(path)
     assert "#   command " in header
     if path.name != "config.yaml":
         assert path.name in header
         assert "#   cost" in header
         assert "#   reaches " in header or "#   shows " in header
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_costs_and_hardware_of_the_header_are_the_plans(name: str) -> None:
+    study, header = load_study(CONFIGS / f"{name}.yaml"), header_of(CONFIGS / f"{name}.yaml")
+    command = re.search(
+        rf"plan --configfile config/{name}.yaml --device (\S+) --devices (\d) --utilisation 0.4\n", header
+    )
+    assert command is not None
+    device, count = command[1], int(command[2])
+
+    def prices(ranks: int) -> dict[str, Price]:
+        split = study.model_copy(update={"resources": study.resources.model_copy(update={"ranks_per_node": ranks})})
+        jobs = list_jobs(split, Stages(split, "", "", split.checkpoints), IMAGES.get(name, TRAINING))
+        devices = stated_devices(device, count, 0.4, study)
+        return {stage: price_of([job for job in jobs if job.stage == stage], devices) for stage in STAGES}
+
+    hours = {stage: price.device_seconds / 3600 for stage, price in prices(1).items()}
+    hours["A100 hours"] = sum(hours.values())
+    hours["GB of disk"] = disk_of(study, IMAGES.get(name, TRAINING)).total / 1e9
+    stated = re.findall(r"(\d[\d,.]*) (A100 hours|training|sampling|GB of disk)", header)
+    assert {what for _, what in stated} == {"A100 hours", "sampling", "GB of disk", *["training"] * bool(study.trained)}
+    for number, what in stated:
+        assert float(number.replace(",", "")) == pytest.approx(hours[what], rel=0.01), what
+    for pattern, ranks in (
+        (r"On \w+ A100 ([\d.]+) days", 1),
+        (r"([\d.]+)\s+with[#\s]+resources: {ranks_per_node: 8}", 8),
+    ):
+        for days in re.findall(pattern, header):
+            assert float(days) == pytest.approx(
+                sum(price.wall_seconds for price in prices(ranks).values()) / 86400, abs=0.6
+            )
+    memory = 16 if name == "cifar10" else PRESETS[device][1]
+    for variant in study.trained:
+        needed = peak_memory(study, study.variant(variant), 1)
+        assert needed is not None
+        assert needed < memory * 1e9, variant
+
+
+def test_what_the_headers_promise_was_published() -> None:
+    whole, claims, short = (CONFIGS / f"imagenet256{part}.yaml" for part in ("", "-claims", "-52k"))
+    fid = {name: band.published for name, band in expected_bands(load_study(whole)).items()}
+    assert f"{fid['DiT-S/8']:.1f} (S/8) to {fid['DiT-XL/2']:.1f} (XL/2)" in header_of(whole)
+    for name, band in expected_bands(load_study(claims)).items():
+        assert f"{name.removeprefix('DiT-')} {band.published:.1f}" in header_of(claims)
+    for name, band in expected_bands(load_study(short)).items():
+        assert f"{band.low:.0f} to {band.high:.0f} ({name.removeprefix('DiT-')})" in header_of(short)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_deviation_has_a_reason(name: str) -> None:
+    study = load_study(CONFIGS / f"{name}.yaml")
+    assert doubtful_reasons(study, compare_protocol(study, IMAGES.get(name, TRAINING))) == []
 
 
 def test_the_whole_study_is_the_papers() -> None:

@@ -2,6 +2,9 @@
 
 import hashlib
 import logging
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +19,7 @@ from dit_scaling.cli import app
 from dit_scaling.config import load_study
 from dit_scaling.errors import UserError
 from dit_scaling.fetch import fetch
-from pipeline import ROOT, edited, plan, snakemake
+from pipeline import OFFLINE, ROOT, edited, plan, snakemake
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -250,3 +253,25 @@ def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(
     assert run.returncode == 0, run.stderr
     assert all((tmp_path / path).read_bytes() == CONTENT for path in wanted)
     assert "fetch" not in plan(tmp_path, "--until", "latents", "--forceall", config=config)
+
+
+def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_names_the_command(
+    toy_vae: Path, tmp_path: Path
+) -> None:
+    config = edited(tmp_path, {"vae": GIVEN_VAE})
+    shard = "results/tiny/latents/train-00000.tar"
+    run = snakemake(tmp_path, "--cores", "1", shard, config=config)
+    assert run.returncode != 0
+    assert "dit-scaling prefetch --configfile" in run.stderr
+    shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
+    run = snakemake(tmp_path, "--cores", "1", shard, config=config)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / shard).exists()
+
+
+def test_the_network_of_the_pipelines_tests_is_cut() -> None:
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=9)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(OFFLINE)}, capture_output=True, text=True, check=False
+    )
+    assert "the network is cut: ('192.0.2.1', 80)" in run.stderr

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
-from dit_scaling.config import Stages, parse_study
+from dit_scaling.config import Stages, load_study, parse_study
 from dit_scaling.config.study import Study
 from dit_scaling.errors import UserError
 from dit_scaling.files import write_json
@@ -111,8 +112,9 @@ def test_guidance_doubles_the_passes_of_a_sample() -> None:
 
 
 def test_hours_follow_from_rate_and_devices() -> None:
-    devices = stated_devices("a100-80gb", 8, 0.4, "bfloat16")
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     assert devices.rate == pytest.approx(0.4 * 312e12)
+    assert devices.sampling_rate == pytest.approx(0.4 * 19.5e12)
     study = study_of()
     jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "training"]
     one = price_of([job for job in jobs if job.variant == "DiT-XL/2"], devices)
@@ -124,14 +126,14 @@ def test_hours_follow_from_rate_and_devices() -> None:
 def test_milestones_of_a_run_wait_for_each_other() -> None:
     study = study_of(resources__ranks_per_node=1)
     jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"]
-    price = price_of([job for job in jobs if job.stage == "training"], Devices("any", 8, 1e14, None, "stated"))
+    price = price_of([job for job in jobs if job.stage == "training"], Devices("any", 8, 1e14, 1e14, None, "stated"))
     assert price.wall_seconds == pytest.approx(price.device_seconds)
 
 
 @pytest.mark.parametrize(("device", "utilisation"), [("abacus", 0.4), ("h200", 1.5), ("h200", 0.0)])
 def test_impossible_devices_are_refused(device: str, utilisation: float) -> None:
     with pytest.raises(UserError, match=r"--device abacus|--utilisation"):
-        stated_devices(device, 8, utilisation, "bfloat16")
+        stated_devices(device, 8, utilisation, study_of())
 
 
 # --- space
@@ -154,6 +156,19 @@ def test_weights_states_and_samples_by_hand() -> None:
     assert disk.checkpoints == pytest.approx(2 * 2 * weights, rel=1e-3)
     assert disk.states == pytest.approx(2 * 4 * weights, rel=1e-3)
     assert disk.samples == 4 * 2 * 10_000 * (256 * 256 * 3 + 16)
+    few = disk_of(study_of(sampling__keep_samples=False, sampling__parts=3), IMAGES)
+    assert few.samples == 4 * 2 * 3 * 20 * (256 * 256 * 3 + 16)
+
+
+def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
+    study = study_of(resources__ranks_per_node=1)
+    jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
+    devices = Devices("any", 1, 1e14, 1e13, None, "measured", overhead=0.01)
+    training, sampling = jobs["training"], jobs["sampling"]
+    first = training.passes / 3
+    assert devices.seconds(training) == pytest.approx(2 * training.multiply_adds / 1e14 + 0.03 * first)
+    passes = 250 * 10_000 / study.resources.sample_batch
+    assert devices.seconds(sampling) == pytest.approx(2 * sampling.multiply_adds / 1e13 + 0.01 * passes)
 
 
 def test_peak_memory_counts_weights_five_times_and_falls_with_ranks() -> None:
@@ -176,7 +191,7 @@ def names(text: str) -> dict[str, int]:
 
 def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, study_of(training__learning_rate=2e-4))
-    devices = stated_devices("a100-80gb", 8, 0.4, "bfloat16")
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     text = tell_plan(new, devices, old)
     assert names(text) == {"training": 8, "sampling": 8, "scoring": 8}
     assert "44.7" in text  # all of training's device-hours
@@ -185,13 +200,13 @@ def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: 
 def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
     old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, longer)
-    text = tell_plan(new, stated_devices("a100-80gb", 8, 0.4, "bfloat16"), old)
+    text = tell_plan(new, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
     assert names(text) == {"training": 4, "sampling": 4, "scoring": 4}
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, study_of(resources__ranks_per_node=4))
-    assert tell_plan(new, stated_devices("h200", 8, 0.4, "bfloat16"), old).startswith("Nothing that costs would run")
+    assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
 
 
 def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
@@ -200,7 +215,7 @@ def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
         for record in job.records:
             write_json(results / record, {"settings_digest": job.digest})
     write_json(results / "data" / "provenance.json", {})
-    devices = stated_devices("a100-80gb", 8, 0.4, "bfloat16")
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     assert tell_plan(config, devices, results).startswith("Nothing that costs would run")
     (results / "DiT-B-2" / "seed-0" / "step-52000" / "guidance-1.0" / "provenance.json").unlink()
     assert names(tell_plan(config, devices, results)) == {"scoring": 1}
@@ -261,9 +276,21 @@ def test_the_budget_of_52k_steps_gets_one_sentence_per_claim() -> None:
     assert "Williams' test needs 8 variants" in claims[2]
 
 
+def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
+    config = Path(__file__).parents[1] / "config" / "imagenet256-52k.yaml"
+    text = tell_plan(config, stated_devices("a100-80gb", 8, 0.4, load_study(config)), None)
+    claims = [line for line in text.splitlines() if line.startswith("Claim ")]
+    assert [claim[:7] for claim in claims] == ["Claim 1", "Claim 2", "Claim 3"]
+    assert all(claim.endswith(".") and "; the weakest is DiT-XL/2 against" in claim for claim in claims)
+    for variant in ("DiT-B/2", "DiT-L/2", "DiT-XL/2", "DiT-XL/4"):
+        assert f"  {variant}: " in text.split("FID to expect at 52,000 steps")[1]
+    assert "Sources: DiT (arXiv 2212.09748) Table 4" in text
+    assert "TOO MUCH" not in text
+
+
 def test_other_data_get_no_figures_of_imagenet(tmp_path: Path) -> None:
     study = parse_study(CONFIG | {"data": CONFIG["data"] | {"image_size": 128}})
-    text = tell_plan(written(tmp_path, study), stated_devices("h200", 8, 0.4, "bfloat16"), None)
+    text = tell_plan(written(tmp_path, study), stated_devices("h200", 8, 0.4, study_of()), None)
     assert "not known in advance, as published curves are of ImageNet's 1,000 classes at 256x256" in text
     assert "FID to expect" not in text
 
@@ -288,4 +315,6 @@ def test_a_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     run = CliRunner().invoke(app, ["plan", "--configfile", str(root / "config" / "config.yaml"), "--probe"])
     assert run.exit_code == 0, run.output
-    assert "measured: DiT-Mini/1" in run.output
+    assert re.search(
+        r"\(measured: DiT-Micro/4 \S+ ms a step, DiT-Mini/1 \S+ ms a step, of which \S+ ms whatever", run.output
+    )

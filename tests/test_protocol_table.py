@@ -8,7 +8,13 @@ import pytest
 
 from dit_scaling.config.study import ProtocolSetting, Study, load_study, parse_study
 from dit_scaling.errors import UserError
-from dit_scaling.protocol.table import ProtocolRow, compare_protocol, doubtful_reasons, judge_protocol
+from dit_scaling.protocol.table import (
+    ProtocolRow,
+    compare_protocol,
+    doubtful_reasons,
+    hindrances,
+    judge_protocol,
+)
 from report_study import CONFIG
 
 PAPER: dict[str, Any] = {
@@ -69,8 +75,25 @@ def test_each_change_is_named(section: str, key: str, value: Any, setting: str) 
 
 def test_every_deviation_says_what_it_means_and_shows_both_sides() -> None:
     for row in compare_protocol(parse_study(CONFIG), 5000):
-        assert row.same == (row.ours == row.paper)
+        assert row.same or row.ours != row.paper
         assert row.same or row.meaning
+
+
+def test_precision_and_guidance_of_the_published_figures_are_the_papers() -> None:
+    study = study_with("sampling", "guidance_scales", [1.0, 1.25, 1.5])
+    assert deviations(compare_protocol(study, IMAGENET)) == {"features of the distance"}
+    assert deviations(compare_protocol(study_with("training", "precision", "tf32"), IMAGENET)) == {
+        "features of the distance"
+    }
+
+
+def test_further_guidance_is_a_deviation_that_spoils_no_comparison() -> None:
+    study = study_with("sampling", "guidance_scales", [1.0, 4.0])
+    rows = compare_protocol(study, IMAGENET)
+    assert "guidance scale" in deviations(rows)
+    assert "guidance scale" not in hindrances(study, rows)
+    guided = study_with("sampling", "guidance_scales", [4.0, 1.0])
+    assert "guidance scale" in hindrances(guided, compare_protocol(guided, IMAGENET))
 
 
 def test_other_counts_of_images_are_other_data() -> None:

@@ -24,3 +24,12 @@ def test_python_blocks_run_and_say_what_they_say(tmp_path: Path) -> None:
     assert timesteps == "tensor([995, 999])"
     assert float(frechet) > 0
     assert scores.startswith("KernelDistance(")
+
+
+def test_every_link_leads_somewhere_and_every_page_is_linked() -> None:
+    root, linked = README.parent, set()
+    for page in (README, *sorted((root / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            linked.add((page.parent / target).resolve())
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    assert {page for page in (root / "docs").glob("*.md") if page.resolve() not in linked} == set()

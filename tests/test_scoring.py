@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from dit_scaling.config.stages import (
@@ -18,7 +19,7 @@ from dit_scaling.config.stages import (
 )
 from dit_scaling.config.study import ClassifierExtractor, Latents, Mnist, TrainedVae
 from dit_scaling.errors import UserError
-from dit_scaling.files import read_json
+from dit_scaling.files import read_json, sha256_file
 from dit_scaling.metrics import frechet_distance, score
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.extractors import make_extractor, open_extractor
@@ -97,7 +98,7 @@ def test_every_metric_carries_the_name_of_its_features() -> None:
         "class_accuracy_rows",
     }
     assert headline_metric("rows") == "fd_rows"
-    assert headline_metric("inception") == "fid"
+    assert [headline_metric(name) for name in ("inception", "clean", "dinov2")] == ["fid", "clean_fid", "fd_dinov2"]
 
 
 def test_values_are_those_of_the_public_functions() -> None:
@@ -180,6 +181,33 @@ def test_the_fid_stage_scores_all_parts(extractor: Path, tmp_path: Path) -> None
     assert "classifier" in record["extractor"]
 
 
+def test_one_record_holds_every_extractor_with_its_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Named(MeanOfRows):
+        def __init__(self, name: str) -> None:
+            self.name, self.description, self.resize = name, f"network {name}", f"resize {name}"
+            self.weights_sha256 = (name * 64)[:64]
+
+    monkeypatch.setattr(score, "open_extractor", lambda record, _device: Named(record.stem))
+    names, references = ("inception", "clean", "dinov2"), []
+    for name in names:
+        (tmp_path / name).mkdir()
+        references.append(write_reference(tmp_path / name, name, MeanOfRows()(images(60, 0)).values))
+    write_samples(tmp_path / "part.npz", Samples(images(60, 1), np.arange(60) % 10, np.arange(60)))
+    extractors = [tmp_path / f"{name}.json" for name in names]
+    score_samples(SETTINGS, [tmp_path / "part.npz"], extractors, references, tmp_path / "metrics.json", CPU)
+    record = read_json(tmp_path / "metrics.json")
+    assert record["fid"] == record["clean_fid"] == record["fd_dinov2"] > 0
+    assert record["n_samples"] == 60
+    assert record["quantiser"] == "uint8 of clamp(127.5 x + 128, 0, 255)"
+    assert record["extractor"] == "network inception"
+    for name, files in zip(names, references, strict=True):
+        assert record[f"extractor_{name}"] == f"network {name}"
+        assert record[f"resize_{name}"] == f"resize {name}"
+        assert record[f"weights_sha256_{name}"] == (name * 64)[:64]
+        assert record[f"reference_sha256_{name}"] == sha256_file(files.moments)
+        assert {f"kid_{name}", f"kid_{name}_sd", f"precision_{name}", f"recall_{name}"} <= set(record)
+
+
 def test_a_reference_of_other_features_is_refused(extractor: Path, tmp_path: Path) -> None:
     reference = write_reference(tmp_path, "other", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
     write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
@@ -208,7 +236,17 @@ def test_a_damaged_classifier_is_named(extractor: Path, damage: str) -> None:
         open_extractor(extractor, CPU)
 
 
-def test_the_reference_stage_draws_floors_below_the_ceiling(extractor: Path, toy_vae: Path, tmp_path: Path) -> None:
+def test_the_reference_stage_draws_floors_below_the_ceiling(
+    extractor: Path, toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through_vae: list[int] = []
+    for name in ("encode", "decode"):
+        original = getattr(AutoencoderKL, name)
+        monkeypatch.setattr(
+            AutoencoderKL,
+            name,
+            lambda vae, batch, original=original: through_vae.append(len(batch)) or original(vae, batch),
+        )
     vae = TrainedVae(
         source="trained", block_channels=(4, 4, 4), latent_channels=2, steps=3, batch_size=1, learning_rate=0.1
     )
@@ -227,6 +265,8 @@ def test_the_reference_stage_draws_floors_below_the_ceiling(extractor: Path, toy
         "decoded_noise": SCORING.num_samples,
     }
     assert "class_accuracy_classifier8" not in record["lines"]["decoded_noise"]
+    # At 256 x 256 pixels the VAE takes a quarter of a gigabyte for each image that it sees at a time.
+    assert (sum(through_vae), max(through_vae)) == (200 + 200 + SCORING.num_samples, 50)
     reference = read_reference(files)
     assert reference.features.shape == (4800, 8)
     np.testing.assert_allclose(reference.moments.mean, reference.features.mean(axis=0), rtol=1e-4, atol=1e-6)

@@ -114,8 +114,27 @@ def plan(
 
         found = measured_devices(study, devices)
     else:
-        found = stated_devices(device, devices, utilisation, study.training.precision)
+        found = stated_devices(device, devices, utilisation, study)
     typer.echo(tell_plan(config, found, diff))
+
+
+@app.command()
+def bench(
+    variants: Annotated[
+        list[str] | None, typer.Argument(help="For example DiT-XL/2; else the paper's patch 2.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Latents of a step, 4 x 32 x 32 each.")] = 128,
+    precision: Annotated[str, typer.Option(help="bfloat16, tf32 or float32; bfloat16 on CUDA, else float32.")] = "",
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--eager", help="torch.compile with static shapes; on CUDA by default.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="To train each variant for.")] = 10.0,
+) -> None:
+    """Measure how fast this device trains: throughput and utilisation per variant, beside published figures."""
+    from dit_scaling.bench import tell_bench
+
+    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds))
 
 
 @app.command()
@@ -159,16 +178,16 @@ def export(
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
     from dit_scaling.export import export_pipeline
 
-    export_pipeline(checkpoint, folder, vae or _vae_of_study(checkpoint))
+    export_pipeline(checkpoint, folder, vae or str(_of_study(checkpoint, "vae/vae.json", "--vae")))
     typer.echo(f"{folder}: load it with dit_scaling.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained.")
 
 
-def _vae_of_study(checkpoint: Path) -> str:
-    """vae.json of the study that a checkpoint lies in: STUDY/VARIANT/seed-S/step-N/ema.safetensors."""
+def _of_study(checkpoint: Path, file: str, option: str) -> Path:
+    """A file of the study that a checkpoint lies in: STUDY/VARIANT/seed-S/step-N/ema.safetensors."""
     for folder in checkpoint.resolve().parents:
-        if (record := folder / "vae" / "vae.json").is_file():
-            return str(record)
-    raise UserError(f"{checkpoint} lies in no study with a vae/vae.json. Name its VAE with --vae.")
+        if (path := folder / file).is_file():
+            return path
+    raise UserError(f"{checkpoint} lies in no study with a {file}. Name it with {option}.")
 
 
 @app.command("export-samples")
@@ -227,8 +246,8 @@ def diagnose(
     result = examine(
         checkpoint,
         raw if raw.exists() and raw != checkpoint else None,
-        load_any_vae(vae or _vae_of_study(checkpoint)),
-        latents or Path(_vae_of_study(checkpoint)).parents[1] / "latents" / "manifest.json",
+        load_any_vae(vae or str(_of_study(checkpoint, "vae/vae.json", "--vae"))),
+        latents or _of_study(checkpoint, "latents/manifest.json", "--latents"),
         steps,
         page,
     )

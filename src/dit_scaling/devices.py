@@ -5,7 +5,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -47,6 +48,17 @@ def choose_device(name: str, count: int = 1) -> torch.device:
     if not _held and not any(variable in os.environ for variable in SCHEDULERS):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count))
     return torch.device("cuda")
+
+
+@contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """TF32 for the float32 matrix products of CUDA where ``precision`` is ``tf32``; as it was before at the end."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _visible_devices() -> list[str]:

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 
 # Device name as the driver gives it, from the special to the general -> TFLOP/s, dense, by precision of training.
-# float32 is that of the ordinary units: matrix products stay in float32 (no TF32). NVIDIA's data sheets.
+# float32 is that of the ordinary units; the tensor cores do TF32 at half the rate of bfloat16. NVIDIA's data sheets.
 PEAKS: Mapping[str, Mapping[str, float]] = {
-    "A100": {"float32": 19.5, "bfloat16": 312},
-    "H100 PCIe": {"float32": 51, "bfloat16": 756},
-    "H100 NVL": {"float32": 60, "bfloat16": 835},
-    "H100": {"float32": 67, "bfloat16": 989},
-    "H200 NVL": {"float32": 60, "bfloat16": 835},
-    "H200": {"float32": 67, "bfloat16": 989},
+    "A100": {"float32": 19.5, "tf32": 156, "bfloat16": 312},
+    "H100 PCIe": {"float32": 51, "tf32": 378, "bfloat16": 756},
+    "H100 NVL": {"float32": 60, "tf32": 417.5, "bfloat16": 835},
+    "H100": {"float32": 67, "tf32": 494.5, "bfloat16": 989},
+    "H200 NVL": {"float32": 60, "tf32": 417.5, "bfloat16": 835},
+    "H200": {"float32": 67, "tf32": 494.5, "bfloat16": 989},
 }
 
 
@@ -20,7 +20,7 @@ def peak_of(device: str, precision: str) -> float | None:
 
     Args:
         device: as ``devices.describe_device`` names it, for example "4 x NVIDIA H100 80GB HBM3".
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``tf32`` or ``bfloat16``.
     """
     count = int(several[1]) if (several := re.match(r"(\d+) x ", device)) else 1
     peak = next((peaks.get(precision) for name, peaks in PEAKS.items() if name in device), None)

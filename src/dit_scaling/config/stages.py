@@ -99,6 +99,7 @@ class SampleSettings(StageSettings):
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
+    precision: Literal["float32", "tf32"] = "float32"
     labels: str
     seed: int
     num_classes: Count

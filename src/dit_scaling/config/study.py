@@ -188,8 +188,9 @@ class Training(Section):
     """Draw the image or its mirror with equal chance. Off for images that a mirror makes another class."""
     shuffle_shards: Count | None = None
     """Shards that samples are shuffled among at a time, for latents that do not fit memory; all of them where null."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of forward and backward (autocast); weights, optimiser and EMA are float32 always."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward: float32, the same with TF32 matrix products on GPUs, or bfloat16 autocast.
+    Weights, optimiser and EMA are float32 always."""
     compile: bool = False
     """Compile the network (torch.compile) where there is a C++ compiler; half a minute a job before it pays."""
 
@@ -218,6 +219,8 @@ class Sampling(Section):
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
+    precision: Literal["float32", "tf32"] = "float32"
+    """tf32: TF32 matrix products on GPUs, several times faster there."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Annotated[int, Field(ge=0)] = 0
     keep_samples: bool = True

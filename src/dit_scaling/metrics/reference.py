@@ -13,7 +13,9 @@ from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, sha256_file, write_json
-from dit_scaling.latents.autoencoder import decode, encode_moments, open_vae
+from dit_scaling.latents.autoencoder import decode, open_vae
+from dit_scaling.latents.vae_stage import BATCH as VAE_BATCH
+from dit_scaling.latents.vae_stage import reconstruct
 from dit_scaling.metrics.extractors import open_extractor
 from dit_scaling.metrics.features import Extractor
 from dit_scaling.metrics.moments import has_spatial_moments, load_moments, save_moments
@@ -61,12 +63,10 @@ def make_reference(
         import_reference(given, network, files)
     reference = read_reference(files)
     vae = open_vae(vae_record).to(device)
-    channels = data.data.channels
 
     def reconstructions() -> Iterator[NDArray[np.uint8]]:
         for some in chunks(held_out):
-            mean, _ = np.split(encode_moments(vae, read_images(source, some)), 2, axis=1)
-            yield decode(vae, torch.from_numpy(mean) * vae.config.scaling_factor, BATCH, channels)
+            yield reconstruct(vae, read_images(source, some))
 
     def decoded_noise() -> Iterator[NDArray[np.uint8]]:
         rng = torch.Generator().manual_seed(scoring.seed)
@@ -74,7 +74,7 @@ def make_reference(
         shape = (latents.vae.vae.latent_channels, size, size)
         for start in range(0, scoring.num_samples, BATCH):
             count = min(BATCH, scoring.num_samples - start)
-            yield decode(vae, torch.randn((count, *shape), generator=rng), BATCH, channels)
+            yield decode(vae, torch.randn((count, *shape), generator=rng), VAE_BATCH, data.data.channels)
 
     sets = {
         "held_out": ((read_images(source, some) for some in chunks(held_out)), source.labels[held_out]),

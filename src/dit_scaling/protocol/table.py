@@ -11,6 +11,8 @@ from dit_scaling.variants import PAPER_SIZES, Variant
 Level = Literal["green", "amber", "red"]
 
 SAMPLERS = {"ddpm": "ancestral, learned variance", "ddim": "DDIM, deterministic"}
+PRECISIONS = {"float32": "float32", "tf32": "float32, TF32 products", "bfloat16": "bfloat16 autocast"}
+GUIDANCE_SCALES = (1.0, 1.25, 1.5)  # of the published figures; the comparison of variants has the first
 FEATURES: ProtocolSetting = "features of the distance"
 HARMLESS = ("sizes", "patches", "labels of the samples")
 
@@ -88,11 +90,13 @@ def hindrances(study: Study, rows: Sequence[ProtocolRow]) -> tuple[str, ...]:
     """The settings that keep a study's distances from being put beside Table 4; none where they can be.
 
     Which variants were run and how often each label was drawn do not count, and neither does whose program computes
-    Inception's features.
+    Inception's features, nor what else is sampled beside the images without guidance.
     """
     harmless = set(HARMLESS)
     if study.metrics.extractor.kind == "inception":
         harmless.add(FEATURES)
+    if study.sampling.guidance_scales[0] == 1.0:
+        harmless.add("guidance scale")
     return tuple(row.setting for row in rows if not row.same and row.setting not in harmless)
 
 
@@ -194,7 +198,13 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
         "averages over another stretch of training; short runs must forget their start sooner",
     )
     yield _row("label dropout", f"{training.label_dropout:g}", "0.1", "changes how the unconditional model is trained")
-    yield _row("precision", training.precision, "float32", "rounds more; weights and EMA stay float32")
+    yield _row(
+        "precision",
+        PRECISIONS[training.precision],
+        PRECISIONS["tf32"],
+        "rounds more; weights and EMA stay float32",
+        training.precision != "bfloat16",
+    )
 
 
 def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
@@ -205,11 +215,13 @@ def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
         "ancestral, learned variance, 250 steps",
         "another discretisation of the same process, the same for all variants",
     )
+    scales = sampling.guidance_scales
     yield _row(
         "guidance scale",
-        f"{sampling.guidance_scales[0]:g}",
-        "1",
-        "guidance trades diversity for fidelity; the paper's comparison has none",
+        ", ".join(f"{scale:g}" for scale in scales),
+        f"{GUIDANCE_SCALES[0]:g} in the comparison, {GUIDANCE_SCALES[1]:g} and {GUIDANCE_SCALES[2]:g} beside it",
+        "guidance trades diversity for fidelity; the verdicts are about the first scale",
+        scales[0] == GUIDANCE_SCALES[0] and set(scales) <= set(GUIDANCE_SCALES),
     )
     yield _row(
         "samples per model",

@@ -11,6 +11,8 @@ from PIL import Image
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path
 
+FIRST = 20  # images of each part that stay in any case
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -8,15 +8,14 @@ from torch import Tensor
 
 from dit_scaling.checkpoints import load_model
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.devices import matrix_products
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.diffusion.samplers import Denoiser
 from dit_scaling.errors import UserError
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.progress import track
 from dit_scaling.sampling.draws import SampleNoise, part_indices, sample_labels
-from dit_scaling.sampling.images import Samples, write_grid, write_samples
-
-FIRST = 20  # images of each part that stay in any case
+from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
 
 
 def sample_part(
@@ -72,12 +71,13 @@ def sample_latents(model: Denoiser, settings: SampleSettings, noise: SampleNoise
     """Latents (N, C, H, W) of the given labels (N,), each from its own stream of noise."""
     diffusion = GaussianDiffusion()
     sample = diffusion.sample_ddim if settings.sampler == "ddim" else diffusion.sample
-    return sample(
-        model,
-        noise(),
-        labels,
-        settings.steps,
-        settings.guidance_scale,
-        guidance_channels=settings.guidance_channels,
-        step_noise=noise,
-    )
+    with matrix_products(settings.precision):
+        return sample(
+            model,
+            noise(),
+            labels,
+            settings.steps,
+            settings.guidance_scale,
+            guidance_channels=settings.guidance_channels,
+            step_noise=noise,
+        )

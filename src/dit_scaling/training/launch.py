@@ -62,14 +62,16 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
         raise UserError(complaints[0])
     if interrupted:
         raise Interrupted(143)
+    folder = state_folder(job.settings, LatentReader(job.manifest, "train"), job.states)
     if status != 0:
         for line in last_lines:
             log.error("%s", line)
         raise UserError(
-            f"{job.settings.variant}, seed {job.settings.seed}: a rank of {ranks * nodes} died (torchrun's exit code "
-            f"{status}; what it said is above). Run the same command again; it goes on from the last saved state."
+            f"{job.settings.variant}, seed {job.settings.seed}: a rank of {ranks * nodes} died on the way to step "
+            f"{job.last_step} (torchrun's exit code {status}; what it said is above). Run the same command again; it "
+            f"goes on from the newest state in {folder.path}."
         )
-    return state_folder(job.settings, LatentReader(job.manifest, "train"), job.states)
+    return folder
 
 
 def torchrun_command(job_file: Path, ranks: int, nodes: int = 1) -> list[str]:

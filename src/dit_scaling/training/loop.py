@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dit_scaling.checkpoints import save_model
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.devices import matrix_products
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.files import digest
@@ -64,7 +65,7 @@ def train_to(
     if folder.export_path(last_step, "ema.safetensors").exists():
         log.info("%s step %d is already trained in %s", settings.variant, last_step, folder.path)
     else:
-        with locked(folder.path) if ranks.first else nullcontext():
+        with locked(folder.path) if ranks.first else nullcontext(), matrix_products(settings.precision):
             _train(settings, reader, folder, last_step, runtime, ranks)
     return folder
 

@@ -26,6 +26,8 @@ class Job:
     """JSON files, below the study's results, that hold the digest of the settings it ran with."""
     multiply_adds: float
     """In all, forward and backward."""
+    passes: float = 0.0
+    """Of a network over a batch, one after the other, where each costs something however little it computes."""
     parts: int = 1
     """Devices that can share it."""
 
@@ -57,7 +59,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             stages.latents().digest,
             ("latents/provenance.json",),
             2 * images * encode,
-            study.latents.shards,
+            parts=study.latents.shards,
         )
     for extractor in study.metrics.extractors:
         kind, features = extractor.kind, feature_cost(study, extractor)
@@ -87,6 +89,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     digest,
                     (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
                     (1 + BACKWARD) * forward * study.training.batch_size * (step - done),
+                    (1 + BACKWARD) * (step - done),
                     study.resources.ranks_per_node,
                 )
                 done = step
@@ -111,6 +114,7 @@ def _evaluations(study: Study, stages: Stages) -> Iterator[Job]:
             stages.sample(*settings).digest,
             parts,
             count * (passes * forward + decode),
+            study.sampling.steps * count / study.resources.sample_batch,
             len(parts),
         )
         scored = (f"{place}/provenance.json",)

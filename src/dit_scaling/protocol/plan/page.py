@@ -39,7 +39,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> st
             lines.append(
                 _row(stage, str(len(some)), _hours(price.device_seconds), describe_seconds(price.wall_seconds))
             )
-    total = sum(2 * job.multiply_adds / devices.rate for job in changed)
+    total = sum(devices.seconds(job) for job in changed)
     trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "training"))
     lines.append(_row("together", str(len(changed)), _hours(total), ""))
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
@@ -47,7 +47,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> st
 
 def _head(study: Study, devices: Devices, images: int) -> list[str]:
     return [
-        f"Study '{study.study}': {len(study.variants)} variants, {len(study.training.seeds)} seeds, "
+        f"Study '{study.study}': {len(study.variants)} variants, {_seeds(study)}, "
         f"{study.training.steps:,} steps of batch {study.training.batch_size}, {images:,} images.",
         f"Devices: {devices.count} x {devices.name}, {devices.rate / 1e12:.3g} TFLOP/s each ({devices.source}). "
         "A multiply-add is two operations; training is three forward passes.",
@@ -72,9 +72,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
     for name in study.variants:
         variant = study.variant(name)
         hours = {
-            stage: sum(
-                2 * job.multiply_adds / devices.rate for job in jobs if (job.stage, job.variant) == (stage, name)
-            )
+            stage: sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name))
             for stage in ("training", "sampling")
         }
         memory = peak_memory(study, variant, ranks) if name in study.trained else None
@@ -109,7 +107,7 @@ def _budget(study: Study, images: int) -> Iterator[str]:
         yield f"  {name}: {band.low:.0f} to {band.high:.0f} ({band.published:g})"
     yield f"Sources: {expectation.SOURCES}."
     yield (
-        f"Chances below: {len(study.training.seeds)} seeds, {study.sampling.num_samples:,} samples, ln FID of a run "
+        f"Chances below: {_seeds(study)}, {study.sampling.num_samples:,} samples, ln FID of a run "
         f"scatters by {power.noise_of_run(study.sampling.num_samples):.1%}; {share:.0%} of the published "
         "differences are taken to be there already."
     )
@@ -117,7 +115,12 @@ def _budget(study: Study, images: int) -> Iterator[str]:
 
 
 def _row(*cells: str) -> str:
-    return f"{cells[0]:<12}" + "".join(f"{cell:>14}" for cell in cells[1:])
+    return f"{cells[0]:<12}" + "".join(f"{cell:>16}" for cell in cells[1:])
+
+
+def _seeds(study: Study) -> str:
+    count = len(study.training.seeds)
+    return f"{count} {'seed' if count == 1 else 'seeds'}"
 
 
 def _hours(seconds: float) -> str:

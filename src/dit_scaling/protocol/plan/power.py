@@ -83,7 +83,7 @@ def _gflops_sentence(study: Study, estimates: Sequence[Estimate]) -> str:
     if not pairs:
         return f"{claim}: cannot be tested, as no size is run at two patches{tested}."
     return _sentence(claim, power_of_pairs(study, pairs))[:-1] + (
-        f"; it rests on these {len(pairs)} of equal parameters alone{tested}." if tested else "."
+        f"; it rests on pairs of equal parameters alone{tested}." if tested else "."
     )
 
 

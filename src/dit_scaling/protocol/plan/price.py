@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dit_scaling.config.study import Study
 from dit_scaling.errors import UserError
-from dit_scaling.peaks import peak_of
+from dit_scaling.peaks import PEAKS
 from dit_scaling.protocol.plan.jobs import Job
 
 PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("H100", 80), "h200": ("H200", 141)}
@@ -20,14 +21,24 @@ class Devices:
     name: str
     count: int
     rate: float
+    """In training."""
+    sampling_rate: float
+    """In sampling, and in all that decodes, encodes and scores images."""
     memory: float | None
     """Bytes of each; None where unknown."""
     source: str
-    """Where the rate comes from."""
+    """Where the rates come from."""
+    overhead: float = 0.0
+    """Seconds that one pass of a network over a batch costs beside its arithmetic."""
+
+    def seconds(self, job: Job) -> float:
+        """Of one device, were it to do the job alone."""
+        rate = self.rate if job.stage == "training" else self.sampling_rate
+        return 2 * job.multiply_adds / rate + self.overhead * job.passes
 
 
-def stated_devices(preset: str, count: int, utilisation: float, precision: str) -> Devices:
-    """Devices from their data sheet, used to a share of its peak.
+def stated_devices(preset: str, count: int, utilisation: float, study: Study) -> Devices:
+    """Devices from their data sheet, used to a share of its peak in the precision of training and of sampling.
 
     Raises:
         UserError: no such preset, or a share that is none.
@@ -37,14 +48,16 @@ def stated_devices(preset: str, count: int, utilisation: float, precision: str) 
     if not 0 < utilisation <= 1 or count < 1:
         raise UserError("--utilisation is a share of the peak, above 0 and at most 1; --devices at least 1.")
     name, memory = PRESETS[preset]
-    peak = peak_of(name, precision)
-    assert peak is not None
+    precisions = study.training.precision, study.sampling.precision
+    training, sampling = (PEAKS[name][precision] for precision in precisions)
+    other = "" if training == sampling else f", of {sampling:g} in {precisions[1]} after it"
     return Devices(
         preset,
         count,
-        utilisation * peak * 1e12,
+        utilisation * training * 1e12,
+        utilisation * sampling * 1e12,
         memory * 1e9,
-        f"stated: {utilisation:.0%} of the data sheet's {peak:g} TFLOP/s in {precision}",
+        f"stated: {utilisation:.0%} of the data sheet's {training:g} TFLOP/s in {precisions[0]}{other}",
     )
 
 
@@ -59,7 +72,7 @@ class Price:
 
 def price_of(jobs: Sequence[Job], devices: Devices) -> Price:
     """Time of the jobs of one stage."""
-    seconds = [2 * job.multiply_adds / devices.rate for job in jobs]
+    seconds = [devices.seconds(job) for job in jobs]
     chains: dict[str, float] = {}
     for job, cost in zip(jobs, seconds, strict=True):
         # Milestones of one run wait for each other; other jobs do not.

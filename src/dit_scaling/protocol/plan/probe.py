@@ -17,28 +17,37 @@ WARM_UP = 2
 
 
 def measured_devices(study: Study, count: int) -> Devices:
-    """``count`` devices like the one here, at the lower of the two rates.
+    """``count`` devices like the one here: a step costs a constant, and time in proportion to its arithmetic.
+
+    The two follow from the study's cheapest and costliest variant; from one variant alone, all is arithmetic.
 
     Raises:
         UserError: the config asks for CUDA, and torch sees none.
     """
     device = choose_device(study.resources.device)
+    torch.set_num_threads(study.resources.threads)  # as Snakemake has its jobs do
     cost = {
         name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
     }
-    chosen = {min(cost, key=cost.__getitem__), max(cost, key=cost.__getitem__)}
-    rates = {name: _rate(study, study.variant(name), device) for name in sorted(chosen)}
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU process of one thread"
-    memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
-    source = "measured: " + ", ".join(f"{name} {rate / 1e9:.3g} GFLOP/s" for name, rate in rates.items())
-    return Devices(name, count, min(rates.values()), memory, source)
-
-
-def _rate(study: Study, variant: AnyVariant, device: torch.device) -> float:
-    """Operations per second of forward, backward and optimiser on one rank's share of a batch."""
-    channels, size = study.vae.latent_channels, study.latent_size
+    cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
     batch = -(-study.training.batch_size // study.resources.ranks_per_node)
     batch = min(batch, study.resources.micro_batch or batch)
+    seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
+    operations = {name: 2 * (1 + BACKWARD) * 1e9 * cost[name] * batch for name in seconds}
+    rate, overhead = operations[costly] / seconds[costly], 0.0
+    if seconds[costly] > seconds[cheap]:
+        slope = (operations[costly] - operations[cheap]) / (seconds[costly] - seconds[cheap])
+        rate, overhead = max(rate, slope), max(0.0, seconds[cheap] - operations[cheap] / slope)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU process of one thread"
+    memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+    steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
+    source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
+    return Devices(name, count, rate, rate, memory, source, overhead / (1 + BACKWARD))
+
+
+def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:
+    """Seconds of forward, backward and optimiser on a batch of so many latents."""
+    channels, size = study.vae.latent_channels, study.latent_size
     model = create_model(variant, size, study.data.classes, channels).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
     diffusion = GaussianDiffusion()
@@ -60,5 +69,4 @@ def _rate(study: Study, variant: AnyVariant, device: torch.device) -> float:
     while time.monotonic() - started < SECONDS:
         step()
         steps += 1
-    seconds = (time.monotonic() - started) / steps
-    return 2 * (1 + BACKWARD) * 1e9 * count_gflops(variant, size, channels) * batch / seconds
+    return (time.monotonic() - started) / steps

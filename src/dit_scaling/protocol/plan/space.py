@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dit_scaling.config.study import Study
+from dit_scaling.sampling.images import FIRST
 from dit_scaling.variants import AnyVariant, Variant, count_parameters
 
 BLOCK = 512  # bytes, of tar files
@@ -37,11 +38,13 @@ def disk_of(study: Study, images: int) -> Disk:
     exports, scales = len(study.training.exports), len(study.sampling.guidance_scales)
     evaluations = sum(len(study.exports(name)) for name in study.variants) * len(study.training.seeds) * scales
     pixels = study.data.image_size**2 * study.data.channels
+    sampling = study.sampling
+    stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)
     return Disk(
         latents=images * _latent_bytes(study) if study.trained else 0,
         checkpoints=2 * exports * weights,
         states=STATES * STATE_COPIES * weights,
-        samples=evaluations * study.sampling.num_samples * (pixels + 16),
+        samples=evaluations * stay * (pixels + 16),
     )
 
 
