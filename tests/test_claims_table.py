@@ -129,3 +129,19 @@ def test_different_sample_counts_are_not_compared() -> None:
     table = table4().assign(n_samples=[50_000] * 11 + [10_000])
     with pytest.raises(UserError, match="'n_samples' mixes 10000, 50000"):
         evaluate_claims(table)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("guidance_scale", (1.0, 1.5)),
+        ("sampler", ("ddpm", "ddim")),
+        ("sampling_steps", (250, 50)),
+        ("extractor", ("Inception-v3", "DINOv2")),
+    ],
+)
+def test_different_protocols_are_not_compared(column: str, values: tuple[object, object]) -> None:
+    mixed = table4().assign(**{column: [values[0]] * 11 + [values[1]]})
+    with pytest.raises(UserError, match=f"mixes protocols: {column} {values[0]}, {values[1]}"):
+        evaluate_claims(mixed)
+    assert evaluate_claims(mixed.assign(**{column: values[0]}))["1"].verdict == "supported"

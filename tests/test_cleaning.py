@@ -96,6 +96,24 @@ def test_checkpoints_go_with_all_their_links(results: Path, tmp_path: Path) -> N
     assert heap.size == 3000
 
 
+def test_scored_samples_go_where_they_are_not_to_be_kept(results: Path, tmp_path: Path) -> None:
+    step = results / "DiT-Nano-2" / "seed-0" / "step-20"
+    parts = [write(step / "guidance-1.0" / "samples" / f"part-0000{number}.npz") for number in range(2)]
+    write(parts[0].with_name("first-00000.npz"))
+    write(step / "guidance-1.0" / "metrics.json")
+    config = edited(tmp_path, {"sampling.keep_samples": False, "sampling.parts": 2})
+    assert named(load_study(config), results) == set()  # not yet searched for copies
+    write(step / "guidance-1.0" / "memorisation.json")
+    expected = {str(path.relative_to(results)) for path in parts}
+    assert named(load_study(config), results) == expected
+    assert named(study(tmp_path), results) == set()
+    later = (step / "guidance-1.0" / "memorisation.json").stat().st_mtime + 1
+    os.utime(parts[1], (later, later))  # drawn again, and not yet scored
+    assert named(load_study(edited(tmp_path, {"sampling.keep_samples": False})), results) == expected - {
+        str(parts[1].relative_to(results))
+    }
+
+
 def test_other_runs_go_when_asked_for_and_not_while_they_train(results: Path, tmp_path: Path) -> None:
     other = named(study(tmp_path), results, other_runs=True)
     assert {Path(name).parts[1] for name in other} == {"unfinished"}

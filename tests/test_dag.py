@@ -255,8 +255,11 @@ def test_appended_milestone_trains_only_the_rest(study: Path, tmp_path: Path) ->
     assert len(jobs["sample_part"]) == len(jobs["score"]) == 4
 
 
-def test_claims_settings_retrain_nothing(study: Path, tmp_path: Path) -> None:
-    assert plan(study, config=edited(tmp_path, {"claims.alpha": 0.01})).keys() == VERDICT
+@pytest.mark.parametrize("changes", [{"claims.alpha": 0.01}, {"deviations": {"batch size": "a test"}}])
+def test_settings_of_verdicts_figures_and_report_retrain_nothing(
+    study: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert plan(study, config=edited(tmp_path, changes)).keys() == VERDICT
 
 
 def test_resources_run_nothing_again(study: Path, tmp_path: Path) -> None:
@@ -309,6 +312,30 @@ def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, t
     assert jobs.keys() == {"train_milestone", *EVALUATION}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training.learning_rate": 3.0e-4},
+        {"variants": ["DiT-Nano/2", "DiT-Nano/4", "DiT-Nano/1", "DiT-Micro/2", "DiT-Micro/1"]},
+        {"sampling.steps": 6},
+    ],
+    ids=["learning rate", "new variant", "sampling steps"],
+)
+def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = edited(tmp_path, changes)
+    command = [str(Path(sys.executable).with_name("dit-scaling")), "plan", "--configfile", str(config)]
+    told = subprocess.run([*command, "--diff", RESULTS], cwd=study, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    rows = {
+        row[0]: int(row[1]) for line in told.stdout.splitlines() if len(row := line.split()) > 2 and row[1].isdigit()
+    }
+    jobs = plan(study, config=config)
+    stages = {"training": "train_milestone", "sampling": "sample_part", "scoring": "score"}
+    assert {stage: rows.get(stage, 0) for stage in stages} == {
+        stage: len(jobs.get(rule, ())) for stage, rule in stages.items()
+    }
+
+
 def test_vae_settings_repeat_everything_after_the_data(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"vae.steps": 21}))
     assert len(jobs["train_milestone"]) == 8
@@ -334,6 +361,21 @@ def forgotten(copied: Path) -> Path:
 
 def test_a_copied_study_is_not_run_again(forgotten: Path) -> None:
     assert plan(forgotten) == {}
+
+
+def test_a_copy_that_lost_the_files_times_is_not_run_again_once_touched(study: Path, tmp_path: Path) -> None:
+    """As by `cp -r`, and in an order that makes inputs newer than what was made of them."""
+    files = sorted(path for path in (study / RESULTS).rglob("*") if path.is_file())
+    for second, path in enumerate(reversed(files)):
+        target = tmp_path / path.relative_to(study)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        os.utime(target, (1e9 + second, 1e9 + second))
+    assert plan(tmp_path) != {}
+    touch = snakemake(tmp_path, "--cores", "1", "--touch", "--forceall")
+    assert touch.returncode == 0, touch.stderr
+    assert plan(tmp_path) == {}
+    assert len(plan(tmp_path, config=edited(tmp_path, {"training.learning_rate": 3.0e-4}))["train_milestone"]) == 8
 
 
 @pytest.mark.parametrize(
@@ -435,13 +477,14 @@ def test_sampling_goes_on_from_the_last_finished_part(copied: Path) -> None:
 
 
 def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:
-    config = edited(copied, {"keep": {"states": False, "checkpoints": "last"}})
+    config = edited(copied, {"keep": {"states": False, "checkpoints": "last"}, "sampling.keep_samples": False})
     command = [str(Path(sys.executable).with_name("dit-scaling")), "clean", "--configfile", str(config), "--yes"]
     clean = subprocess.run(command, cwd=copied, capture_output=True, text=True, check=False)
     assert clean.returncode == 0, clean.stderr
     assert not list(copied.glob(f"{RESULTS}/states/*/state-*"))
     assert {path.name for path in copied.glob(f"{RESULTS}/DiT-*/seed-0/step-*/*.safetensors")} == {"ema.safetensors"}
     assert len(list(copied.glob(f"{RESULTS}/DiT-*/seed-0/step-*/*.safetensors"))) == 4
+    assert not list(copied.glob(f"{RESULTS}/DiT-*/**/samples/part-*.npz"))
     assert plan(copied, config=config) == {}
 
 

@@ -74,6 +74,8 @@ def test_on_a_screen(report: Path, tab: Browser, width: int) -> None:
     assert first.std() > 10
     assert ((first < 128).mean(axis=1) > 0).mean() > 0.3  # ink on a third of its lines
     assert tab.evaluate("document.querySelector('.verdicts').getBoundingClientRect().bottom") < 900
+    if width > 800:
+        assert tab.evaluate("document.querySelector('.samples img').getBoundingClientRect().bottom") < 900
 
 
 def test_on_paper(report: Path, tab: Browser) -> None:

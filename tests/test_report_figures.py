@@ -110,6 +110,20 @@ def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles)
     assert beyond["train_gflops"].max() == pytest.approx(10 * largest)
 
 
+def test_fits_against_gflops_and_compute_carry_their_band(study: StudyFiles) -> None:
+    measured = read_measurements(study.inputs.table, study.inputs.lines)
+    for drawing, x in ((draw_scaling(measured), "gflops"), (draw_compute(measured), "train_gflops")):
+        fit = fit_points(measured.final, x)
+        assert fit is not None
+        data = drawing.data[drawing.data[x].notna() & drawing.data["kind"].isin(["fit", "extrapolated fit"])]
+        expected = fit.predict(data[x])
+        np.testing.assert_allclose(data[["low", "high"]], expected[["mean_low", "mean_high"]])
+        (band,) = drawing.figure.axes[0].collections[:1]
+        corners = band.get_paths()[0].vertices
+        assert corners[:, 1].min() == pytest.approx(expected["mean_low"].min())
+        assert corners[:, 1].max() == pytest.approx(expected["mean_high"].max())
+
+
 def test_only_inception_features_make_a_fid() -> None:
     assert describe_metric("fid", 50_000) == "FID-50K"
     assert describe_metric("fid", 1234) == "FID (1,234 samples)"
@@ -190,9 +204,10 @@ def test_tables_that_no_figure_may_join_are_refused(study: StudyFiles, tmp_path:
         return str(error.value)
 
     assert "n_samples" in refusal(table.assign(n_samples=range(len(table))))
-    assert "mixes protocols: extractor" in refusal(
-        table.assign(extractor=[f"network {k // 2 % 2}" for k in range(len(table))])
-    )
+    ours = table["variant"] == "DiT-Mini/1"
+    for column, one, other in (("extractor", "a", "b"), ("sampler", "ddpm", "ddim"), ("sampling_steps", 250, 50)):
+        mixed = table.assign(**{column: np.where(ours, one, other)})
+        assert f"mixes protocols: {column} " in refusal(mixed)
     assert "train_gflops" in refusal(table.drop(columns="train_gflops"))
     assert "no rows" in refusal(table.iloc[:0])
     assert study.metric in refusal(table.assign(**{study.metric: np.nan}))

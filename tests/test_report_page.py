@@ -206,6 +206,28 @@ def test_every_table_is_a_csv_beside_the_page_and_named_there(study: StudyFiles,
     )
 
 
+def test_checks_before_and_during_training_are_tables(study: StudyFiles, page: Page) -> None:
+    (check,) = page.table("check")
+    assert (check["check"], check["outcome"]) == ("VAE input range", "passed")
+    gate = next(table for table in page.tables if table[0][-1] == "page")[1]
+    assert gate == [study.study.variants[0], "0", "100", "on track", "no fault", "gate.html"]
+
+
+def test_table_4_lists_its_unresolved_pairs_and_its_exceptions(study: StudyFiles, page: Page) -> None:
+    folder = study.inputs.table.parent / "tables"
+    pairs = pd.read_csv(folder / "table4-pairs.csv").set_index(["favoured", "other"])
+    assert len(pairs) == 18 + 12 + 12
+    for pair in (("DiT-L/8", "DiT-B/8"), ("DiT-XL/4", "DiT-L/4")):
+        assert pairs.loc[pair, "outcome"] == "unresolved"
+        assert any(tuple(row[1:4]) == (*pair, "unresolved") for table in page.tables for row in table)
+    exceptions = pd.read_csv(folder / "table4-exceptions.csv")
+    assert {("DiT-S/4", "DiT-B/8"), ("DiT-S/2", "DiT-L/8"), ("DiT-B/4", "DiT-XL/8")} <= set(
+        zip(exceptions["better"], exceptions["worse"], strict=True)
+    )
+    correlations = pd.read_csv(folder / "table4-correlations.csv").set_index("key")["value"]
+    assert correlations[["pearson_gflops", "pearson_params", "r2_gflops"]].round(3).tolist() == [-0.93, -0.471, 0.875]
+
+
 def test_what_a_larger_budget_should_give_is_marked_as_extrapolated(study: StudyFiles, page: Page) -> None:
     final = read_measurements(study.inputs.table, study.inputs.lines).final
     slope, intercept = np.polyfit(np.log(final["train_gflops"]), np.log(final["value"]), 1)

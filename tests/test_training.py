@@ -24,6 +24,7 @@ from dit_scaling.training.draws import BatchSource, seed_for
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.training.stage import MilestoneFiles, train_milestone
+from dit_scaling.training.state import StateFolder
 
 CLASSES = 3
 CPU = Runtime(torch.device("cpu"))
@@ -83,6 +84,29 @@ def test_log_lines_are_the_same_after_an_interruption(
     train_to(toy_run, toy_latents, 100, tmp_path / "b", CPU)
     assert [line["step"] for line in lines(tmp_path / "a")] == [50, 100]
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "saved"),
+    [
+        (CPU, [10]),
+        (Runtime(torch.device("cpu"), save_steps=4), [4, 8, 10]),
+        (Runtime(torch.device("cpu"), save_minutes=1e-9), [*range(1, 11), 10]),
+    ],
+    ids=["only at the end", "every four steps", "by the clock"],
+)
+def test_states_are_saved_every_so_many_steps_and_minutes(
+    toy_run: TrainSettings,
+    toy_latents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: Runtime,
+    saved: list[int],
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(StateFolder, "save", lambda _, state: steps.append(state.step))
+    train_to(toy_run, toy_latents, 10, tmp_path, runtime)
+    assert steps == saved
 
 
 def test_a_finished_milestone_is_not_trained_again(

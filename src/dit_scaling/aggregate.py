@@ -15,7 +15,6 @@ from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.variants import count_gflops, count_parameters, count_tokens
 
 GIVEN = {"device": "none, weights were given"}
-"""Origin of weights that the study did not train."""
 """What the table says of the training device of weights that the study did not train."""
 
 

@@ -1,4 +1,4 @@
-"""What of a study's results can be deleted, by its `keep` settings; nothing is deleted before it was shown.
+"""What of a study's results can be deleted, by `keep` and `sampling.keep_samples`; nothing goes before it was shown.
 
 Only files that nothing else needs are named: the verdict, the report and everything before them stay up to date, and
 Snakemake makes a deleted file again only for a job that has to run anew.
@@ -6,6 +6,7 @@ Snakemake makes a deleted file again only for a job that has to run anew.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from dit_scaling.config.study import Study
@@ -52,6 +53,7 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
     heaps = [
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
         Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
+        Heap("samples that are scored (sampling.keep_samples)", tuple(_unwanted_samples(study, results))),
     ]
     if other_runs:
         heaps.append(Heap("runs of other settings, finished or not", tuple(sorted(others))))
@@ -89,6 +91,21 @@ def _unwanted_checkpoints(folder: Path, keep: str, last_step: int) -> Iterator[P
         early = path.parent.name != f"step-{last_step}"
         if (keep != "all" and path.name == "raw.safetensors") or (keep == "last" and early):
             yield path
+
+
+def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
+    """Parts of samples that were there when all that reads them was written."""
+    sampling, seeds = study.sampling, study.training.seeds
+    if sampling.keep_samples:
+        return
+    for name, seed, scale in product(study.variants, seeds, sampling.guidance_scales):
+        for step in study.exports(name):
+            folder = results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / sampling.folder(scale)
+            headline = (seed, scale, step) == (seeds[0], sampling.guidance_scales[0], study.training.steps)
+            readers = [folder / file for file in ("metrics.json", *(["memorisation.json"] if headline else []))]
+            if all(path.exists() for path in readers):
+                read = min(path.stat().st_mtime_ns for path in readers)
+                yield from (p for p in sorted(folder.glob("samples/part-*.npz")) if p.stat().st_mtime_ns <= read)
 
 
 def _settings(record: Path) -> str:

@@ -9,7 +9,7 @@ from scipy import stats
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, Pair, family_pairs, holm, patch_pairs, size_pairs
 from dit_scaling.claims.gflops import judge_gflops
 from dit_scaling.claims.noise import Estimate, Noise, estimate
-from dit_scaling.claims.table import UNET, at_common_step, check_sample_counts, check_table, find_metric
+from dit_scaling.claims.table import UNET, at_common_step, check_protocol, check_table, find_metric
 from dit_scaling.claims.verdicts import Claim, ClaimsReport, Evidence, Exclusion, confidence_of, judge_pairs
 from dit_scaling.errors import UserError
 
@@ -34,7 +34,7 @@ def evaluate_claims(
         alpha: level of each claim's tests, in (0, 1).
 
     Raises:
-        UserError: the table is refused (``check_table``, ``check_sample_counts``, ``estimate``) or mixes families, a
+        UserError: the table is refused (``check_table``, ``check_protocol``, ``estimate``) or mixes families, a
             bottleneck names no variant of it, or ``decoded_noise`` or ``alpha`` is out of range.
     """
     if not 0 < alpha < 1:
@@ -43,7 +43,7 @@ def evaluate_claims(
         raise UserError(f"decoded_noise is {decoded_noise}: give the metric of decoded noise, a positive number.")
     metric = find_metric(table, metric)
     rows, step_note = at_common_step(check_table(table, metric))
-    check_sample_counts(rows)
+    check_protocol(rows)
     estimates, noise = estimate(rows, metric)
     declared = dict(bottlenecks or {})
     unknown = sorted(set(declared) - {e.variant for e in estimates})

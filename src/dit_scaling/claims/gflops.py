@@ -24,12 +24,13 @@ def judge_gflops(evidence: Evidence) -> Claim:
         return Claim(NUMBER, STATEMENT, "inconclusive", "only one size made images, so parameters do not vary.")
     verdict, reason = _decide(evidence, judged, correlations)
     exceptions = gflops_exceptions(usable, evidence.noise, evidence.alpha)
+    misplaced = f"{len(exceptions)} pair{'' if len(exceptions) == 1 else 's'} that Gflops misplace"
     remainder = _describe_remainder(correlations, evidence)
     return Claim(
         claim=NUMBER,
         statement=STATEMENT,
         verdict=verdict,
-        reason=f"{reason}{remainder}; {len(exceptions)} pairs that Gflops misplace; noise: {evidence.noise.source}.",
+        reason=f"{reason}{remainder}; {misplaced}; noise: {evidence.noise.source}.",
         effect=judged.pooled.mean if judged.pooled else None,
         confidence=confidence_of(judged.pooled, evidence.alpha),
         comparisons=judged.comparisons,

@@ -13,6 +13,8 @@ ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
 METRIC_PREFIXES = ("fid", "fd_")
+PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
+"""Columns in which rows must agree to be compared, beside the number of samples."""
 UNET = "UNet"
 
 
@@ -115,11 +117,11 @@ def at_common_step(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     return kept, f"judged at step {step}, the last that all variants have; {len(table) - len(kept)} other rows unused"
 
 
-def check_sample_counts(table: pd.DataFrame) -> None:
-    """Refuse rows measured on different numbers of samples.
+def check_protocol(table: pd.DataFrame, where: str = "the table") -> None:
+    """Refuse rows that no comparison and no figure may join.
 
     Raises:
-        UserError: ``n_samples`` has more than one value.
+        UserError: ``n_samples`` or a column of ``PROTOCOL`` has more than one value.
     """
     if "n_samples" in table.columns and table["n_samples"].nunique() > 1:
         counts = ", ".join(f"{count:g}" for count in sorted(table["n_samples"].unique()))
@@ -127,6 +129,10 @@ def check_sample_counts(table: pd.DataFrame) -> None:
             f"Column 'n_samples' mixes {counts}. Frechet distances shrink as samples grow, so variants compare only at "
             f"one number: measure all at the same."
         )
+    for column in PROTOCOL:
+        if column in table.columns and table[column].nunique() > 1:
+            values = ", ".join(map(str, table[column].unique()))
+            raise UserError(f"{where} mixes protocols: {column} {values}. Sample and score all variants with one.")
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -58,6 +58,8 @@ TABLES: Mapping[str, str] = {
     "table4-exceptions": "Table 4: pairs that Gflops alone misplace",
     "memorisation": "Memorisation",
     "protocol": "Protocol",
+    "preflight": "Preflight",
+    "gates": "Gates",
     "data": "Data",
     "vae": "VAE",
     "latents": "Latents",

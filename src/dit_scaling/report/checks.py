@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+
+import pandas as pd
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
 from dit_scaling.protocol.preflight.check import Check
 from dit_scaling.protocol.table import Level
+from dit_scaling.report.table import Column, Table, number, words
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,18 @@ def view_preflight(path: Path) -> PreflightView:
     if failed:
         return PreflightView("red", f"{failed} of {len(checks)} checks failed before training.", checks)
     return PreflightView("green", f"All {len(checks)} checks of the way from images to samples passed.", checks)
+
+
+def tabulate_checks(checks: Sequence[Check]) -> Table:
+    """All checks; none where nothing is trained."""
+    columns = (
+        words("check", "name"),
+        words("value"),
+        words("expected"),
+        Column("outcome", lambda row: "passed" if row["passed"] else "failed", words=True),
+        words("a failure usually means", "meaning"),
+    )
+    return Table("preflight", pd.DataFrame(checks, columns=[field.name for field in fields(Check)]), columns)
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,19 @@ def view_gates(paths: Sequence[Path], output: Path) -> GatesView:
     if undertrained:
         return GatesView("amber", f"Undertrained for this budget: {', '.join(undertrained)}.", gates)
     return view
+
+
+def tabulate_gates(gates: Sequence[GateView]) -> Table:
+    """All gates; none where they are off."""
+    columns = (
+        words("variant"),
+        number("seed"),
+        number("step"),
+        words("verdict", "status"),
+        words("reason"),
+        words("page"),
+    )
+    return Table("gates", pd.DataFrame(gates, columns=[field.name for field in fields(GateView)]), columns)
 
 
 def _view_gate(path: Path, output: Path) -> GateView:

@@ -10,14 +10,12 @@ from scipy import stats
 
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.claims.noise import estimate
-from dit_scaling.claims.table import UNET, at_common_step, check_sample_counts, check_table, family_of
+from dit_scaling.claims.table import UNET, at_common_step, check_protocol, check_table, family_of
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
 from dit_scaling.report.style import describe_metric
 
 LEVEL = 0.95
-PROTOCOL = ("extractor", "sampler", "sampling_steps")
-"""Columns in which the rows of one figure must agree, beside guidance scale and number of samples."""
 
 LINES: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
     ("held_out", "held-out images", "floor"),
@@ -63,7 +61,7 @@ def read_measurements(table: Path, lines: Path) -> Measurements:
 
     Raises:
         UserError: a file is missing or broken, a column is missing or empty, or the rows of the first guidance scale
-            differ in extractor or number of samples, which no figure may join.
+            differ in protocol (``check_protocol``), which no figure may join.
     """
     reference, records = read_json(lines), read_table(table)
     try:
@@ -78,11 +76,7 @@ def read_measurements(table: Path, lines: Path) -> Measurements:
         raise UserError(f"{table} has no rows. Run: snakemake --forcerun aggregate.")
     guidance_scale = float(records["guidance_scale"].iloc[0])
     rows = check_table(records[records["guidance_scale"] == guidance_scale], metric, str(table))
-    check_sample_counts(rows)
-    for column in PROTOCOL:
-        if column in rows.columns and rows[column].nunique() > 1:
-            values = ", ".join(map(str, rows[column].unique()))
-            raise UserError(f"{table} mixes protocols: {column} {values}. Sample and score all variants with one.")
+    check_protocol(rows, str(table))
     samples = int(rows["n_samples"].iloc[0]) if "n_samples" in rows.columns else None
     final, _ = at_common_step(rows)
     return Measurements(

@@ -19,7 +19,7 @@ from dit_scaling.protocol.table import ProtocolRow, compare_protocol, hindrances
 from dit_scaling.report import cost_tables, study_tables, verdict_tables
 from dit_scaling.report.agreement import tabulate_agreement
 from dit_scaling.report.captions import FIGURES, TABLES, Caption
-from dit_scaling.report.checks import view_gates, view_preflight
+from dit_scaling.report.checks import tabulate_checks, tabulate_gates, view_gates, view_preflight
 from dit_scaling.report.grid import SampleGrid, arrange_samples
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation import view_memorisation
@@ -114,7 +114,13 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
     memorisation = view_memorisation(
         dict(zip(study.variants, inputs.memorisation, strict=True)), records["data"].get("images")
     )
-    tables = _make_tables(study, measured, claims, protocol, inputs, records) | {"memorisation": memorisation.table}
+    preflight = view_preflight(inputs.preflight) if inputs.preflight else None
+    gates = view_gates(inputs.gates, output)
+    tables = _make_tables(study, measured, claims, protocol, inputs, records) | {
+        "memorisation": memorisation.table,
+        "preflight": tabulate_checks(preflight.checks if preflight else ()),
+        "gates": tabulate_gates(gates.gates),
+    }
     assert tables.keys() == TABLES.keys()
     html = (
         _environment()
@@ -129,8 +135,8 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
             status=judge_protocol(study, protocol),
             hindered=hindrances(study, protocol),
             memorisation=memorisation,
-            preflight=view_preflight(inputs.preflight) if inputs.preflight else None,
-            gates=view_gates(inputs.gates, output),
+            preflight=preflight,
+            gates=gates,
             grid=_view_samples(study, measured, inputs.samples, records["data"].get("class_names")),
             figures=[_view_figure(path, output) for path in inputs.figures if path.stem != "samples"],
             tables=tables,
@@ -152,7 +158,7 @@ def _make_tables(
     inputs: ReportInputs,
     records: Mapping[str, Any],
 ) -> dict[str, Table]:
-    """The tables of ``captions.TABLES`` by name, but for that of the memorisation."""
+    """The tables of ``captions.TABLES`` by name, but for those of the memorisation, preflight and gates."""
     published = evaluate_claims(table4()).to_dict()
     versions = {key: value for key, value in records["provenance"].items() if key != "settings"}
     made = [
