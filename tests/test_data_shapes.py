@@ -108,7 +108,7 @@ def test_the_study_of_shapes_ends_in_a_report(tmp_path: Path) -> None:
     changes = {
         "data.images": 240,
         "data.held_out": 40,
-        "vae.steps": 300,
+        "vae.steps": 800,
         "training.steps": 20,
         "sampling.num_samples": 40,
         "sampling.steps": 5,

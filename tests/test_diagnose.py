@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
@@ -81,6 +83,16 @@ def test_a_released_pt_without_raw_weights_that_predicts_nothing(study: Path, tm
     assert "raw weights" not in (tmp_path / "page.html").read_text()
 
 
+def test_weights_that_exploded_are_named_and_not_the_autoencoder(
+    study: Path, toy_run: TrainSettings, tmp_path: Path
+) -> None:
+    checkpoint, exploded = train(study, toy_run), tmp_path / "exploded.safetensors"
+    with safe_open(checkpoint, "pt") as file:
+        header = file.metadata()
+    save_file({name: 1e3 * tensor for name, tensor in load_file(checkpoint).items()}, exploded, header)
+    assert "sampled latents are finite" in examine(study, exploded, tmp_path / "page.html", raw=False)
+
+
 def test_causes_stand_before_consequences() -> None:
     cause, effect, fine = (
         Check(name, "1", "2", passed, "why") for name, passed in (("a", False), ("b", False), ("c", True))
@@ -105,4 +117,15 @@ def test_a_checkpoint_outside_any_study_needs_its_vae(tmp_path: Path) -> None:
     lonely = tmp_path / "weights.pt"
     lonely.touch()
     result = CliRunner().invoke(app, ["diagnose", str(lonely)])
-    assert "--vae" in str(result.exception)
+    assert "Name it with --vae" in str(result.exception)
+
+
+def test_a_released_pt_outside_any_study_is_diagnosed_with_what_is_named(study: Path, tmp_path: Path) -> None:
+    lonely, page = tmp_path / "released.pt", tmp_path / "page.html"
+    torch.save(create_model("DiT-S/8", input_size=8, num_classes=3, in_channels=2).state_dict(), lonely)
+    command = ["diagnose", str(lonely), str(page), "--steps", "5", "--vae", str(study / "vae" / "vae.json")]
+    result = CliRunner().invoke(app, command)
+    assert "Name it with --latents" in str(result.exception)
+    result = CliRunner().invoke(app, [*command, "--latents", str(study / "latents" / "manifest.json")])
+    assert result.exit_code == 0, result.output
+    assert "EMA&#39;s noise error at timestep 950" in page.read_text()

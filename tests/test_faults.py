@@ -311,9 +311,11 @@ def test_a_killed_rank_is_reported_and_the_next_start_goes_on(
 
     killer = threading.Thread(target=kill_a_rank)
     killer.start()
-    with pytest.raises(UserError, match="DiT-Toy/2, seed 0: a rank of 2 died"):
+    with pytest.raises(UserError, match="DiT-Toy/2, seed 0: a rank of 2 died on the way to step 20000") as death:
         train_on_ranks(job, 2)
     killer.join()
+    (folder,) = {path.parent for path in job.states.glob("*/state-*.json")}
+    assert f"goes on from the newest state in {folder}" in str(death.value)
     newest = max(int(path.stem.removeprefix("state-")) for path in job.states.glob("*/state-*.json"))
     train_on_ranks(replace(job, last_step=newest + 5), 2)
     assert f"starts at step {newest} of {newest + 5}" in caplog.text

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from dit_scaling.config import Stages, parse_study
@@ -303,6 +304,29 @@ def one_seed(module: Any) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(module, "seed_for", lambda *parts: seed_for(*parts[:-1]))
 
 
+def same_images(patch: Patch) -> None:
+    """The second rank reads the images of the first, with timesteps and noise of its own."""
+
+    class Repeated(training_draws.EpochOrder):
+        def indices(self, step: int, batch_size: int) -> Any:
+            return np.tile(super().indices(step, batch_size)[: batch_size // 2], 2)
+
+    patch.setattr(training_draws, "EpochOrder", Repeated)
+
+
+def half_attention(patch: Patch) -> None:
+    def attend(*inputs: torch.Tensor) -> torch.Tensor:
+        q, k, v = (some.half() for some in inputs)
+        with torch.autocast("cpu", enabled=False):
+            return ((q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1) @ v).to(inputs[0])
+
+    patch.setattr(F, "scaled_dot_product_attention", attend)
+
+
+def raw_exported_as_ema(patch: Patch) -> None:
+    patch.setattr(loop.FlatParameters, "named", lambda *_: {})
+
+
 def one_share(patch: Patch) -> None:
     """Every rank with the rows of the first."""
     patch.setattr(Ranks, "share", lambda self, size: slice(0, size // self.count))
@@ -310,6 +334,7 @@ def one_share(patch: Patch) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str, str]] = {
     "EMA never updated": (never_updated, "real steps", "EMA moves"),
+    "raw weights in the EMA's place": (raw_exported_as_ema, "real steps", "EMA follows the weights"),
     "EMA restarted from zero": (restarted_from_zero, "real steps", "EMA starts from the weights"),
     "respaced index as timestep": (respaced_index, "sampler", "timesteps of the sampler"),
     "x0 clipped": (clipped, "sampler", "x0 not clipped"),
@@ -330,6 +355,8 @@ FAULTS: dict[str, tuple[Callable[[Patch], None], str, str]] = {
     "training mode at sampling": (training_mode, "sampler", "evaluation mode"),
     "one seed for all samples": (one_seed(sampling_draws), "sampler", "noise of the samples differs"),
     "one share for all ranks": (one_share, "batches", "noise of training differs"),
+    "the same images for all ranks": (same_images, "batches", "images of the batches"),
+    "float16 overflow in attention": (half_attention, "mixed precision", "large attention is finite"),
     "one seed for all of training": (one_seed(training_draws), "batches", "noise of training differs"),
 }
 
@@ -356,6 +383,17 @@ def mirror_first(patch: Patch) -> None:
     )
 
 
+def mirrors_of_other_images(patch: Patch) -> None:
+    encode_images = encode._encode
+
+    def shift(*inputs: Any) -> Iterator[LatentSample]:
+        samples = list(encode_images(*inputs))
+        for sample, other in zip(samples, samples[1:] + samples[:1], strict=True):
+            yield replace(sample, moments=np.stack([sample.moments[0], other.moments[1]]))
+
+    patch.setattr(encode, "_encode", shift)
+
+
 def labels_in_another_order(patch: Patch) -> None:
     encode_images = encode._encode
 
@@ -374,6 +412,7 @@ def another_split(patch: Patch) -> None:
 STORED: dict[str, tuple[Callable[[Patch], None], str, str]] = {
     "labels in another order": (labels_in_another_order, "stored latents", "labels belong to latents"),
     "mirror in the image's place": (mirror_first, "stored latents", "mirrored moments"),
+    "mirror under another image's key": (mirrors_of_other_images, "stored latents", "mirrored moments"),
     "encoded from [0, 1]": (fed_unit_range, "stored latents", "latents belong to images"),
     "held-out images trained on": (another_split, "label histogram", "label histogram"),
 }

@@ -15,7 +15,7 @@ from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.latents.autoencoder import decode, encode_moments
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import Network
-from dit_scaling.protocol.gates.checks import check_samples, resampling_check
+from dit_scaling.protocol.gates.checks import check_divergence, check_samples, resampling_check
 from dit_scaling.protocol.preflight.check import Check, at_most, within
 from dit_scaling.protocol.preflight.sampler import check_sampler
 from dit_scaling.protocol.probe.closeness import share_like_data
@@ -27,7 +27,7 @@ from dit_scaling.protocol.probe.denoising import (
     structureless_error,
 )
 from dit_scaling.protocol.probe.page import Page, Section, tabulate, write_page
-from dit_scaling.protocol.probe.pictures import Images, Picture, draw_ladder, draw_samples
+from dit_scaling.protocol.probe.pictures import Images, Picture, decodable, draw_ladder, draw_samples, plausible
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -81,7 +81,7 @@ def diagnose(
     samples, _ = draw_samples(subject.ema, settings, LATENTS)
     channels = vae.config.in_channels
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-    made, data, nothing = (decode(vae, some, SHOWN, channels) for some in (samples, x0, noise))
+    made, data, nothing = (decode(vae, some, SHOWN, channels) for some in (decodable(samples), x0, noise))
     ema_errors = noise_errors(subject.ema, x0, labels)
     raw_errors = noise_errors(subject.raw, x0, labels) if subject.raw else None
     faults = (
@@ -89,6 +89,7 @@ def diagnose(
         *(check for check in check_sampler(settings) if not check.passed),
         *check_weights(ema_errors, raw_errors, float(x0.var())),
         resampling_check(resampling_ratio(subject.ema, x0, labels, steps)),
+        check_divergence(float(plausible(samples).float().mean())),
     )
     like_data = check_samples(share_like_data(made, data, nothing))
     diagnosis = name_cause(faults, like_data)
@@ -206,7 +207,7 @@ def _show_samples(
 ) -> Section:
     def sample(model: Network, scale: float) -> Images:
         latents, _ = draw_samples(model, settings.model_copy(update={"guidance_scale": scale}), SHOWN)
-        return decode(subject.vae, latents, SHOWN, channels)
+        return decode(subject.vae, decodable(latents), SHOWN, channels)
 
     pictures = [Picture("EMA weights", made[:SHOWN], SHOWN)]
     if subject.raw is not None:
@@ -221,7 +222,7 @@ def _show_samples(
 
 def _show_ladder(subject: Subject, settings: SampleSettings, channels: int) -> Section:
     timesteps, rungs = draw_ladder(subject.ema, settings, LADDER_ROWS)
-    images = [decode(subject.vae, row, LADDER_ROWS, channels) for row in rungs.transpose(0, 1)]
+    images = [decode(subject.vae, decodable(row), LADDER_ROWS, channels) for row in rungs.transpose(0, 1)]
     picture = Picture(f"timesteps {', '.join(map(str, timesteps))}", np.concatenate(images), len(timesteps))
     return Section("Denoising ladder", "The image predicted on the way from noise, a row for each sample.", (picture,))
 
@@ -237,7 +238,7 @@ def _show_predictions(
     shown = [predict_x0(subject.ema, x0[:SHOWN], labels[:SHOWN], t) for t in TIMESTEPS]
     picture = Picture(
         f"timesteps {', '.join(map(str, TIMESTEPS))}, a row for each",
-        np.concatenate([decode(subject.vae, some, SHOWN, channels) for some in shown]),
+        np.concatenate([decode(subject.vae, decodable(some), SHOWN, channels) for some in shown]),
         SHOWN,
     )
     columns = {"EMA weights": list(ema.values()), "raw weights": list(raw.values()) if raw else None}

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from dit_scaling.config.checks import ema_share_left
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.protocol.preflight.check import Check, at_least, at_most, within
@@ -11,7 +13,9 @@ from dit_scaling.protocol.probe.denoising import mean_structureless_error
 from dit_scaling.protocol.probe.weights import Drift
 from dit_scaling.protocol.published import landmarks
 
-SETTLED = 200  # steps after which a healthy loss is below what the variance alone explains
+SETTLED = 200  # steps after which a healthy loss is below what the variance alone explains, or falls towards it
+FALLING = 0.95  # share of the noise error in the second quarter of the steps, or of 1, which predicts nothing
+SLOW = 0.55  # share of the first tenth's noise error that the second half has; see `check_progress`
 FORGOTTEN = 0.01  # share of the initial weights in the EMA under which it has to be as good as the raw weights
 
 
@@ -54,24 +58,30 @@ def check_log(lines: Sequence[Mapping[str, float]], variance: float) -> list[Che
         ),
     ]
     if lines[-1]["step"] >= SETTLED:
+        before = statistics.mean(line["mse"] for line in past[len(past) // 4 : len(past) // 2])
         checks.append(
             at_most(
                 "loss against the latents' variance",
                 error,
-                mean_structureless_error(variance),
-                "the network predicts no better than one that knows the latents' variance alone: the learning rate is "
-                "far too high or too low, or inputs and targets do not belong together",
+                max(mean_structureless_error(variance), FALLING * min(before, 1.0)),
+                "the network predicts no better than one that knows the latents' variance alone, and does not learn: "
+                "the learning rate is far too high or too low, or inputs and targets do not belong together",
             )
         )
     return checks
 
 
+def published_losses(settings: TrainSettings) -> pd.DataFrame:
+    """Losses of healthy runs on latents like these: variant, steps, loss; none but for ImageNet's at 256x256."""
+    known = landmarks()
+    alike = (settings.input_size, settings.in_channels, settings.num_classes) == (32, 4, 1000)
+    return known if alike else known.head(0)
+
+
 def check_landmarks(settings: TrainSettings, lines: Sequence[Mapping[str, float]]) -> list[Check]:
     """The latest loss against that of healthy runs, where the latents are ImageNet's at 256x256."""
-    known = landmarks()
-    if not lines or lines[-1]["step"] < known.steps.min():
-        return []
-    if (settings.input_size, settings.in_channels, settings.num_classes) != (32, 4, 1000):
+    known = published_losses(settings)
+    if known.empty or not lines or lines[-1]["step"] < known.steps.min():
         return []
     return [
         within(
@@ -127,6 +137,37 @@ def resampling_check(ratio: float) -> Check:
         "the network predicts well, but the sampler makes something else of it: other timesteps than in training, "
         "clipped latents, or a wrong variance (error after sampling from a noised latent, over that of one "
         "prediction; exact sampling gives 2)",
+    )
+
+
+def check_divergence(plausible: float) -> Check:
+    """Whether the sampled latents are latents at all; what is left of others cannot be decoded."""
+    return at_least(
+        "sampled latents are finite",
+        plausible,
+        1.0,
+        "sampling diverges: the weights have exploded, by a learning rate that is too high or an overflow, or the "
+        "sampler is not the paper's (share of numbers that are finite and no thousand standard deviations away)",
+    )
+
+
+def check_progress(lines: Sequence[Mapping[str, float]]) -> Check:
+    """Not a fault by itself: the loss of a run whose budget is too short still falls fast.
+
+    On the digits, at rates from 2e-3 to 8e-3, runs of 10,000 steps were at 0.64 or more and, stopped after a tenth of
+    these, at 0.48 or less.
+
+    Args:
+        lines: of metrics.jsonl, ten or more.
+    """
+    early, late = lines[: len(lines) // 10], lines[len(lines) // 2 :]
+    first, last = (statistics.mean(line["mse"] for line in some) for some in (early, late))
+    return at_least(
+        "learning has slowed down",
+        last / first,
+        SLOW,
+        "the budget ends while the run still learns fast (noise error of the second half of its steps, over that of "
+        "the first tenth)",
     )
 
 

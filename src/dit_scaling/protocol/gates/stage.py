@@ -15,24 +15,29 @@ from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.protocol.gates.checks import (
     Predictions,
+    check_divergence,
     check_ema,
     check_landmarks,
     check_log,
+    check_progress,
     check_samples,
+    published_losses,
     resampling_check,
 )
+from dit_scaling.protocol.gates.curve import draw_loss, rasterise
 from dit_scaling.protocol.gates.verdict import GateVerdict, judge
 from dit_scaling.protocol.preflight.check import Check
 from dit_scaling.protocol.probe.closeness import share_like_data
 from dit_scaling.protocol.probe.denoising import NUM_TIMESTEPS, noise_errors, resampling_ratio, structureless_error
 from dit_scaling.protocol.probe.page import Page, Section, tabulate, write_page
-from dit_scaling.protocol.probe.pictures import Images, Picture, draw_samples
+from dit_scaling.protocol.probe.pictures import Images, Picture, decodable, draw_samples, plausible
 from dit_scaling.protocol.probe.weights import Drift, initial_model, measure_drift
 from dit_scaling.training.draws import BatchSource
 
 SAMPLES = 64
 SHOWN = 16
 LINES = 12
+FEWEST_LINES = 10  # a tenth of which is one
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +62,8 @@ class Seen:
     lines: list[dict[str, float]]
     variance: float
     """Of the scaled latents."""
+    plausible: float
+    """Share of the sampled numbers that could be latents."""
     made: Images
     data: Images
     nothing: Images
@@ -80,11 +87,14 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
         *check_landmarks(training, seen.lines),
         *check_ema(training, settings.step, seen.drift, seen.predictions),
         resampling_check(seen.predictions.resampling),
+        check_divergence(seen.plausible),
     ]
-    samples = check_samples(share_like_data(seen.made, seen.data, seen.nothing))
-    verdict = judge(faults, samples, settings.step, settings.budget)
+    enough = [check_samples(share_like_data(seen.made, seen.data, seen.nothing))]
+    if settings.step >= settings.budget and len(seen.lines) >= FEWEST_LINES:
+        enough.append(check_progress(seen.lines))
+    verdict = judge(faults, enough, settings.step, settings.budget)
     log.info("%s seed %d step %d: %s", training.variant, training.seed, settings.step, verdict.status)
-    checks = (*faults, samples)
+    checks = (*faults, *enough)
     write_page(page, _describe(settings, verdict, checks, seen))
     write_json(
         record,
@@ -96,7 +106,10 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
             "step": settings.step,
             "checks": [asdict(check) for check in checks],
             "drift": asdict(seen.drift),
-            "predictions": asdict(seen.predictions),
+            "noise errors": {
+                name: {str(t): f"{error:.4g}" for t, error in errors.items()}
+                for name, errors in (("raw", seen.predictions.raw), ("ema", seen.predictions.ema))
+            },
             "page": page.name,
             "settings_digest": settings.digest,
         },
@@ -114,7 +127,9 @@ def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen
     batch = source.batch(0)
     latents, _ = draw_samples(ema, settings.sampling, SAMPLES)
     noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    images = (decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (latents, batch.x0, noise))
+    images = (
+        decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (decodable(latents), batch.x0, noise)
+    )
     return Seen(
         Predictions(
             raw=noise_errors(raw, batch.x0, batch.y),
@@ -124,6 +139,7 @@ def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen
         measure_drift(initial_model(training), raw, ema),
         read_json_lines(files.log),
         float(batch.x0.var()),
+        float(plausible(latents).float().mean()),
         *images,
     )
 
@@ -133,6 +149,7 @@ def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Che
     training, errors = settings.training, seen.predictions
     timesteps = [str(t) for t in errors.raw]
     columns = SHOWN // 2
+    curve = draw_loss(seen.lines, published_losses(training), seen.variance)
     return Page(
         title=f"{training.variant}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
         status=verdict.status,
@@ -163,8 +180,9 @@ def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Che
             ),
             Section(
                 "Loss",
-                "Means of the training log's windows, from the first to the last.",
-                numbers=tabulate(
+                "Means of the training log's windows, from the first to the last, beside what they are judged by.",
+                (Picture("loss beside its reference", rasterise(curve), 1),),
+                tabulate(
                     ("step", "loss", "noise error", "gradient norm"),
                     [[line[name] for line in seen.shown_lines] for name in ("loss", "mse", "gradient_norm")],
                     [f"{line['step']:,}" for line in seen.shown_lines],

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.protocol.preflight.check import Check, at_least, at_most, within
+from dit_scaling.protocol.preflight.check import Check, at_least, within
 from dit_scaling.training.draws import BatchSource
 from dit_scaling.training.order import EpochOrder
 from dit_scaling.training.ranks import Ranks
@@ -73,10 +74,27 @@ def check_draws(draws: Draws, settings: TrainSettings, scaling_factor: float) ->
             1.0,
             "samples, steps or ranks share their noise: a seed that leaves out the step or the rank",
         ),
+        _check_images(draws, settings.batch_size),
         *_check_latents(draws, settings, scaling_factor),
         *_check_labels(draws, settings),
         *_check_noise(draws),
     ]
+
+
+def _check_images(draws: Draws, batch_size: int) -> Check:
+    """Each latent of a batch against the stored means of all images of the batch, whatever it is scaled by."""
+    own = 0
+    columns = (column.split(batch_size) for column in (draws.x0, draws.means, draws.indices))
+    for x0, means, indices in zip(*columns, strict=True):
+        likeness = F.normalize(x0.flatten(1)) @ F.normalize(means.flatten(0, 1).flatten(1)).T  # (B, 2B)
+        own += int((indices[likeness.argmax(dim=1) // 2] == indices).sum())
+    return at_least(
+        "images of the batches",
+        own / len(draws.x0),
+        0.9,
+        "ranks or workers read the same images, or others than the epoch's order puts there (share of latents that are "
+        "likest to their own image's)",
+    )
 
 
 def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float) -> list[Check]:
@@ -94,10 +112,11 @@ def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float)
             1.03,
             "latents are not multiplied by the VAE's scaling factor exactly once before training (ratio to it)",
         ),
-        at_most(
+        Check(
             "latent means",
-            float(centre.abs().max()),
-            1.5,
+            ", ".join(f"{value:.3g}" for value in centre.tolist()),
+            "each -1.5 to 1.5",
+            bool((centre.abs() <= 1.5).all()),
             "a channel of the scaled latents is far from zero: another VAE's scaling factor, or a shift left out",
         ),
         Check(

@@ -25,9 +25,10 @@ from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 
 IMAGES = 4
-STEPS = 500
+STEPS = 1000
 BATCH = 32
 SAMPLE_STEPS = 50
+LARGE = 1000.0  # factor on queries and keys, whose products then pass 65,504, the largest number of float16
 SHARP = -20.0  # log-variance of the posterior here: every draw is its mean
 
 
@@ -85,7 +86,10 @@ def check_memory(memory: Memory) -> Check:
 
 
 def check_precision(draws: Draws, settings: TrainSettings, device: torch.device) -> list[Check]:
-    """Loss and gradient of one step in bfloat16 autocast against float32, of a network moved off its zeros."""
+    """Loss and gradient of one step in bfloat16 autocast against float32, of a network moved off its zeros.
+
+    Then its output with attention as large as long runs can make it.
+    """
     model = untrained(settings).to(device)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -101,11 +105,22 @@ def check_precision(draws: Draws, settings: TrainSettings, device: torch.device)
         losses[-1].backward()
         gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))
     exact, rounded = (loss.item() for loss in losses)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for name, weight in model.named_parameters():
+            weight.mul_(LARGE if ".qkv." in name else 1.0)
+        output = model(x0, t.to(device), y.clamp(0, settings.num_classes))
     meaning = "mixed precision changes what is computed, not only its rounding: set training.precision to float32"
     return [
         at_most("loss in bfloat16", abs(rounded / exact - 1), 0.02, meaning),
         at_least(
             "gradient in bfloat16", float(torch.cosine_similarity(gradients[0], gradients[1], dim=0)), 0.99, meaning
+        ),
+        at_least(
+            "large attention is finite",
+            float(output.isfinite().float().mean()),
+            1.0,
+            "attention overflows: it is computed in float16, whose largest number is 65,504, and not in bfloat16 or "
+            "float32; the loss becomes NaN once the products of queries and keys have grown",
         ),
     ]
 

@@ -18,6 +18,7 @@ from dit_scaling.sampling.stage import sample_latents
 Images = NDArray[np.uint8]
 Decode = Callable[[Tensor], Images]
 RUNGS = 8
+BEYOND = 1000.0  # standard deviations: no latent, but what a walk that diverges arrives at
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ def draw_samples(model: Network, settings: SampleSettings, count: int) -> tuple[
     labels = torch.from_numpy(sample_labels(indices, settings.num_classes, settings.labels, settings.seed)).to(device)
     noise = SampleNoise(settings.seed, indices, (model.in_channels, model.input_size, model.input_size), device)
     return sample_latents(model, settings, noise, labels), labels
+
+
+def plausible(latents: Tensor) -> Tensor:
+    """Where latents are numbers that could be latents."""
+    return latents.abs() < BEYOND
+
+
+def decodable(latents: Tensor) -> Tensor:
+    """Latents with zero in place of what is none, which an autoencoder would make NaN of."""
+    return torch.where(plausible(latents), latents, 0.0)
 
 
 def draw_ladder(model: Network, settings: SampleSettings, count: int) -> tuple[list[int], Tensor]:
