@@ -1,22 +1,16 @@
-"""How many ImageNet-size latents a second one process reads, globally shuffled, beside plain webdataset.
+"""Reading ImageNet-size latents from the page cache for training, beside webdataset on the same shards.
 
-python benchmarks/reader.py [--images 20000]
-
-Writes shards of raw float16 moments, (2, 8, 32, 32) per image with its mirror, to a temporary folder (about 0.7 GB),
-then reads them from the page cache: with the project's reader in an order shuffled over all shards, and with webdataset
-shuffled over shards and within a buffer of 1,000.
+Ours in an order shuffled over all shards; webdataset shuffled over shards and within a buffer of 1,000, without what
+draws from the moments.
 """
 
-import argparse
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import webdataset
 
+from benchmarks.row import DisagreementError, Outcome, Row, Setting, Side, at_least, timed
 from dit_scaling.files import sha256_file, write_json
 from dit_scaling.latents.manifest import LatentShape, Manifest, Shard, Split, content_digest
 from dit_scaling.latents.reader import LatentReader
@@ -27,11 +21,15 @@ SHAPE: LatentShape = (2, 8, 32, 32)
 SHARDS = 8
 CLASSES = 1000
 BATCH = 256
+BUFFER = 1000
 DISTINCT = 256  # images with numbers of their own; the others repeat them
 
 
-def write_latents(folder: Path, images: int) -> Path:
-    """Shards and their manifest."""
+def write_latents(setting: Setting) -> Path:
+    """Shards of raw float16 moments, image and mirror, and their manifest; about 0.7 GB."""
+    folder, images = setting.folder / "latents", BATCH * setting.choose(80, 4)
+    if (folder / "manifest.json").exists():
+        return folder / "manifest.json"
     numbers = np.random.default_rng(0).standard_normal((DISTINCT, *SHAPE)).astype(np.float16)
 
     def samples(indices: range) -> Iterator[LatentSample]:
@@ -64,44 +62,52 @@ def write_latents(folder: Path, images: int) -> Path:
     return folder / "manifest.json"
 
 
-def read_shuffled(reader: LatentReader, epoch: int) -> int:
-    """One epoch in batches, every sample from anywhere; the number of images read."""
-    order, steps = EpochOrder(reader.shard_counts, seed=epoch), len(reader) // BATCH
-    return sum(len(reader.moments(order.indices(step, BATCH))) for step in range(steps))
+def read_shuffled(setting: Setting) -> Side:
+    """An epoch in batches, every sample from anywhere."""
+    reader, first = LatentReader(write_latents(setting), "train"), list[float]()
+    order, steps = EpochOrder(reader.shard_counts, seed=0), len(reader) // BATCH
+    epochs = itertools.count()
+
+    def run() -> None:
+        first.clear()
+        begin = next(epochs) * steps
+        for step in range(begin, begin + steps):
+            first.extend(reader.moments(order.indices(step, BATCH))[:, 0, 0, 0, 0].tolist())
+
+    return timed(run, lambda: {"images": len(first), "first numbers of each": np.sort(first)})
 
 
-def read_webdataset(folder: Path) -> int:
-    """One epoch as webdataset's documentation has it; the number of images read."""
-    urls = [str(path) for path in sorted(folder.glob("*.tar"))]
-    return sum(1 for _ in webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).decode())
+def read_webdataset(setting: Setting) -> Side:
+    """An epoch as webdataset's documentation has it."""
+    import webdataset
+
+    urls = [str(path) for path in sorted(write_latents(setting).parent.glob("*.tar"))]
+    first = list[float]()
+
+    def run() -> None:
+        first.clear()
+        for sample in webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(BUFFER).decode():
+            first.append(float(sample["latent.npy"][0, 0, 0, 0]))
+
+    return timed(run, lambda: {"images": len(first), "first numbers of each": np.sort(first)})
 
 
-def rate(read: Callable[[], int]) -> float:
-    """Images a second."""
-    begin = time.perf_counter()
-    return read() / (time.perf_counter() - begin)
+def agree(ours: Outcome, peer: Outcome) -> str:
+    """Both read every image once, in orders of their own."""
+    if not all(np.array_equal(ours[name], peer[name]) for name in ours):
+        raise DisagreementError("the two epochs do not hold the same images")
+    return "the same images, each once"
 
 
-def main() -> None:
-    """Print seconds and rates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=20_000, help="images to write and read (20000)")
-    images = parser.parse_args().images
-    with tempfile.TemporaryDirectory() as name:
-        manifest = write_latents(Path(name), images)
-        begin = time.perf_counter()
-        LatentReader(manifest, "train")
-        made = time.perf_counter()
-        reader = LatentReader(manifest, "train")
-        kept = time.perf_counter()
-        print(
-            f"index of {images} images: made and checked in {made - begin:.2f} s, opened again in {kept - made:.3f} s"
-        )
-        rates = [rate(partial(read_shuffled, reader, epoch)) for epoch in range(6)]
-        print(f"this reader, shuffled globally: {rates[0]:,.0f} images/s in the first epoch,", end=" ")
-        print(f"{np.median(rates[1:]):,.0f} in the median of {len(rates) - 1} more")
-        print(f"plain webdataset, shuffled in a buffer: {rate(partial(read_webdataset, Path(name))):,.0f} images/s")
-
-
-if __name__ == "__main__":
-    main()
+ROWS = (
+    Row(
+        name="reader-shuffled",
+        what="an epoch of 20,480 ImageNet-size latents in batches, shuffled globally",
+        peer="webdataset, shuffled by shard and in a buffer",
+        make_ours=read_shuffled,
+        make_peer=read_webdataset,
+        agree=agree,
+        target=at_least(10.0),
+        threads=1,
+    ),
+)

@@ -10,13 +10,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dit_scaling.devices import choose_device, describe_device
+from dit_scaling.devices import choose_device, describe_device, matrix_products
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.models import Network, create_model
@@ -148,7 +147,7 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        with _matrix_products(setting.precision):
+        with matrix_products(setting.precision):
             step = TrainingStep(model, setting.precision, setting.compiled)
             for _ in range(WARM_UP):
                 step(next(batches))
@@ -181,7 +180,7 @@ def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> 
     side = GEMM_SIDE[device.type]
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b, out = (torch.ones(side, side, device=device, dtype=kind) for _ in range(3))
-    with _matrix_products(precision):
+    with matrix_products(precision):
         for _ in range(WARM_UP):
             torch.mm(a, b, out=out)
         _wait(device)
@@ -196,7 +195,7 @@ def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> 
 def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) -> str:
     """The table, with the published figures of the same variants at its end."""
     name = describe_device(setting.device)
-    peak = _peak(name, setting.precision)
+    peak = peak_of(name, setting.precision)
     lines = [
         f"{name}, {setting.precision}, batch {setting.batch_size}, {'compiled' if setting.compiled else 'eager'}; "
         f"data sheet {f'{peak:g} TFLOP/s' if peak else 'unknown'}, one large matrix product {gemm:.3g} TFLOP/s",
@@ -274,25 +273,6 @@ def _drawn(setting: Setting) -> Iterator[Batch]:
     kept = [draw() for _ in range(BATCHES_OF_HOST)]
     while True:
         yield from kept
-
-
-@contextmanager
-def _matrix_products(precision: str) -> Iterator[None]:
-    """TF32 for float32 matrix products where that is asked for; as it was before at the end."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _peak(device: str, precision: str) -> float | None:
-    """TFLOP/s of the data sheet; NVIDIA's tensor cores do TF32 at half the rate of bfloat16."""
-    if precision == "tf32":
-        half = peak_of(device, "bfloat16")
-        return None if half is None else half / 2
-    return peak_of(device, precision)
 
 
 def _share(rate: float, whole: float | None) -> str:

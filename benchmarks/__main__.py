@@ -1,0 +1,87 @@
+"""Measure rows, write results/bench/, print the table, and compare with the baseline."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import ROUNDS
+from benchmarks.registry import choose
+from benchmarks.report import describe_cpu, describe_machine, failures, read_baseline, table, write_baseline
+from benchmarks.row import Row
+from benchmarks.worker import THREAD_VARIABLES
+from dit_scaling.files import write_json
+from dit_scaling.provenance import git_commit
+
+RESULTS = Path("results", "bench")
+
+
+def main() -> int:
+    """The command; its exit code is 1 where a row disagrees with its peer or has become slower."""
+    given = _arguments()
+    rows = choose(given.only)
+    if given.list or not rows:
+        print("\n".join(f"{row.name:<28}{row.what}" for row in rows or choose()))
+        return 0 if rows else 2
+    machine = describe_machine()
+    folder = RESULTS / "quick" if given.quick else RESULTS
+    results = []
+    for row in rows:
+        print(f"{row.name} ...", file=sys.stderr, flush=True)
+        result = _measure(row, 5 if given.quick else given.rounds, given.quick)
+        results.append(result)
+        record = {**result, "machine": machine, "commit": git_commit(), "quick": given.quick}
+        write_json(folder / f"{row.name}.json", record)
+    print(f"{describe_cpu(machine)}. Ratios are the peer's time over ours, medians over rounds.\n")
+    print(table(results))
+    if given.quick:
+        return 0
+    if given.write_baseline:
+        write_baseline(results, machine)
+    found = failures(results, {} if given.write_baseline else read_baseline())
+    for line in found:
+        print(f"Failed: {line}.", file=sys.stderr)
+    return int(bool(found))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--list", action="store_true", help="name the rows and measure none")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least 5 ({ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to try the harness; no baseline")
+    parser.add_argument("--write-baseline", action="store_true", help="keep the ratios as the new baseline")
+    given = parser.parse_args()
+    if given.rounds < 5:
+        parser.error("--rounds: a median and its spread want at least 5")
+    return given
+
+
+def _measure(row: Row, rounds: int, quick: bool) -> dict[str, Any]:
+    """The row's result, and the peak memory of each side in a process that does nothing else."""
+    names = {"name": row.name, "what": row.what, "peer": row.peer, "threads": row.threads}
+    measured = _worker(row, "both", rounds, quick)
+    if "ratio" in measured and not quick:
+        measured["memory"] = {side: _worker(row, side, rounds, quick)["memory"] for side in ("ours", "peer")}
+    return names | measured
+
+
+def _worker(row: Row, side: str, rounds: int, quick: bool) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.worker", row.name, "--side", side, "--rounds", str(rounds)]
+    threads = dict.fromkeys(THREAD_VARIABLES, str(row.threads))
+    run = subprocess.run(
+        [*command, *(["--quick"] if quick else [])],
+        env={**os.environ, **threads},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""A training step in float32: forward, loss, backward, AdamW and EMA.
+
+Beside diffusers' transformer with its scheduler's noise and the loss of its training scripts (the squared error alone,
+less work than our hybrid loss), fused AdamW and its foreach EMA; beside a matrix product of as many operations; and, at
+the embedded sizes, beside the same model in plain eager PyTorch. Both sides train on one batch that stays. Ours and
+diffusers' are compiled where a C++ compiler is found.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.models import build, diffusers_model, embedded_study, embedded_variants, paper_model
+from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
+from dit_scaling.bench import EMA_DECAY, LEARNING_RATE, WEIGHT_DECAY, TrainingStep, compiler_found
+from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.models import DiT, count_gflops
+from dit_scaling.training.draws import Batch
+
+BATCH = 8
+GEMM_SIDE = 2048
+
+
+def draw_batch(model: DiT, size: int) -> Batch:
+    """Random latents; no timestep is 0, whose loss has a term of its own."""
+    rng = torch.Generator().manual_seed(1)
+    shape = (size, model.in_channels, model.input_size, model.input_size)
+    return Batch(
+        x0=torch.randn(shape, generator=rng),
+        t=torch.randint(1, 1000, (size,), generator=rng),
+        y=torch.randint(model.num_classes, (size,), generator=rng),
+        noise=torch.randn(shape, generator=rng),
+    )
+
+
+def our_step(model: DiT, size: int) -> Side:
+    """The step of `dit_scaling.training`, compiled as `training.compile` does; the first two errors as outcome."""
+    batch, errors = draw_batch(model, size), list[float]()
+    step = TrainingStep(model.train(), compiled=compiler_found())
+
+    def run() -> None:
+        errors.append(step(batch)["mse"].mean().item())
+
+    return timed(run, lambda: {"squared error before the first step": errors[0]})
+
+
+def diffusers_step(model: DiT, size: int) -> Side:
+    """diffusers at its best settings. In evaluation mode, where it drops no labels; it has no other dropout."""
+    from diffusers import DDPMScheduler
+    from diffusers.training_utils import EMAModel
+
+    batch, network, errors = draw_batch(model, size), diffusers_model(model), list[float]()
+    scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    ema = EMAModel(network.parameters(), EMA_DECAY, foreach=True)
+    if compiler_found():
+        network.compile(dynamic=False)
+
+    def run() -> None:
+        noisy = scheduler.add_noise(batch.x0, batch.noise, batch.t)
+        output = network(noisy, timestep=batch.t, class_labels=batch.y, return_dict=False)[0]
+        loss = F.mse_loss(output[:, : model.in_channels], batch.noise)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        optimiser.zero_grad()
+        ema.step(network.parameters())
+        errors.append(loss.item())
+
+    return timed(run, lambda: {"squared error before the first step": errors[0]})
+
+
+def plain_step(model: DiT, size: int) -> Side:
+    """The same model as one writes it first: AdamW with its defaults, EMA parameter by parameter."""
+    batch, diffusion, errors = draw_batch(model, size), GaussianDiffusion(), list[float]()
+    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    average = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def run() -> None:
+        losses = diffusion.training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+        optimiser.zero_grad()
+        torch.autograd.backward(losses["loss"].mean())
+        optimiser.step()
+        with torch.no_grad():
+            for kept, parameter in zip(average, model.parameters(), strict=True):
+                kept.mul_(EMA_DECAY).add_(parameter, alpha=1 - EMA_DECAY)
+        errors.append(losses["mse"].mean().item())
+
+    def outcome() -> Outcome:
+        return {"squared error before the first step": errors[0]}
+
+    return timed(run, outcome)
+
+
+def matrix_product(operations: float) -> Side:
+    """A product of square matrices, as long as ``operations`` take at its rate."""
+    a, b, out = (torch.randn(GEMM_SIDE, GEMM_SIDE) for _ in range(3))
+    product = timed(lambda: torch.mm(a, b, out=out))
+    return Side(lambda: product.seconds() * operations / (2 * GEMM_SIDE**3), dict)
+
+
+def step_row(name: str, target: float) -> Row:
+    """A variant of the paper beside diffusers."""
+    return Row(
+        name=f"training-{name.replace('/', '-')}",
+        what=f"training step of {name}, batch {BATCH}",
+        peer="diffusers' DiT, fused AdamW, foreach EMA",
+        make_ours=lambda setting: our_step(paper_model(name), setting.choose(BATCH, 2)),
+        make_peer=lambda setting: diffusers_step(paper_model(name), setting.choose(BATCH, 2)),
+        agree=equal_within(1e-4),
+        target=at_least(target),
+    )
+
+
+def gemm_row(name: str) -> Row:
+    """A variant of the paper beside the rate of a matrix product."""
+
+    def make_peer(setting: Setting) -> Side:
+        return matrix_product(6e9 * count_gflops(name) * setting.choose(BATCH, 2))
+
+    return Row(
+        name=f"training-{name.replace('/', '-')}-of-gemm",
+        what=f"training step of {name}, batch {BATCH}",
+        peer=f"as many operations in products of side {GEMM_SIDE}",
+        make_ours=lambda setting: our_step(paper_model(name), setting.choose(BATCH, 2)),
+        make_peer=make_peer,
+        agree=nothing_in_common,
+        target=at_least(0.8),
+    )
+
+
+def embedded_row(which: str, position: int) -> Row:
+    """A variant of the embedded study beside plain PyTorch."""
+
+    def making(make_step: Callable[[DiT, int], Side]) -> Callable[[Setting], Side]:
+        def make(_setting: Setting) -> Side:
+            study = embedded_study()
+            variant = embedded_variants(study)[position]
+            model = build(variant, study.latent_size, study.data.classes, study.vae.latent_channels)
+            return make_step(model, study.training.batch_size)
+
+        return make
+
+    return Row(
+        name=f"training-embedded-{which}",
+        what=f"training step of the embedded study's {which} variant, its batch",
+        peer="the same model in eager PyTorch, AdamW's defaults, EMA per parameter",
+        make_ours=making(our_step),
+        make_peer=making(plain_step),
+        agree=equal_within(1e-4),
+        target=at_least(2.0),
+        threads=1,
+    )
+
+
+ROWS = (
+    step_row("DiT-S/2", 1.2),
+    step_row("DiT-S/8", 2.0),
+    step_row("DiT-B/4", 1.2),
+    gemm_row("DiT-S/2"),
+    gemm_row("DiT-B/4"),
+    embedded_row("smallest", 0),
+    embedded_row("largest", 1),
+)
