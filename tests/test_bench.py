@@ -7,11 +7,12 @@ import torch
 from typer.testing import CliRunner
 
 from dit_scaling import bench
-from dit_scaling.bench import PUBLISHED, Setting, TrainingStep, ahead, measure_training, published_tflops
+from dit_scaling.bench import PUBLISHED, Setting, TrainingStep, measure_training, published_tflops
 from dit_scaling.cli import app
 from dit_scaling.errors import UserError
 from dit_scaling.models import create_model
 from dit_scaling.training.draws import Batch
+from dit_scaling.training.prefetch import ahead
 from dit_scaling.variants import Size, count_gflops, parse_variant
 
 CPU = torch.device("cpu")

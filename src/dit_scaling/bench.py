@@ -24,6 +24,7 @@ from dit_scaling.protocol.plan.jobs import BACKWARD
 from dit_scaling.training.draws import Batch
 from dit_scaling.training.ema import update_ema
 from dit_scaling.training.flat import FlatParameters
+from dit_scaling.training.prefetch import ahead
 from dit_scaling.variants import AnyVariant, count_gflops, parse_variant
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
@@ -221,29 +222,6 @@ def published_tflops(known: Published) -> float:
     """1e12 operations a second behind a published rate, on latents of ImageNet at 256 x 256."""
     multiply_adds = 1e9 * count_gflops(parse_variant(known.variant)) * known.batch_size
     return 2 * (1 + BACKWARD) * multiply_adds * known.steps_per_second / 1e12
-
-
-def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Batches on the device, each copied from pinned memory while the step before it computes."""
-    if device.type != "cuda":
-        yield from batches
-        return
-    stream = torch.cuda.Stream(device)
-
-    def copied(batch: Batch) -> Batch:
-        with torch.cuda.stream(stream):
-            x0, y, noise = (
-                tensor.pin_memory().to(device, non_blocking=True) for tensor in (batch.x0, batch.y, batch.noise)
-            )
-        return Batch(x0, batch.t, y, noise)
-
-    waiting = copied(next(batches))
-    for batch in batches:
-        torch.cuda.current_stream(device).wait_stream(stream)
-        ready, waiting = waiting, copied(batch)
-        for tensor in (ready.x0, ready.y, ready.noise):
-            tensor.record_stream(torch.cuda.current_stream(device))
-        yield ready
 
 
 def peak_resident() -> int:

@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cholesky, eigh, svdvals
+from scipy.linalg import LinAlgError, cholesky, eigh, eigvalsh, svdvals
 
 from dit_scaling.metrics.arrays import Array, feature_matrix, stored_pair
 
 # Covariances stored in float32 have eigenvalues down to about -1e-7 of the largest; further below is no rounding.
 _NEGATIVE_TOLERANCE = 1e-5
+# Share of the distance that rounding in the quicker way to it may amount to.
+_ROUNDING_TOLERANCE = 1e-6
 
 
 def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> float:
@@ -17,7 +19,8 @@ def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: 
 
     ``|mu1 - mu2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2))``. With ``S = F F^T`` for both, the last trace is the sum of
     the singular values of ``F1^T F2``: no matrix root, no square roots of rounding errors where a covariance is
-    singular (fewer images than dimensions, dead features).
+    singular (fewer images than dimensions, dead features). Where rounding cannot matter they are taken from the
+    eigenvalues of ``F1^T S2 F1``, in half the time.
 
     Args:
         mu1, mu2: means, (D,).
@@ -46,9 +49,17 @@ def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: 
 
 def frechet_from_factors(mu1: Array, factor1: Array, mu2: Array, factor2: Array) -> float:
     """`frechet_distance` of covariances ``F F^T`` given by ``factor1`` (D, r1) and ``factor2`` (D, r2)."""
-    offset = mu1 - mu2
-    traces = np.sum(factor1**2) + np.sum(factor2**2)
-    return max(0.0, float(offset @ offset + traces - 2 * svdvals(factor1.T @ factor2).sum()))
+    offset, product = mu1 - mu2, factor1.T @ factor2
+    apart = float(offset @ offset + np.sum(factor1**2) + np.sum(factor2**2))
+    squares = eigvalsh(product @ product.T, check_finite=False)
+    # Eigenvalues are known to about this; a root s of one then to this / 2s. The smallest roots tell what is lost.
+    rounding = np.sqrt(len(squares)) * np.finfo(np.float64).eps * squares.max(initial=0.0)
+    if squares.min(initial=np.inf) > rounding:
+        roots = np.sqrt(squares)
+        distance = apart - 2 * float(roots.sum())
+        if float((rounding / roots).sum()) <= _ROUNDING_TOLERANCE * distance:
+            return distance
+    return max(0.0, apart - 2 * float(svdvals(product).sum()))
 
 
 def covariance_factor(sigma: Array) -> Array:

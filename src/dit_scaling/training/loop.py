@@ -24,6 +24,7 @@ from dit_scaling.training.draws import BatchSource, seed_for
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.lock import locked
+from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, cut_records
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
@@ -97,13 +98,15 @@ def _train(
         "exp_avg_sq": exp_avg_sq,
     }
     diffusion = GaussianDiffusion()
-    source = BatchSource(reader, settings, diffusion.num_timesteps, device, ranks.share(settings.batch_size))
+    share = ranks.share(settings.batch_size)
+    source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
+    steps = range(first_step, last_step)
+    batches = ahead(map(source.batch, steps), device)
 
     saved_at = logged_at = time.monotonic()
     with sigterm_noticed() as interrupted:
-        steps = range(first_step, last_step)
         for step in track(steps, len(steps), run, runtime.log_seconds):
-            batch = source.batch(step)
+            batch = next(batches)
             parts = batch.split(runtime.micro_batch)
             gradient.zero_()
             means = torch.zeros(3, device=device)
