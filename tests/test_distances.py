@@ -46,9 +46,9 @@ def test_frechet_distance_agrees_with_others_at_2048_dimensions_in_no_more_time(
     rng = np.random.default_rng(count)
     args = *moments_of(rng, count, 2048), *moments_of(rng, count, 2048)
     ours, seconds = timed(frechet_distance, *args)
-    # Measured on one core: clean-fid takes 4 to 6 times as long; torch-fidelity as long, or half as long again where
-    # the covariances are singular. The bounds leave room for a busy machine.
-    for oracle, factor in ((torch_fidelity_distance, 1.5), (cleanfid.frechet_distance, 0.7)):
+    # Measured on one core: torch-fidelity takes 1.3 to 1.8 times as long, clean-fid more. The bounds leave room for a
+    # busy machine.
+    for oracle, factor in ((torch_fidelity_distance, 1.2), (cleanfid.frechet_distance, 0.7)):
         theirs, longer = timed(oracle, *args)
         assert ours == pytest.approx(theirs, rel=1e-4)
         assert seconds < factor * longer
@@ -99,7 +99,7 @@ def test_frechet_distance_is_a_distance_that_ignores_shifts_and_rotations(seed, 
     distance = frechet_distance(mu1, sigma1, mu2, sigma2)
     shift = 10 * rng.standard_normal(16)
     turn, _ = np.linalg.qr(rng.standard_normal((16, 16)))
-    near = {"rel": 1e-9, "abs": 1e-9}
+    near = {"rel": 1e-6, "abs": 1e-9}
     assert distance > 0
     assert frechet_distance(mu2, sigma2, mu1, sigma1) == pytest.approx(distance, **near)
     assert frechet_distance(mu1 + shift, sigma1, mu2 + shift, sigma2) == pytest.approx(distance, **near)

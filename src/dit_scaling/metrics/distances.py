@@ -11,7 +11,7 @@ from dit_scaling.metrics.arrays import Array, feature_matrix, stored_pair
 # Covariances stored in float32 have eigenvalues down to about -1e-7 of the largest; further below is no rounding.
 _NEGATIVE_TOLERANCE = 1e-5
 # Share of the distance that rounding in the quicker way to it may amount to.
-_ROUNDING_TOLERANCE = 1e-6
+_ROUNDING_TOLERANCE = 1e-7
 
 
 def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> float:
@@ -51,14 +51,13 @@ def frechet_from_factors(mu1: Array, factor1: Array, mu2: Array, factor2: Array)
     """`frechet_distance` of covariances ``F F^T`` given by ``factor1`` (D, r1) and ``factor2`` (D, r2)."""
     offset, product = mu1 - mu2, factor1.T @ factor2
     apart = float(offset @ offset + np.sum(factor1**2) + np.sum(factor2**2))
-    squares = eigvalsh(product @ product.T, check_finite=False)
-    # Eigenvalues are known to about this; a root s of one then to this / 2s. The smallest roots tell what is lost.
-    rounding = np.sqrt(len(squares)) * np.finfo(np.float64).eps * squares.max(initial=0.0)
-    if squares.min(initial=np.inf) > rounding:
-        roots = np.sqrt(squares)
-        distance = apart - 2 * float(roots.sum())
-        if float((rounding / roots).sum()) <= _ROUNDING_TOLERANCE * distance:
-            return distance
+    squares = eigvalsh(product @ product.T, check_finite=False).clip(min=0.0)
+    roots = np.sqrt(squares)
+    distance = apart - 2 * float(roots.sum())
+    # A square is known to about this, its root s then to twice this / (s + its root), whatever s.
+    rounding = np.sqrt(len(squares)) * np.finfo(np.float64).eps * squares.max(initial=np.finfo(np.float64).tiny)
+    if 4 * float((rounding / (roots + np.sqrt(rounding))).sum()) <= _ROUNDING_TOLERANCE * distance:
+        return distance
     return max(0.0, apart - 2 * float(svdvals(product).sum()))
 
 
