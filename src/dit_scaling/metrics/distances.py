@@ -11,7 +11,7 @@ from dit_scaling.metrics.arrays import Array, feature_matrix, stored_pair
 # Covariances stored in float32 have eigenvalues down to about -1e-7 of the largest; further below is no rounding.
 _NEGATIVE_TOLERANCE = 1e-5
 # Share of the distance that rounding in the quicker way to it may amount to.
-_ROUNDING_TOLERANCE = 1e-7
+_ROUNDING_TOLERANCE = 1e-6
 
 
 def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> float:
