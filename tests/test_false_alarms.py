@@ -38,7 +38,6 @@ def assert_no_false_alarm(rows: list[dict[str, str]], seeds: int) -> None:
     assert all(float(row["loss against its past"]) > 0 for row in rows)
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason="the record is made by benchmarks/false_alarms.py")
 def test_no_false_alarm_is_on_record() -> None:
     assert_no_false_alarm(read_record(RECORD), SEEDS)
 
