@@ -13,6 +13,7 @@ from benchmarks.registry import choose
 from benchmarks.report import describe_cpu, describe_machine, failures, read_baseline, table, write_baseline
 from benchmarks.row import Row
 from benchmarks.worker import THREAD_VARIABLES
+from dit_scaling.allocator import KEPT_MEMORY
 from dit_scaling.files import write_json
 from dit_scaling.provenance import git_commit
 
@@ -24,7 +25,7 @@ def main() -> int:
     given = _arguments()
     rows = choose(given.only)
     if given.list or not rows:
-        print("\n".join(f"{row.name:<28}{row.what}" for row in rows or choose()))
+        print("\n".join(f"{row.name:<38}{row.what}" for row in rows or choose()))
         return 0 if rows else 2
     machine = describe_machine()
     folder = RESULTS / "quick" if given.quick else RESULTS
@@ -74,7 +75,7 @@ def _worker(row: Row, side: str, rounds: int, quick: bool) -> dict[str, Any]:
     threads = dict.fromkeys(THREAD_VARIABLES, str(row.threads))
     run = subprocess.run(
         [*command, *(["--quick"] if quick else [])],
-        env={**os.environ, **threads},
+        env={**KEPT_MEMORY, **os.environ, **threads},  # for both sides, as the Snakefile has its jobs
         stdout=subprocess.PIPE,
         text=True,
         check=True,

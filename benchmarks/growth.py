@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.row import Setting, Side, timed
 from benchmarks.worker import THREAD_VARIABLES, peak_resident
+from dit_scaling.allocator import KEPT_MEMORY
 from dit_scaling.files import atomic_path
 
 if TYPE_CHECKING:
@@ -67,20 +68,21 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """A training step, not compiled."""
     from benchmarks.models import paper_model
     from benchmarks.training import draw_batch
-    from dit_scaling.bench import TrainingStep
+    from dit_scaling.bench import PaperRecipe
     from dit_scaling.protocol.plan.jobs import BACKWARD
+    from dit_scaling.training.step import TrainingStep
     from dit_scaling.variants import count_gflops, count_tokens
 
     model = paper_model(point.name)
     variant, batch = model.variant, draw_batch(model, point.count)
-    step = TrainingStep(model.train())
+    step = TrainingStep(model.train(), PaperRecipe())
     facts = {
         "tokens": count_tokens(variant, model.input_size),
         "width": variant.width,
         "batch": point.count,
         "size": (1 + BACKWARD) * point.count * count_gflops(variant),
     }
-    return timed(lambda: step(batch)), facts
+    return timed(lambda: step(0, [batch])), facts
 
 
 def extraction(setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
@@ -141,7 +143,7 @@ def main() -> int:
     for number, point in enumerate(points):
         print(f"{point.name}, {point.count} ...", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "benchmarks.growth", "--point", str(number)]
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS))}
+        environment = {**KEPT_MEMORY, **os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS))}
         options = ["--quick"] if given.quick else []
         run = subprocess.run([*command, *options], env=environment, stdout=subprocess.PIPE, text=True, check=True)
         rows.append(json.loads(run.stdout.splitlines()[-1]))

@@ -3,7 +3,7 @@
 Beside diffusers' transformer with its scheduler's noise and the loss of its training scripts (the squared error alone,
 less work than our hybrid loss), fused AdamW and its foreach EMA; beside a matrix product of as many operations; and, at
 the embedded sizes, beside the same model in plain eager PyTorch. Both sides train on one batch that stays. Ours and
-diffusers' are compiled where a C++ compiler is found.
+diffusers' are compiled where a C++ compiler is found; ours at the embedded sizes also as the study trains, eagerly.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,17 @@ import torch.nn.functional as F
 
 from benchmarks.models import build, diffusers_model, embedded_study, embedded_variants, paper_model
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
-from dit_scaling.bench import EMA_DECAY, LEARNING_RATE, WEIGHT_DECAY, TrainingStep, compiler_found
+from dit_scaling.bench import PaperRecipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import DiT, count_gflops
 from dit_scaling.training.draws import Batch
+from dit_scaling.training.step import TrainingStep, compiler_found
 
 BATCH = 8
+BATCH_OF_GEMM = 32  # nearer to the paper's 256, whose optimiser is a smaller share of a step
 GEMM_SIDE = 2048
+EAGER = PaperRecipe()  # as the embedded study trains
+RECIPE = PaperRecipe(compile=compiler_found())
 
 
 def draw_batch(model: DiT, size: int) -> Batch:
@@ -34,13 +38,14 @@ def draw_batch(model: DiT, size: int) -> Batch:
     )
 
 
-def our_step(model: DiT, size: int) -> Side:
-    """The step of `dit_scaling.training`, compiled as `training.compile` does; the first two errors as outcome."""
+def our_step(model: DiT, size: int, recipe: PaperRecipe = RECIPE) -> Side:
+    """The step of `dit_scaling.training`; the first error as outcome."""
     batch, errors = draw_batch(model, size), list[float]()
-    step = TrainingStep(model.train(), compiled=compiler_found())
+    step = TrainingStep(model.train(), recipe)
 
     def run() -> None:
-        errors.append(step(batch)["mse"].mean().item())
+        _, error, *_ = step(len(errors), [batch]).tolist()
+        errors.append(error)
 
     return timed(run, lambda: {"squared error before the first step": errors[0]})
 
@@ -52,9 +57,11 @@ def diffusers_step(model: DiT, size: int) -> Side:
 
     batch, network, errors = draw_batch(model, size), diffusers_model(model), list[float]()
     scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    ema = EMAModel(network.parameters(), EMA_DECAY, foreach=True)
-    if compiler_found():
+    optimiser = torch.optim.AdamW(
+        network.parameters(), RECIPE.learning_rate, weight_decay=RECIPE.weight_decay, fused=True
+    )
+    ema = EMAModel(network.parameters(), RECIPE.ema_decay, foreach=True)
+    if RECIPE.compile:
         network.compile(dynamic=False)
 
     def run() -> None:
@@ -73,7 +80,7 @@ def diffusers_step(model: DiT, size: int) -> Side:
 def plain_step(model: DiT, size: int) -> Side:
     """The same model as one writes it first: AdamW with its defaults, EMA parameter by parameter."""
     batch, diffusion, errors = draw_batch(model, size), GaussianDiffusion(), list[float]()
-    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(model.parameters(), RECIPE.learning_rate, weight_decay=RECIPE.weight_decay)
     average = [parameter.detach().clone() for parameter in model.parameters()]
 
     def run() -> None:
@@ -83,7 +90,7 @@ def plain_step(model: DiT, size: int) -> Side:
         optimiser.step()
         with torch.no_grad():
             for kept, parameter in zip(average, model.parameters(), strict=True):
-                kept.mul_(EMA_DECAY).add_(parameter, alpha=1 - EMA_DECAY)
+                kept.mul_(RECIPE.ema_decay).add_(parameter, alpha=1 - RECIPE.ema_decay)
         errors.append(losses["mse"].mean().item())
 
     def outcome() -> Outcome:
@@ -115,21 +122,21 @@ def step_row(name: str, target: float) -> Row:
 def gemm_row(name: str) -> Row:
     """A variant of the paper beside the rate of a matrix product."""
 
-    def make_peer(setting: Setting) -> Side:
-        return matrix_product(6e9 * count_gflops(name) * setting.choose(BATCH, 2))
+    def size(setting: Setting) -> int:
+        return setting.choose(BATCH_OF_GEMM, 2)
 
     return Row(
         name=f"training-{name.replace('/', '-')}-of-gemm",
-        what=f"training step of {name}, batch {BATCH}",
+        what=f"training step of {name}, batch {BATCH_OF_GEMM}",
         peer=f"as many operations in products of side {GEMM_SIDE}",
-        make_ours=lambda setting: our_step(paper_model(name), setting.choose(BATCH, 2)),
-        make_peer=make_peer,
+        make_ours=lambda setting: our_step(paper_model(name), size(setting)),
+        make_peer=lambda setting: matrix_product(6e9 * count_gflops(name) * size(setting)),
         agree=nothing_in_common,
         target=at_least(0.8),
     )
 
 
-def embedded_row(which: str, position: int) -> Row:
+def embedded_row(which: str, position: int, recipe: PaperRecipe) -> Row:
     """A variant of the embedded study beside plain PyTorch."""
 
     def making(make_step: Callable[[DiT, int], Side]) -> Callable[[Setting], Side]:
@@ -142,10 +149,11 @@ def embedded_row(which: str, position: int) -> Row:
         return make
 
     return Row(
-        name=f"training-embedded-{which}",
-        what=f"training step of the embedded study's {which} variant, its batch",
+        name=f"training-embedded-{which}{'-compiled' if recipe.compile else ''}",
+        what=f"training step of the embedded study's {which} variant, its batch"
+        + (", with training.compile" if recipe.compile else ""),
         peer="the same model in eager PyTorch, AdamW's defaults, EMA per parameter",
-        make_ours=making(our_step),
+        make_ours=making(lambda model, size: our_step(model, size, recipe)),
         make_peer=making(plain_step),
         agree=equal_within(1e-4),
         target=at_least(2.0),
@@ -159,6 +167,7 @@ ROWS = (
     step_row("DiT-B/4", 1.2),
     gemm_row("DiT-S/2"),
     gemm_row("DiT-B/4"),
-    embedded_row("smallest", 0),
-    embedded_row("largest", 1),
+    embedded_row("smallest", 0, EAGER),
+    embedded_row("largest", 1, EAGER),
+    *(row for row in (embedded_row("smallest", 0, RECIPE), embedded_row("largest", 1, RECIPE)) if RECIPE.compile),
 )

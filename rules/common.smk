@@ -1,5 +1,6 @@
 """What all rules share: the checked study, the settings of each stage, and the names of its files."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
+from dit_scaling.allocator import KEPT_MEMORY
 from dit_scaling.assets import locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
 from dit_scaling.data.sources import check_source
@@ -16,6 +18,8 @@ from dit_scaling.report.captions import FIGURES, TABLES
 from dit_scaling.variants import count_gflops
 
 min_version("9.27")
+
+os.environ.update(KEPT_MEMORY | os.environ)
 
 # A config file given on the command line is a study of its own, not a change to the embedded one.
 if not workflow.config_settings.configfiles:

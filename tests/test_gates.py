@@ -24,7 +24,7 @@ from dit_scaling.protocol.gates.record import refuse_if_broken
 from dit_scaling.protocol.gates.stage import GateFiles, run_gate
 from dit_scaling.protocol.gates.verdict import judge as judge_checks
 from dit_scaling.report.checks import view_gates
-from dit_scaling.training import loop
+from dit_scaling.training import step as step_module
 from dit_scaling.training.draws import Batch, BatchSource
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.records import export_records
@@ -120,19 +120,19 @@ def test_ema_decay_of_one_is_named_and_stops_the_run(judge: Judge, tmp_path: Pat
 
 
 def test_ema_that_is_never_updated_is_named(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "update_ema", lambda *_: None)
+    monkeypatch.setattr(step_module, "update_ema", lambda *_: None)
     assert failed(judge())[0] == "EMA moved from its start"
 
 
 def test_ema_that_began_at_zero_is_named(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    update, updates = loop.update_ema, []
+    update, updates = step_module.update_ema, []
 
     def from_zero(average: torch.Tensor, weights: torch.Tensor, decay: float) -> None:
         average.mul_(bool(updates))
         updates.append(decay)
         update(average, weights, decay)
 
-    monkeypatch.setattr(loop, "update_ema", from_zero)
+    monkeypatch.setattr(step_module, "update_ema", from_zero)
     assert failed(judge(ema_decay=0.9999, ema_ramp=False))[0] == "EMA on the scale of the weights"
 
 

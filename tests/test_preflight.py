@@ -30,7 +30,7 @@ from dit_scaling.protocol.preflight.ema import check_formula
 from dit_scaling.protocol.preflight.networks import signal_and_noise
 from dit_scaling.sampling import draws as sampling_draws
 from dit_scaling.training import draws as training_draws
-from dit_scaling.training import loop
+from dit_scaling.training import step as step_module
 from dit_scaling.training.draws import BatchSource
 from dit_scaling.training.ranks import Ranks
 
@@ -164,11 +164,11 @@ def test_the_schedule_of_the_formulas_is_diffusers() -> None:
 
 
 def never_updated(patch: Patch) -> None:
-    patch.setattr(loop, "update_ema", lambda *_: None)
+    patch.setattr(step_module, "update_ema", lambda *_: None)
 
 
 def restarted_from_zero(patch: Patch) -> None:
-    update, seen = loop.update_ema, set()
+    update, seen = step_module.update_ema, set()
 
     def restart(average: torch.Tensor, weights: torch.Tensor, decay: float) -> None:
         if id(average) not in seen:
@@ -176,7 +176,7 @@ def restarted_from_zero(patch: Patch) -> None:
             seen.add(id(average))
         update(average, weights, decay)
 
-    patch.setattr(loop, "update_ema", restart)
+    patch.setattr(step_module, "update_ema", restart)
 
 
 def respaced_index(patch: Patch) -> None:
@@ -324,7 +324,7 @@ def half_attention(patch: Patch) -> None:
 
 
 def raw_exported_as_ema(patch: Patch) -> None:
-    patch.setattr(loop.FlatParameters, "named", lambda *_: {})
+    patch.setattr(step_module.FlatParameters, "named", lambda *_: {})
 
 
 def one_share(patch: Patch) -> None:

@@ -7,10 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from dit_scaling.training.draws import seed_for
+from dit_scaling.bench import PaperRecipe
+from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.models import Network, create_model
+from dit_scaling.training.draws import Batch, seed_for
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.state import StateFolder, TrainingState, publish
+from dit_scaling.training.step import TrainingStep
+from dit_scaling.variants import Size, parse_variant
 
 
 def test_seeds_of_different_draws_differ() -> None:
@@ -38,24 +43,62 @@ def test_ema_ramp_starts_low_and_ends_at_the_decay() -> None:
     assert ema_decay_at(1, 0.9999, ramp=False) == 0.9999
 
 
+def tiny_dit() -> Network:
+    torch.manual_seed(0)
+    return create_model(parse_variant("DiT-Toy/4", {"Toy": Size(layers=1, width=16, heads=2)}), 8, 3, 2)
+
+
 def small_model() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 2))
 
 
-def test_one_flat_adamw_equals_one_per_parameter() -> None:
-    plain, flattened = small_model(), small_model()
-    flat = FlatParameters(flattened)
-    reference = torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.1)
-    optimiser = torch.optim.AdamW([flat.weights], 0.01, weight_decay=0.1, fused=True)
-    for step in range(20):
-        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-        for model, chosen in ((plain, reference), (flattened, optimiser)):
-            chosen.zero_grad(set_to_none=False)
-            model(x).square().sum().backward()
-            chosen.step()
-    for name, parameter in plain.named_parameters():
-        torch.testing.assert_close(flat.named(flat.weights.data)[name], parameter.data, rtol=1e-6, atol=1e-7)
+def draw(step: int, count: int = 4) -> Batch:
+    rng = torch.Generator().manual_seed(step)
+    x0, noise = torch.randn((2, count, 2, 8, 8), generator=rng)
+    return Batch(x0, torch.randint(1000, (count,), generator=rng), torch.arange(count) % 3, noise)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
+    recipe = PaperRecipe(
+        learning_rate=1e-2, weight_decay=0.1, warmup_steps=3, gradient_clip=0.5, ema_decay=0.9, ema_ramp=True
+    )
+    plain, trained = tiny_dit(), tiny_dit()
+    optimiser = torch.optim.AdamW(plain.parameters(), 1.0, recipe.betas, weight_decay=recipe.weight_decay)
+    average = [parameter.detach().clone() for parameter in plain.parameters()]
+    step = TrainingStep(trained, recipe)
+    for number in range(8):
+        batch = draw(number)
+        losses = GaussianDiffusion().training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
+        optimiser.zero_grad()
+        torch.autograd.backward(losses["loss"].mean())
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        optimiser.param_groups[0]["lr"] = recipe.learning_rate * min(1.0, (number + 1) / 3)
+        optimiser.step()
+        decay = min(0.9, (2 + number) / (11 + number))
+        average = [decay * kept + (1 - decay) * p.detach() for kept, p in zip(average, plain.parameters(), strict=True)]
+        told = step(number, batch.split(part))
+        expected = [losses[name].mean() for name in ("loss", "mse", "vb")]
+        torch.testing.assert_close(told, torch.stack([*expected, norm]).detach(), rtol=1e-4, atol=1e-5)
+    for name, kept in zip(dict(plain.named_parameters()), average, strict=True):
+        torch.testing.assert_close(step.named(step.weights)[name], plain.get_parameter(name).data, rtol=0, atol=1e-4)
+        torch.testing.assert_close(step.named(step.ema)[name], kept, rtol=0, atol=1e-4)
+
+
+def test_a_step_that_starts_again_from_its_tensors_goes_on_as_before() -> None:
+    recipe = PaperRecipe(learning_rate=1e-2)
+    whole, first, second = (TrainingStep(tiny_dit(), recipe) for _ in range(3))
+    for number in range(6):
+        whole(number, [draw(number)])
+        if number < 3:
+            first(number, [draw(number)])
+    for name, tensor in second.tensors.items():
+        tensor.copy_(first.tensors[name])
+    second.start_at(3)
+    for number in range(3, 6):
+        second(number, [draw(number)])
+    assert all(torch.equal(tensor, second.tensors[name]) for name, tensor in whole.tensors.items())
 
 
 def test_flat_weights_are_the_models_own() -> None:

@@ -4,32 +4,26 @@ What a GPU needs to be fast is on here: bf16 autocast or TF32, attention through
 shape, fused AdamW and EMA on flat weights, and input that is pinned and copied a step ahead.
 """
 
-import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from dit_scaling.devices import choose_device, describe_device, matrix_products
-from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
-from dit_scaling.models import Network, create_model
+from dit_scaling.models import create_model
 from dit_scaling.peaks import peak_of
 from dit_scaling.protocol.plan.jobs import BACKWARD
 from dit_scaling.training.draws import Batch
-from dit_scaling.training.ema import update_ema
-from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.prefetch import ahead
+from dit_scaling.training.step import TrainingStep, compiler_found
 from dit_scaling.variants import AnyVariant, count_gflops, parse_variant
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
 PRECISIONS = ("float32", "tf32", "bfloat16")
-LEARNING_RATE, WEIGHT_DECAY, EMA_DECAY = 1.0e-4, 0.0, 0.9999  # section 4 of the paper
 WARM_UP = 2
 BATCHES_OF_HOST = 4  # that are drawn beforehand, and fed in turn
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -48,6 +42,21 @@ class Published:
 
 
 PUBLISHED = (Published("fast-DiT", "DiT-XL/2", 128, "NVIDIA A100", "bfloat16", 0.84),)
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """Section 4 of the paper, and how it is computed."""
+
+    precision: str = "float32"
+    compile: bool = False
+    learning_rate: float = 1.0e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    gradient_clip: float | None = None
+    ema_decay: float = 0.9999
+    ema_ramp: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,32 +83,6 @@ class Throughput:
     """1e12 operations of forward and backward pass a second; a multiply-add is two."""
     memory: int
     """Peak in bytes: allocated on a GPU, resident on a CPU."""
-
-
-class TrainingStep:
-    """One optimiser step as `training.loop` makes it: hybrid loss, AdamW and EMA on flat weights."""
-
-    def __init__(self, model: Network, precision: str = "float32", compiled: bool = False) -> None:
-        """``model`` on its device; its parameters become views of one tensor."""
-        if compiled:
-            model.compile(dynamic=False)
-        self.flat = FlatParameters(model)
-        self.weights = self.flat.weights.detach()
-        self.ema = self.weights.clone()
-        self._network = model
-        self._autocast = precision == "bfloat16"
-        self._diffusion = GaussianDiffusion()
-        self._optimiser = torch.optim.AdamW([self.flat.weights], LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Take the weights one step further; the losses, each (N,)."""
-        self.flat.gradient.zero_()
-        with torch.autocast(self.weights.device.type, torch.bfloat16, enabled=self._autocast):
-            losses = self._diffusion.training_losses(self._network, batch.x0, batch.t, batch.y, batch.noise)
-        torch.autograd.backward(losses["loss"].mean())
-        self._optimiser.step()
-        update_ema(self.ema, self.weights, EMA_DECAY)
-        return losses
 
 
 def tell_bench(
@@ -149,13 +132,13 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
         torch.cuda.reset_peak_memory_stats(device)
     try:
         with matrix_products(setting.precision):
-            step = TrainingStep(model, setting.precision, setting.compiled)
-            for _ in range(WARM_UP):
-                step(next(batches))
+            take = TrainingStep(model, PaperRecipe(setting.precision, setting.compiled))
+            for step in range(WARM_UP):
+                take(step, [next(batches)])
             _wait(device)
             started, steps, elapsed = time.perf_counter(), 0, 0.0
             while elapsed < seconds:
-                step(next(batches))
+                take(WARM_UP + steps, [next(batches)])
                 steps += 1
                 if not cuda or steps % 10 == 0:  # a GPU is not kept waiting for the clock
                     _wait(device)
@@ -228,11 +211,6 @@ def peak_resident() -> int:
     """Peak resident memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def compiler_found() -> bool:
-    """Whether torch.compile finds a C++ compiler here."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def _drawn(setting: Setting) -> Iterator[Batch]:

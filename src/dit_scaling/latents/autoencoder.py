@@ -52,7 +52,7 @@ def load_any_vae(path: str) -> "AutoencoderKL":
     vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
     if vae.config.shift_factor:
         raise UserError(f"vae.path: {path} shifts its latents; only autoencoders with a scale alone are supported.")
-    return vae.eval().requires_grad_(False)
+    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # convolutions are faster so
 
 
 def open_vae(vae_json: Path) -> "AutoencoderKL":
@@ -95,6 +95,8 @@ def to_unit_range(images: NDArray[np.uint8], channels: int) -> torch.Tensor:
     return pixels.expand(-1, channels, -1, -1)
 
 
+CPU_PIXELS = 2**17  # encoded at once on a CPU: more leave its cache
+
 QUANTISER = "uint8 of clamp(127.5 x + 128, 0, 255)"
 
 
@@ -119,9 +121,13 @@ def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[n
     Raises:
         UserError: coloured images and an autoencoder for grey ones.
     """
-    pixels = to_unit_range(images, vae.config.in_channels)
-    posterior = vae.encode(pixels.to(vae.device)).latent_dist
-    moments: NDArray[np.float32] = torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu().numpy()
+    at_once = max(1, CPU_PIXELS // (images.shape[1] * images.shape[2])) if vae.device.type == "cpu" else len(images)
+    found = []
+    for part in to_unit_range(images, vae.config.in_channels).split(at_once):
+        pixels = part.to(vae.device, memory_format=torch.channels_last)
+        posterior = vae.encode(pixels).latent_dist
+        found.append(torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu())
+    moments: NDArray[np.float32] = torch.cat(found).numpy()
     return moments
 
 

@@ -1,36 +1,30 @@
 """The training loop, read from top to bottom."""
 
 import logging
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dit_scaling.checkpoints import save_model
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.devices import matrix_products
-from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.errors import UserError
 from dit_scaling.files import digest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
 from dit_scaling.progress import track
 from dit_scaling.training.draws import BatchSource, seed_for
-from dit_scaling.training.ema import ema_decay_at, update_ema
-from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
-from dit_scaling.training.ranks import Ranks
+from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, cut_records
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
 from dit_scaling.training.state import StateFolder, TrainingState
-
-ALONE = Ranks()
+from dit_scaling.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +34,7 @@ def train_to(
 ) -> StateFolder:
     """Train one variant up to ``last_step`` and export raw and EMA weights there.
 
-    AdamW at a constant learning rate after an optional linear warm-up, EMA after every step, hybrid loss of
-    `GaussianDiffusion.training_losses` (section 4 of the paper). Goes on from the newest valid state of the
+    Step by step as in `TrainingStep`. Goes on from the newest valid state of the
     same settings and the same latents, and returns at once where that step is already exported. Holds the lock of the
     run's folder meanwhile.
 
@@ -77,54 +70,24 @@ def _train(
     run, device = f"{settings.variant}, seed {settings.seed}", runtime.device
     torch.manual_seed(seed_for("init", settings.seed))
     model = create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
-    model.to(device).train()
-    flat = FlatParameters(model)
-    network = ranks.replicate(_compiled(model) if settings.compile else model)
-    weights, gradient = flat.weights.detach(), flat.gradient
-    ema, exp_avg, exp_avg_sq = weights.clone(), torch.zeros_like(weights), torch.zeros_like(weights)
+    train_step = TrainingStep(model.to(device).train(), settings, ranks)
     window = torch.zeros(4, device=device)  # sums of loss, mse, vb and gradient norm since the last record
     seconds = torch.zeros((), dtype=torch.float64)
-    carried = {"weights": weights, "ema": ema, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
-    carried |= {"window": window, "seconds": seconds}
+    carried = train_step.tensors | {"window": window, "seconds": seconds}
 
     first_step = _go_on(folder, last_step, carried, ranks)
+    train_step.start_at(first_step)
     log.info("%s: starts at step %d of %d on %d x %s", run, first_step, last_step, ranks.count, device)
-    optimiser = torch.optim.AdamW(
-        [flat.weights], settings.learning_rate, settings.betas, weight_decay=settings.weight_decay, fused=True
+    source = BatchSource(
+        reader, settings, train_step.num_timesteps, torch.device("cpu"), ranks.share(settings.batch_size)
     )
-    optimiser.state[flat.weights] = {
-        "step": torch.tensor(float(first_step), device=device),
-        "exp_avg": exp_avg,
-        "exp_avg_sq": exp_avg_sq,
-    }
-    diffusion = GaussianDiffusion()
-    share = ranks.share(settings.batch_size)
-    source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
     batches = ahead(map(source.batch, steps), device)
 
     saved_at = logged_at = time.monotonic()
     with sigterm_noticed() as interrupted:
         for step in track(steps, len(steps), run, runtime.log_seconds):
-            batch = next(batches)
-            parts = batch.split(runtime.micro_batch)
-            gradient.zero_()
-            means = torch.zeros(3, device=device)
-            for number, part in enumerate(parts, start=1):
-                weight = len(part.t) / len(batch.t)
-                with ranks.adding_up(network, last=number == len(parts)):
-                    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                        losses = diffusion.training_losses(network, part.x0, part.t, part.y, part.noise)
-                    (weight * losses["loss"].mean()).backward()
-                means += weight * torch.stack([losses[name].detach().mean() for name in ("loss", "mse", "vb")])
-            norm = torch.linalg.vector_norm(gradient)
-            if settings.gradient_clip is not None:
-                gradient.mul_((settings.gradient_clip / (norm + 1e-6)).clamp(max=1.0))
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-            optimiser.step()
-            update_ema(ema, weights, ema_decay_at(step + 1, settings.ema_decay, settings.ema_ramp))
-            window += torch.cat([means, norm[None]])
+            window += train_step(step, next(batches).split(runtime.micro_batch))
 
             done, now = step + 1, time.monotonic()
             if done % WINDOW == 0:
@@ -147,7 +110,7 @@ def _train(
     _save(folder, last_step, carried, run, ranks)
     if ranks.first:
         raw = model.state_dict()
-        for name, exported in {"raw": raw, "ema": raw | flat.named(ema)}.items():
+        for name, exported in {"raw": raw, "ema": raw | train_step.named(train_step.ema)}.items():
             save_model(
                 folder.export_path(last_step, f"{name}.safetensors"),
                 exported,
@@ -195,16 +158,6 @@ def _save(folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, 
     if ranks.first:
         folder.save(TrainingState(step, carried))
     ranks.wait()
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        log.warning("training.compile: no compiler %s on this machine; training goes on without it.", compiler)
-        return model
-    model.compile(dynamic=False)
-    return model
 
 
 def _check_fit(settings: TrainSettings, reader: LatentReader, manifest: Path) -> None:

@@ -81,6 +81,9 @@ class Ranks:
         self.any(False)
 
 
+ALONE = Ranks()
+
+
 @contextmanager
 def torchrun_ranks(device_type: str) -> Iterator[tuple[Ranks, torch.device]]:
     """This process's place among those that torchrun started, and its device: gloo between CPUs, NCCL between GPUs."""

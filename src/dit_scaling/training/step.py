@@ -1,0 +1,140 @@
+"""One optimiser step: what takes a variant's weights from ``step`` to ``step + 1``."""
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.models import Network
+from dit_scaling.training.draws import Batch
+from dit_scaling.training.ema import ema_decay_at, update_ema
+from dit_scaling.training.flat import FlatParameters
+from dit_scaling.training.ranks import ALONE, Ranks
+
+log = logging.getLogger(__name__)
+
+
+class Recipe(Protocol):
+    """What of a run's settings a step needs; `config.stages.TrainSettings` has it, among others."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def betas(self) -> tuple[float, float]: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def gradient_clip(self) -> float | None: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def ema_ramp(self) -> bool: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def compile(self) -> bool: ...
+
+
+class TrainingStep:
+    """Hybrid loss, AdamW at a constant rate after a linear warm-up, EMA of the weights (section 4 of the paper).
+
+    Attributes:
+        weights: (n,) all trained weights; the model's parameters are views of it.
+        ema: (n,) their moving average.
+        exp_avg, exp_avg_sq: (n,) AdamW's moments.
+    """
+
+    def __init__(self, model: Network, recipe: Recipe, ranks: Ranks = ALONE) -> None:
+        """``model`` on its device."""
+        self._recipe, self._ranks = recipe, ranks
+        self._diffusion = GaussianDiffusion()
+        self._flat = FlatParameters(model)
+        self._network = ranks.replicate(compiled(model) if recipe.compile else model)
+        self.weights = self._flat.weights
+        self.ema = self.weights.clone()
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self._optimiser = torch.optim.AdamW(
+            self._flat.parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.start_at(0)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Of the diffusion: timesteps of a batch are below."""
+        return self._diffusion.num_timesteps
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a later process needs to go on from here, apart from the number of the step."""
+        return {"weights": self.weights, "ema": self.ema, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+
+    def start_at(self, step: int) -> None:
+        """Say how many steps lie behind the tensors."""
+        moments = zip(self._flat.views(self.exp_avg), self._flat.views(self.exp_avg_sq), strict=True)
+        for parameter, (exp_avg, exp_avg_sq) in zip(self._flat.parameters, moments, strict=True):
+            self._optimiser.state[parameter] = {
+                "step": torch.tensor(float(step), device=self.weights.device),
+                "exp_avg": exp_avg,
+                "exp_avg_sq": exp_avg_sq,
+            }
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """One of the tensors, (n,), by parameter name."""
+        return self._flat.named(flat)
+
+    def __call__(self, step: int, parts: Sequence[Batch]) -> Tensor:
+        """Take the weights from ``step`` to ``step + 1``.
+
+        Args:
+            step: from 0.
+            parts: this rank's share of the batch, cut into parts of which one fits the memory at a time.
+
+        Returns:
+            (4,) means over the share of loss, mse and vb, and the norm of the gradient before it is clipped.
+        """
+        recipe, parameters = self._recipe, self._flat.parameters
+        device, share = self.weights.device, sum(len(part.t) for part in parts)
+        means = torch.zeros(3, device=device)
+        for number, part in enumerate(parts, start=1):
+            weight = len(part.t) / share
+            with self._ranks.adding_up(self._network, last=number == len(parts)):
+                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                    losses = self._diffusion.training_losses(self._network, part.x0, part.t, part.y, part.noise)
+                torch.autograd.backward(weight * losses["loss"].mean())
+            means += weight * torch.stack([losses[name].detach().mean() for name in ("loss", "mse", "vb")])
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if recipe.gradient_clip is not None:
+            clip_grads_with_norm_(parameters, recipe.gradient_clip, norm)
+        for group in self._optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        update_ema(self.ema, self.weights, ema_decay_at(step + 1, recipe.ema_decay, recipe.ema_ramp))
+        return torch.cat([means, norm[None]])
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found."""
+    if not compiler_found():
+        log.warning("training.compile: no compiler %s on this machine; training goes on without it.", compiler())
+        return model
+    model.compile(dynamic=False)
+    return model
+
+
+def compiler() -> str:
+    """The C++ compiler that torch.compile uses on a CPU."""
+    return os.environ.get("CXX", "g++")
+
+
+def compiler_found() -> bool:
+    """Whether that compiler is here."""
+    return shutil.which(compiler()) is not None
