@@ -25,7 +25,7 @@ def main() -> int:
     given = _arguments()
     rows = choose(given.only)
     if given.list or not rows:
-        print("\n".join(f"{row.name:<38}{row.what}" for row in rows or choose()))
+        print("\n".join(f"{row.name:<42}{row.what}" for row in rows or choose()))
         return 0 if rows else 2
     machine = describe_machine()
     folder = RESULTS / "quick" if given.quick else RESULTS
