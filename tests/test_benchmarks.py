@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from benchmarks.harness import Measured, Round, alternate, mean_seconds, measure
+from benchmarks.profile import OTHER, OUTSIDE, kind_of, profile
 from benchmarks.registry import TOPICS, choose, find
 from benchmarks.report import failures, read_baseline, table, write_baseline
 from benchmarks.row import (
@@ -157,3 +159,26 @@ def test_jobs_of_a_study_wait_from_the_last_end_before_their_begin(tmp_path: Pat
     jobs = read_jobs(tmp_path)
     assert work(jobs) == pytest.approx(60.0)
     assert waits(jobs) == pytest.approx(1.0 + 3.0)  # from 110 to 111 and to 113
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("aten::addmm", "matrix products"),
+        ("aten::gelu_backward", "GELU"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
+        ("aten::native_layer_norm_backward", "layer norm"),
+        ("aten::_fused_adamw_", "AdamW, clipping, EMA"),
+        ("aten::addcmul", OTHER),
+        ("autograd::engine::evaluate_function: AddmmBackward0", OUTSIDE),
+    ],
+)
+def test_operators_have_a_kind(operator: str, kind: str) -> None:
+    assert kind_of(operator) == kind
+
+
+def test_a_profile_names_what_takes_the_time() -> None:
+    a = torch.ones(300, 300)
+    taken = profile(lambda: a @ a)
+    assert next(iter(taken)) == "matrix products"
+    assert all(milliseconds >= 0 for milliseconds in taken.values())
