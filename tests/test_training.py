@@ -25,6 +25,7 @@ from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.training.stage import MilestoneFiles, train_milestone
 from dit_scaling.training.state import StateFolder
+from dit_scaling.training.step import TrainingStep
 
 CLASSES = 3
 CPU = Runtime(torch.device("cpu"))
@@ -229,6 +230,32 @@ def test_without_a_compiler_training_goes_on_and_says_so(
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert_identical(plain, weights(toy_run.model_copy(update={"compile": True}), toy_latents, 5, tmp_path))
     assert "no-such-compiler" in caplog.text
+
+
+def test_a_broken_cache_of_the_compiler_is_named(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.exc import InductorError
+
+    def load(*_: object) -> Tensor:
+        raise InductorError(ImportError("/cache/ab.main.so: file too short"), None)
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(TrainingStep, "__call__", load)
+    with pytest.raises(UserError, match=r"file too short.*delete .*/cache and run") as told:
+        train_to(toy_run, toy_latents, 5, tmp_path, CPU)
+    assert "training.compile" in str(told.value)
+
+
+def test_other_errors_of_a_step_stay_what_they_are(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(TrainingStep, "__call__", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train_to(toy_run, toy_latents, 5, tmp_path, CPU)
 
 
 def test_a_checkpoint_names_its_origin_and_loads(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:

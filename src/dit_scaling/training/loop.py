@@ -24,7 +24,7 @@ from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, cut_records
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
 from dit_scaling.training.state import StateFolder, TrainingState
-from dit_scaling.training.step import TrainingStep
+from dit_scaling.training.step import TrainingStep, compiler_errors
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,8 @@ def train_to(
 ) -> StateFolder:
     """Train one variant up to ``last_step`` and export raw and EMA weights there.
 
-    Step by step as in `TrainingStep`. Goes on from the newest valid state of the
-    same settings and the same latents, and returns at once where that step is already exported. Holds the lock of the
-    run's folder meanwhile.
+    Step by step as in `TrainingStep`. Goes on from the newest valid state of the same settings and the same latents,
+    and returns at once where that step is already exported. Holds the lock of the run's folder meanwhile.
 
     Args:
         settings: all that changes the weights.
@@ -50,7 +49,8 @@ def train_to(
         The folder that now holds ``step-N/ema.safetensors``, ``step-N/raw.safetensors`` and the log.
 
     Raises:
-        UserError: the latents do not fit the settings, another process trains there, or the loss stops being finite.
+        UserError: the latents do not fit the settings, another process trains there, the network cannot be compiled, or
+            the loss stops being finite.
         Interrupted: SIGTERM on any rank; the state is on disk.
     """
     reader = LatentReader(manifest, "train")
@@ -59,7 +59,8 @@ def train_to(
     if folder.export_path(last_step, "ema.safetensors").exists():
         log.info("%s step %d is already trained in %s", settings.variant, last_step, folder.path)
     else:
-        with locked(folder.path) if ranks.first else nullcontext(), matrix_products(settings.precision):
+        lock = locked(folder.path) if ranks.first else nullcontext()
+        with lock, matrix_products(settings.precision), compiler_errors():
             _train(settings, reader, folder, last_step, runtime, ranks)
     return folder
 

@@ -3,7 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.errors import UserError
 from dit_scaling.models import Network
 from dit_scaling.training.draws import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
@@ -128,6 +130,27 @@ def compiled(model: nn.Module) -> nn.Module:
         return model
     model.compile(dynamic=False)
     return model
+
+
+@contextmanager
+def compiler_errors() -> Iterator[None]:
+    """Says what to do where the network, which is compiled in its first step, cannot be.
+
+    Raises:
+        UserError: torch.compile failed in there.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error).__module__ != "torch._inductor.exc":  # importing it takes seconds
+            raise
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+        raise UserError(
+            f"training.compile: the network could not be compiled ({str(error).splitlines()[0][:300]}). A process that "
+            f"was killed while it compiled leaves broken files behind: delete {cache_dir()} and run the same command "
+            "again. With training.compile: false nothing is compiled."
+        ) from None
 
 
 def compiler() -> str:
