@@ -113,11 +113,11 @@ def name_cause(faults: Sequence[Check], like_data: Check) -> Diagnosis:
         return Diagnosis(
             "broken", f"{first.name} is {first.value}, expected {first.expected}: {first.meaning}.", checks
         )
-    near = f"{like_data.value} of the samples are nearer to data than to decoded noise"
+    near = f"the share of samples nearer to data than to decoded noise is {like_data.value}"
     if not like_data.passed:
         return Diagnosis(
             "undertrained",
-            f"Nothing is broken that these checks can see, but only {near}: train longer or a larger model.",
+            f"Nothing is broken that these checks can see, but {near}: train longer or a larger model.",
             checks,
         )
     return Diagnosis("no fault found", f"Nothing is broken that these checks can see, and {near}.", checks)

@@ -37,11 +37,11 @@ def judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: i
         reason = f"{first.name} is {first.value}, expected {first.expected}: {first.meaning}{others}."
         return GateVerdict("broken", reason)
     samples, *slow = enough
-    near = f"{samples.value} of the samples are nearer to data than to decoded noise"
+    near = f"the share of samples nearer to data than to decoded noise is {samples.value}"
     if samples.passed and all(check.passed for check in slow):
         return GateVerdict("on track", f"no fault found, and {near}.")
     if step < budget:
-        return GateVerdict("on track", f"no fault found, but only {near} yet, at {step / budget:.0%} of the budget.")
+        return GateVerdict("on track", f"no fault found, but {near} so far, at {step / budget:.0%} of the budget.")
     if samples.passed:
         return GateVerdict(
             "undertrained for this budget",
@@ -50,6 +50,6 @@ def judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: i
         )
     return GateVerdict(
         "undertrained for this budget",
-        f"no fault found, but after all {budget:,} steps only {near}: train longer, or this model is too small for its "
+        f"no fault found, but after all {budget:,} steps {near}: train longer, or this model is too small for its "
         "patches.",
     )
