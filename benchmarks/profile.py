@@ -6,6 +6,7 @@ sampling, the operators of the largest variant on one thread, by kind.
 
 import os
 import sys
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from dit_scaling.files import atomic_path
 
 STAGES = Path("results", "embedded", "tables", "stages.csv")
 TABLE = Path("results", "bench", "profile.csv")
-WARM_UP, RUNS = 5, 20
+RUNS = 20
 KINDS = {  # by the first words of an operator's name
     "matrix products": ("mm", "addmm", "bmm"),
     "attention": ("_scaled_dot_product",),
@@ -23,40 +24,39 @@ KINDS = {  # by the first words of an operator's name
     "AdamW, clipping, EMA": ("_fused_adamw", "_foreach", "lerp", "linalg_vector_norm"),
 }
 OTHER = "other operators: modulation, gates, copies, sums"
-OUTSIDE = "Python and autograd between operators"
+NO_OPERATOR = "autograd and optimiser around their operators"
 
 
-def kind_of(operator: str) -> str:
+def kind_of(event: str) -> str:
     """The kind that an event of torch's profiler belongs to."""
-    if not operator.startswith("aten::"):
-        return OUTSIDE
-    name = operator.removeprefix("aten::")
+    if not event.startswith("aten::"):
+        return NO_OPERATOR
+    name = event.removeprefix("aten::")
     return next((kind for kind, heads in KINDS.items() if name.startswith(heads)), OTHER)
 
 
 def profile(run: Callable[[], object]) -> dict[str, float]:
-    """Milliseconds of one run by kind, the largest first."""
+    """Shares of the time inside the profiler's events, by kind, the largest first."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    for _ in range(WARM_UP):
-        run()
     with profiler(activities=[ProfilerActivity.CPU]) as found:
         for _ in range(RUNS):
             run()
     taken: dict[str, float] = {}
     for event in found.key_averages():
         kind = kind_of(event.key)
-        taken[kind] = taken.get(kind, 0.0) + event.self_cpu_time_total / 1e3 / RUNS
-    return dict(sorted(taken.items(), key=lambda item: -item[1]))
+        taken[kind] = taken.get(kind, 0.0) + event.self_cpu_time_total
+    whole = sum(taken.values())
+    return {kind: some / whole for kind, some in sorted(taken.items(), key=lambda item: -item[1])}
 
 
 def runs() -> dict[str, Callable[[], object]]:
-    """A training step, and a step of sampling, of the largest variant as the study does them."""
+    """A training step, and a chain of two steps of sampling, of the largest variant as the study makes them."""
     import torch
 
     from benchmarks.models import build, embedded_study, embedded_variants
-    from benchmarks.training import EAGER, draw_batch
+    from benchmarks.training import draw_batch
     from dit_scaling.diffusion import GaussianDiffusion
     from dit_scaling.training.step import TrainingStep
 
@@ -66,30 +66,30 @@ def runs() -> dict[str, Callable[[], object]]:
     trained, sampled = (
         build(variant, study.latent_size, study.data.classes, study.vae.latent_channels) for _ in range(2)
     )
-    batch, step = draw_batch(trained, study.training.batch_size), TrainingStep(trained.train(), EAGER)
-    noise = draw_batch(sampled, study.resources.sample_batch)
+    batch, step = draw_batch(trained, study.training.batch_size), TrainingStep(trained.train(), study.training)
+    start = draw_batch(sampled, study.resources.sample_batch)
     diffusion = GaussianDiffusion()
     return {
         f"training step of {variant.name}": lambda: step(0, [batch]),
-        f"2 sampling steps of {variant.name}": lambda: diffusion.sample(sampled, noise.noise, noise.y, 2),
+        f"2 sampling steps of {variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
     }
 
 
 def main() -> None:
     """Print both tables."""
     if not KEPT_MEMORY.keys() <= os.environ.keys():  # glibc reads them when a process starts
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.profile"], os.environ | KEPT_MEMORY)
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.profile"], KEPT_MEMORY | os.environ)
     import pandas as pd
 
     if STAGES.exists():
         stages = pd.read_csv(STAGES).sort_values("seconds", ascending=False)
         stages["share"] = stages["seconds"] / stages["seconds"].sum()
         print(stages.head(5).to_string(index=False, float_format="{:.3g}".format), end="\n\n")
-    found = pd.DataFrame(
-        [(what, kind, taken) for what, run in runs().items() for kind, taken in profile(run).items()],
-        columns=["what", "kind", "milliseconds"],
-    )
-    found["share"] = found["milliseconds"] / found.groupby("what")["milliseconds"].transform("sum")
+    rows = []
+    for what, run in runs().items():
+        milliseconds = 1e3 * min(timeit.repeat(run, number=RUNS, repeat=3)) / RUNS  # without the profiler
+        rows += [(what, milliseconds, kind, share) for kind, share in profile(run).items()]
+    found = pd.DataFrame(rows, columns=["what", "milliseconds", "kind", "share"])
     print(found.to_string(index=False, float_format="{:.3g}".format))
     with atomic_path(TABLE) as temporary:
         found.to_csv(temporary, index=False)

@@ -19,7 +19,9 @@ from dit_scaling.variants import count_gflops
 
 min_version("9.27")
 
-os.environ.update(KEPT_MEMORY | os.environ)
+# Jobs inherit it, those of a cluster from the Snakemake that runs them there.
+for name, value in KEPT_MEMORY.items():
+    os.environ.setdefault(name, value)
 
 # A config file given on the command line is a study of its own, not a change to the embedded one.
 if not workflow.config_settings.configfiles:

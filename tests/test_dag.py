@@ -120,6 +120,20 @@ def test_finished_study_has_nothing_to_do(study: Path) -> None:
     assert plan(study) == {}
 
 
+def test_jobs_keep_the_memory_that_they_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")  # what a user sets stays
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    rules = tmp_path / "Snakefile"
+    rules.write_text(
+        f'include: "{ROOT}/rules/common.smk"\n'
+        'rule tell:\n    default_target: True\n    output: "environment"\n    shell: "env > {output}"\n'
+    )
+    run = snakemake(tmp_path, "--cores", "1", "--snakefile", str(rules))
+    assert run.returncode == 0, run.stderr
+    told = (tmp_path / "environment").read_text().splitlines()
+    assert {"MALLOC_TRIM_THRESHOLD_=1000000", "MALLOC_MMAP_MAX_=0"} <= set(told)
+
+
 def test_jobs_keep_their_logs(study: Path) -> None:
     log = study / RESULTS / "logs" / "train" / "DiT-Nano-2_seed-0_step-10.log"
     assert "10/10" in log.read_text()

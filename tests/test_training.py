@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,22 @@ from dit_scaling.training.step import TrainingStep
 
 CLASSES = 3
 CPU = Runtime(torch.device("cpu"))
+TRAIN_FIVE_STEPS = """
+import sys
+from pathlib import Path
+import torch
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.errors import UserError
+from dit_scaling.training.loop import train_to
+from dit_scaling.training.runtime import Runtime
+settings, manifest, states = sys.argv[1:]
+try:
+    run = TrainSettings.model_validate_json(settings)
+    train_to(run, Path(manifest), 5, Path(states), Runtime(torch.device("cpu")))
+    print("trained")
+except UserError as error:
+    print(error)
+"""
 
 
 def weights(settings: TrainSettings, manifest: Path, step: int, states: Path) -> dict[str, dict[str, Tensor]]:
@@ -245,6 +263,40 @@ def test_a_broken_cache_of_the_compiler_is_named(
     with pytest.raises(UserError, match=r"file too short.*delete .*/cache and run") as told:
         train_to(toy_run, toy_latents, 5, tmp_path, CPU)
     assert "training.compile" in str(told.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+def test_files_that_a_killed_compilation_left_behind_are_named(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
+) -> None:
+    def trained(states: str) -> subprocess.CompletedProcess[str]:
+        settings = toy_run.model_copy(update={"compile": True}).model_dump_json()
+        command = [sys.executable, "-c", TRAIN_FIVE_STEPS, settings, str(toy_latents), str(tmp_path / states)]
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert trained("first").stdout == "trained\n"
+    libraries = list((tmp_path / "cache").rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        os.truncate(library, 0)
+    told = trained("second").stdout
+    assert "training.compile: compiled code cannot be loaded" in told
+    assert f"delete {tmp_path / 'cache'}" in told
+
+
+def test_an_error_of_the_compiler_itself_stays_what_it_is(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    def build(*_: object) -> Tensor:
+        raise InductorError(CppCompileError(["g++"], "no such header"), None)
+
+    monkeypatch.setattr(TrainingStep, "__call__", build)
+    with pytest.raises(InductorError, match="no such header"):
+        train_to(toy_run, toy_latents, 5, tmp_path, CPU)
 
 
 def test_other_errors_of_a_step_stay_what_they_are(

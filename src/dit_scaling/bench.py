@@ -19,7 +19,7 @@ from dit_scaling.peaks import peak_of
 from dit_scaling.protocol.plan.jobs import BACKWARD
 from dit_scaling.training.draws import Batch
 from dit_scaling.training.prefetch import ahead
-from dit_scaling.training.step import TrainingStep, compiler_found
+from dit_scaling.training.step import TrainingStep, compiler_errors, compiler_found
 from dit_scaling.variants import AnyVariant, count_gflops, parse_variant
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
@@ -122,7 +122,7 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
     """Train a variant on random latents for some seconds.
 
     Raises:
-        UserError: its activations do not fit the GPU's memory.
+        UserError: its activations do not fit the GPU's memory, or code that torch.compile kept cannot be loaded.
     """
     device, cuda = setting.device, setting.device.type == "cuda"
     torch.manual_seed(0)
@@ -131,7 +131,7 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        with matrix_products(setting.precision):
+        with matrix_products(setting.precision), compiler_errors():
             take = TrainingStep(model, PaperRecipe(setting.precision, setting.compiled))
             for step in range(WARM_UP):
                 take(step, [next(batches)])

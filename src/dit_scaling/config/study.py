@@ -363,7 +363,7 @@ class Resources(Section):
     micro_batch: Annotated[int, Field(ge=0)] = 0
     """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch."""
     encode_batch: Count = 32
-    """Images read, and on a GPU encoded, at a time; a CPU encodes no more at once than fit its cache."""
+    """Images read at a time, and encoded at once by a GPU; a CPU encodes as many at once as fit its cache."""
     sample_batch: Count = 125
     """Samples drawn at a time."""
     save_minutes: PositiveFloat = 10.0

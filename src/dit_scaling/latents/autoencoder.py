@@ -52,7 +52,7 @@ def load_any_vae(path: str) -> "AutoencoderKL":
     vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
     if vae.config.shift_factor:
         raise UserError(f"vae.path: {path} shifts its latents; only autoencoders with a scale alone are supported.")
-    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # convolutions are faster so
+    return vae.eval().requires_grad_(False)
 
 
 def open_vae(vae_json: Path) -> "AutoencoderKL":
@@ -95,8 +95,6 @@ def to_unit_range(images: NDArray[np.uint8], channels: int) -> torch.Tensor:
     return pixels.expand(-1, channels, -1, -1)
 
 
-CPU_PIXELS = 2**17  # encoded at once on a CPU: more leave its cache
-
 QUANTISER = "uint8 of clamp(127.5 x + 128, 0, 255)"
 
 
@@ -105,6 +103,16 @@ def to_uint8(pixels: torch.Tensor) -> NDArray[np.uint8]:
     scaled = (127.5 * pixels + 128.0).clamp(0, 255).to(torch.uint8)
     array: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
+
+
+CPU_PIXELS = 2**17
+"""Pixels of images encoded at once on a CPU: two of 256 x 256. The activations of more leave its cache."""
+
+
+def for_encoding(vae: "AutoencoderKL", device: torch.device) -> "AutoencoderKL":
+    """The autoencoder on ``device``; on a CPU with its weights channels-last, with which convolutions are faster."""
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    return vae.to(device, memory_format=layout)
 
 
 @torch.no_grad()
@@ -124,8 +132,7 @@ def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[n
     at_once = max(1, CPU_PIXELS // (images.shape[1] * images.shape[2])) if vae.device.type == "cpu" else len(images)
     found = []
     for part in to_unit_range(images, vae.config.in_channels).split(at_once):
-        pixels = part.to(vae.device, memory_format=torch.channels_last)
-        posterior = vae.encode(pixels).latent_dist
+        posterior = vae.encode(part.to(vae.device)).latent_dist
         found.append(torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu())
     moments: NDArray[np.float32] = torch.cat(found).numpy()
     return moments

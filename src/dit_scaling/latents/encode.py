@@ -14,7 +14,7 @@ from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.errors import UserError
 from dit_scaling.files import sha256_file, write_json
-from dit_scaling.latents.autoencoder import encode_moments, open_vae, weights_sha256
+from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae, weights_sha256
 from dit_scaling.latents.manifest import ChannelSums, ShardFacts
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 from dit_scaling.progress import track
@@ -43,7 +43,7 @@ def encode_shard(
         vae_json: the autoencoder's record.
         output: the shard (tar), see `shards`.
         facts: JSON of what the manifest needs to know of it.
-        batch_size: images encoded at a time.
+        batch_size: images read at a time.
         device: where to compute.
         log_seconds: seconds between two lines of progress.
 
@@ -54,7 +54,7 @@ def encode_shard(
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
-    vae = open_vae(vae_json).to(device)
+    vae = for_encoding(open_vae(vae_json), device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
     samples = _encode(vae, source, indices, batch_size, sums)
     write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))

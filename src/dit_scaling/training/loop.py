@@ -49,8 +49,8 @@ def train_to(
         The folder that now holds ``step-N/ema.safetensors``, ``step-N/raw.safetensors`` and the log.
 
     Raises:
-        UserError: the latents do not fit the settings, another process trains there, the network cannot be compiled, or
-            the loss stops being finite.
+        UserError: the latents do not fit the settings, another process trains there, code that torch.compile kept
+            cannot be loaded, or the loss stops being finite.
         Interrupted: SIGTERM on any rank; the state is on disk.
     """
     reader = LatentReader(manifest, "train")

@@ -41,11 +41,10 @@ class Ranks:
         return slice(self.index * size, (self.index + 1) * size)
 
     def replicate(self, model: nn.Module) -> nn.Module:
-        """The model, with gradients averaged over ranks at the end of each backward pass.
-
-        Gradients stay the tensors they were (no bucket views), so they can be views of one flat tensor.
-        """
-        return DistributedDataParallel(model, broadcast_buffers=False) if self.count > 1 else model
+        """The model, with gradients averaged over ranks at the end of each backward pass."""
+        if self.count == 1:
+            return model
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def adding_up(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a part of the share: gradients are averaged after the ``last`` part only."""

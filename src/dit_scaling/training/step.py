@@ -134,23 +134,23 @@ def compiled(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def compiler_errors() -> Iterator[None]:
-    """Says what to do where the network, which is compiled in its first step, cannot be.
+    """Says what to do where what torch.compile kept of an earlier process, which a first step loads, is broken.
 
     Raises:
-        UserError: torch.compile failed in there.
+        UserError: compiled code cannot be loaded.
     """
     try:
         yield
     except RuntimeError as error:
-        if type(error).__module__ != "torch._inductor.exc":  # importing it takes seconds
+        cause = getattr(error, "inner_exception", None)  # of the compiler's own errors, whose import takes seconds
+        if not isinstance(cause, ImportError | OSError):
             raise
         from torch._inductor.runtime.cache_dir_utils import cache_dir
 
         raise UserError(
-            f"training.compile: the network could not be compiled ({str(error).splitlines()[0][:300]}). A process that "
-            f"was killed while it compiled leaves broken files behind: delete {cache_dir()} and run the same command "
-            "again. With training.compile: false nothing is compiled."
-        ) from None
+            f"training.compile: compiled code cannot be loaded ({cause}). A process that was killed while it compiled "
+            f"leaves broken files behind: delete {cache_dir()} and run the same command again."
+        ) from error
 
 
 def compiler() -> str:

@@ -6,10 +6,11 @@ import torch
 
 from dit_scaling.config.study import Study
 from dit_scaling.devices import choose_device
-from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import create_model
 from dit_scaling.protocol.plan.jobs import BACKWARD
 from dit_scaling.protocol.plan.price import Devices
+from dit_scaling.training.draws import Batch
+from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import AnyVariant, count_gflops
 
 SECONDS = 3.0
@@ -46,20 +47,20 @@ def measured_devices(study: Study, count: int) -> Devices:
 
 
 def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:
-    """Seconds of forward, backward and optimiser on a batch of so many latents."""
+    """Seconds of a training step, not compiled, on a batch of so many latents."""
     channels, size = study.vae.latent_channels, study.latent_size
     model = create_model(variant, size, study.data.classes, channels).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    diffusion = GaussianDiffusion()
-    x0, t = torch.randn(batch, channels, size, size, device=device), torch.arange(batch) % diffusion.num_timesteps
-    y = torch.zeros(batch, dtype=torch.long, device=device)
+    train_step = TrainingStep(model, study.training.model_copy(update={"compile": False}))
+    shape = (batch, channels, size, size)
+    drawn = Batch(
+        x0=torch.randn(shape, device=device),
+        t=torch.arange(batch) % train_step.num_timesteps,
+        y=torch.zeros(batch, dtype=torch.long, device=device),
+        noise=torch.randn(shape, device=device),
+    )
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=study.training.precision == "bfloat16"):
-            loss = diffusion.training_losses(model, x0, t, y)["loss"].mean()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        optimiser.zero_grad()
+        train_step(0, [drawn])
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
