@@ -30,7 +30,9 @@ def flat_update(setting: Setting) -> Side:
     """`update_ema` as the training loop calls it."""
     named = draw_weights(setting)
     shapes = {name: weight.shape for name, weight in named.items()}
-    weights = torch.cat([named.pop(name).flatten() for name in shapes])
+    weights = torch.empty(sum(shape.numel() for shape in shapes.values()))
+    for name, part in zip(shapes, weights.split([shape.numel() for shape in shapes.values()]), strict=True):
+        part.copy_(named.pop(name).flatten())
     average = torch.zeros_like(weights)
 
     def run() -> None:

@@ -36,7 +36,7 @@ LIBRARIES = {
     "latents": ("numpy", "pydantic"),
     "preflight": ("torch", "pydantic", "PIL.Image", "webdataset"),
     "train_milestone": ("torch", "pydantic", "psutil", "torch.distributed.elastic"),
-    "gate": ("torch", "pydantic", "PIL.Image", "jinja2"),
+    "gate": ("torch", "pydantic", "PIL.Image", "jinja2", "pandas", "matplotlib.figure"),
     "sample_part": ("torch", "pydantic", "PIL.Image", "safetensors.torch"),
     "extractor": ("torch", "pydantic", "PIL.Image", "safetensors.torch"),
     "reference": ("torch", "pydantic", "scipy.linalg", "safetensors.torch"),

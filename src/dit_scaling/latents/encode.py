@@ -13,8 +13,8 @@ from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.errors import UserError
-from dit_scaling.files import sha256_file, write_json
-from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae, weights_sha256
+from dit_scaling.files import read_json, sha256_file, write_json
+from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
 from dit_scaling.latents.manifest import ChannelSums, ShardFacts
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 from dit_scaling.progress import track
@@ -70,7 +70,7 @@ def encode_shard(
         first=tuple(sums.first.tolist()),
         second=tuple(sums.second.tolist()),
         scale=vae.config.scaling_factor,
-        vae_sha256=weights_sha256(vae),
+        vae_sha256=str(read_json(vae_json)["weights_sha256"]),  # which open_vae has compared
         settings_digest=settings.digest,
     )
     write_json(facts, record.model_dump(mode="json"))

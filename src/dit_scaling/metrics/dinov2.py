@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import VisionTransformer
 
 from dit_scaling.metrics.features import Features, load_weights, to_pixels, to_rgb
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 SIDE = 224
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,7 +36,7 @@ class Dinov2Features:
     logit_weights: NDArray[np.float32] | None = None
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        def load(path: Path) -> VisionTransformer:
+        def load(path: Path) -> "VisionTransformer":
             state = torch.load(path, map_location="cpu", weights_only=True)
             layers = sum(key.endswith(".attn.qkv.weight") for key in state)
             shape = (layers, state["pos_embed"].shape[2], state["patch_embed.proj.weight"].shape[-1])
@@ -60,7 +63,7 @@ def preprocess(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     return (pixels - mean) / std
 
 
-def build_vit(state: Mapping[str, Tensor]) -> VisionTransformer:
+def build_vit(state: Mapping[str, Tensor]) -> "VisionTransformer":
     """torchvision's ViT with DINOv2's weights, for images of 224 x 224; its output is the class token (N, width).
 
     torchvision has no layer scale: a scale of a residual branch is one of the rows of the branch's last linear layer.
@@ -71,6 +74,8 @@ def build_vit(state: Mapping[str, Tensor]) -> VisionTransformer:
     Raises:
         KeyError, RuntimeError: a tensor is missing or misshapen.
     """
+    from torchvision.models import VisionTransformer  # Costs seconds: only where it is used.
+
     width, patch = state["pos_embed"].shape[2], state["patch_embed.proj.weight"].shape[-1]
     layers = sum(key.endswith(".attn.qkv.weight") for key in state)
     model = VisionTransformer(
