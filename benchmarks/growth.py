@@ -100,7 +100,8 @@ def distance(setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
 
 
 def draw(table: "pd.DataFrame", path: Path) -> None:
-    """Seconds against size for each kind, with the line through the origin that fits its points best."""
+    """Seconds against size for each kind, with the straight line that fits its points best, for each width its own."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     from dit_scaling.report.style import PALETTE
@@ -113,15 +114,16 @@ def draw(table: "pd.DataFrame", path: Path) -> None:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (kind, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
         rows = table[table["kind"] == kind]
-        fitted = rows[rows["name"] != LARGEST]
-        slope = float((fitted["seconds"] / fitted["size"]).median())
-        ends = [rows["size"].min(), rows["size"].max()]
-        axes.plot(ends, [slope * end for end in ends], color=PALETTE[-1], linewidth=0.8, linestyle="--")
         axes.plot(rows["size"], rows["seconds"], "o", color=PALETTE[0])
+        for _, points in rows.groupby("width", dropna=False):
+            if len(points) > 1:
+                slope, start = np.polyfit(points["size"], points["seconds"], 1)
+                ends = np.array([0, points["size"].max()])
+                axes.plot(ends, start + slope * ends, color=PALETTE[-1], linewidth=0.8, linestyle="--")
         for name, size, seconds in zip(rows["name"], rows["size"], rows["seconds"], strict=True):
-            if kind == "training":
-                axes.annotate(name, (size, seconds), xytext=(4, -8), textcoords="offset points", fontsize=7)
-        axes.set(xscale="log", yscale="log", xlabel=label, title=kind)
+            if name.endswith("/2"):
+                axes.annotate(name, (size, seconds), xytext=(-4, 6), textcoords="offset points", fontsize=7, ha="right")
+        axes.set(xlim=(0, None), ylim=(0, 1.1 * rows["seconds"].max()), xlabel=label, title=kind)
     figure.axes[0].set_ylabel("seconds")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=160)
