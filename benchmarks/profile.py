@@ -1,13 +1,14 @@
 """Where the time of the embedded study goes: `python -m benchmarks.profile` writes results/bench/profile.csv.
 
 The slowest stages of a finished `results/embedded` by their recorded seconds, and inside the two slowest, training and
-sampling, the operators of the largest variant on one thread, by kind.
+sampling, the operators of the largest variant on one thread, by kind. `python -m benchmarks.profile DiT-S/2` looks at
+training steps of the paper's variants too.
 """
 
 import os
 import sys
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dit_scaling.allocator import KEPT_MEMORY
@@ -15,7 +16,6 @@ from dit_scaling.files import atomic_path
 
 STAGES = Path("results", "embedded", "tables", "stages.csv")
 TABLE = Path("results", "bench", "profile.csv")
-RUNS = 20
 KINDS = {  # by the first words of an operator's name
     "matrix products": ("mm", "addmm", "bmm"),
     "attention": ("_scaled_dot_product",),
@@ -35,13 +35,13 @@ def kind_of(event: str) -> str:
     return next((kind for kind, heads in KINDS.items() if name.startswith(heads)), OTHER)
 
 
-def profile(run: Callable[[], object]) -> dict[str, float]:
+def profile(run: Callable[[], object], number: int) -> dict[str, float]:
     """Shares of the time inside the profiler's events, by kind, the largest first."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
     with profiler(activities=[ProfilerActivity.CPU]) as found:
-        for _ in range(RUNS):
+        for _ in range(number):
             run()
     taken: dict[str, float] = {}
     for event in found.key_averages():
@@ -51,12 +51,15 @@ def profile(run: Callable[[], object]) -> dict[str, float]:
     return {kind: some / whole for kind, some in sorted(taken.items(), key=lambda item: -item[1])}
 
 
-def runs() -> dict[str, Callable[[], object]]:
-    """A training step, and a chain of two steps of sampling, of the largest variant as the study makes them."""
+def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
+    """A training step, and a chain of two steps of sampling, of the largest variant as the study makes them.
+
+    And a training step of each of the paper's variants in ``names``, at the batch of its row in the benchmarks.
+    """
     import torch
 
-    from benchmarks.models import build, embedded_study, embedded_variants
-    from benchmarks.training import draw_batch
+    from benchmarks.models import build, embedded_study, embedded_variants, paper_model
+    from benchmarks.training import BATCH, EAGER, draw_batch
     from dit_scaling.diffusion import GaussianDiffusion
     from dit_scaling.training.step import TrainingStep
 
@@ -69,16 +72,23 @@ def runs() -> dict[str, Callable[[], object]]:
     batch, step = draw_batch(trained, study.training.batch_size), TrainingStep(trained.train(), study.training)
     start = draw_batch(sampled, study.resources.sample_batch)
     diffusion = GaussianDiffusion()
+
+    def paper_step(name: str) -> Callable[[], object]:
+        model = paper_model(name)
+        drawn, train_step = draw_batch(model, BATCH), TrainingStep(model.train(), EAGER)
+        return lambda: train_step(0, [drawn])
+
     return {
         f"training step of {variant.name}": lambda: step(0, [batch]),
         f"2 sampling steps of {variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
+        **{f"training step of {name}, batch {BATCH}": paper_step(name) for name in names},
     }
 
 
 def main() -> None:
     """Print both tables."""
     if not KEPT_MEMORY.keys() <= os.environ.keys():  # glibc reads them when a process starts
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.profile"], KEPT_MEMORY | os.environ)
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:]], KEPT_MEMORY | os.environ)
     import pandas as pd
 
     if STAGES.exists():
@@ -86,9 +96,12 @@ def main() -> None:
         stages["share"] = stages["seconds"] / stages["seconds"].sum()
         print(stages.head(5).to_string(index=False, float_format="{:.3g}".format), end="\n\n")
     rows = []
-    for what, run in runs().items():
-        milliseconds = 1e3 * min(timeit.repeat(run, number=RUNS, repeat=3)) / RUNS  # without the profiler
-        rows += [(what, milliseconds, kind, share) for kind, share in profile(run).items()]
+    for what, run in runs(sys.argv[1:]).items():
+        run()  # its first time is not like the others
+        clock = timeit.Timer(run)
+        number, _ = clock.autorange()
+        milliseconds = 1e3 * min(clock.repeat(3, number)) / number  # without the profiler
+        rows += [(what, milliseconds, kind, share) for kind, share in profile(run, number).items()]
     found = pd.DataFrame(rows, columns=["what", "milliseconds", "kind", "share"])
     print(found.to_string(index=False, float_format="{:.3g}".format))
     with atomic_path(TABLE) as temporary:

@@ -15,10 +15,11 @@ from dit_scaling.config.stages import DataSettings, VaeSettings
 from dit_scaling.config.study import ImageFolder, Mnist, PretrainedVae, TrainedVae
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.errors import UserError
-from dit_scaling.latents import vae_training
+from dit_scaling.latents import autoencoder, vae_training
 from dit_scaling.latents.autoencoder import (
     decode,
     encode_moments,
+    for_encoding,
     load_vae,
     open_vae,
     to_uint8,
@@ -51,6 +52,18 @@ def trained(source: ImageSource, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def broken(trained: Path, tmp_path: Path) -> Path:
     """A copy to break."""
     return Path(shutil.copytree(trained, tmp_path / "broken"))
+
+
+def test_a_cpu_encodes_a_few_images_at_a_time_and_loses_none(
+    trained: Path, source: ImageSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = for_encoding(load_vae(trained, 2, 4), torch.device("cpu"))
+    images = read_images(source, np.arange(5))
+    whole, seen, encode = encode_moments(vae, images), list[int](), vae.encode
+    monkeypatch.setattr(autoencoder, "CPU_PIXELS", 2 * images.shape[1] * images.shape[2])
+    monkeypatch.setattr(vae, "encode", lambda pixels: (seen.append(len(pixels)), encode(pixels))[1])
+    np.testing.assert_allclose(encode_moments(vae, images), whole, atol=1e-5)
+    assert seen == [2, 2, 1]
 
 
 def test_trained_folder_is_one_of_diffusers(trained: Path, source: ImageSource) -> None:
