@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.harness import Measured, Round, alternate, mean_seconds, measure
-from benchmarks.profile import NO_OPERATOR, OTHER, kind_of, profile
+from benchmarks.hotspots import NO_OPERATOR, OTHER, kind_of, profile
 from benchmarks.registry import TOPICS, choose, find
 from benchmarks.report import failures, read_baseline, table, write_baseline
 from benchmarks.row import (

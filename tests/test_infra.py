@@ -1,6 +1,7 @@
 """What holds between files that no program compares: pins, profiles."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ def test_makefile_pins_a_uv_that_the_project_accepts() -> None:
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["required-version"]
     assert pinned
     assert pinned[1] in SpecifierSet(required)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "workflow/scripts", "workflow", "tests", ".ci"])
+def test_no_script_hides_a_module_of_the_standard_library(folder: str) -> None:
+    """`python folder/script.py` puts its folder before the standard library: a profile.py there breaks `import torch`."""
+    modules = {path.stem for path in (ROOT / folder).glob("*.py")}
+    assert modules
+    assert not modules & sys.stdlib_module_names
 
 
 def test_code_and_software_are_no_reason_to_train_again() -> None:

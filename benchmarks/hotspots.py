@@ -1,7 +1,7 @@
-"""Where the time of the embedded study goes: `python -m benchmarks.profile` writes results/bench/profile.csv.
+"""Where the time of the embedded study goes: `python -m benchmarks.hotspots` writes results/bench/hotspots.csv.
 
 The slowest stages of a finished `results/embedded` by their recorded seconds, and inside the two slowest, training and
-sampling, the operators of the largest variant on one thread, by kind. `python -m benchmarks.profile DiT-S/2` looks at
+sampling, the operators of the largest variant on one thread, by kind. `python -m benchmarks.hotspots DiT-S/2` looks at
 training steps of the paper's variants too.
 """
 
@@ -15,7 +15,7 @@ from dit_scaling.allocator import KEPT_MEMORY
 from dit_scaling.files import atomic_path
 
 STAGES = Path("results", "embedded", "tables", "stages.csv")
-TABLE = Path("results", "bench", "profile.csv")
+TABLE = Path("results", "bench", "hotspots.csv")
 KINDS = {  # by the first words of an operator's name
     "matrix products": ("mm", "addmm", "bmm"),
     "attention": ("_scaled_dot_product",),
@@ -88,7 +88,7 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Print both tables."""
     if not KEPT_MEMORY.keys() <= os.environ.keys():  # glibc reads them when a process starts
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:]], KEPT_MEMORY | os.environ)
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.hotspots", *sys.argv[1:]], KEPT_MEMORY | os.environ)
     import pandas as pd
 
     if STAGES.exists():
