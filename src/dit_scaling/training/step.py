@@ -64,7 +64,7 @@ class TrainingStep:
         self.ema = self.weights.clone()
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self._optimiser = torch.optim.AdamW(
-            self._flat.parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+            [self.weights], recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         self.start_at(0)
 
@@ -80,13 +80,11 @@ class TrainingStep:
 
     def start_at(self, step: int) -> None:
         """Say how many steps lie behind the tensors."""
-        moments = zip(self._flat.views(self.exp_avg), self._flat.views(self.exp_avg_sq), strict=True)
-        for parameter, (exp_avg, exp_avg_sq) in zip(self._flat.parameters, moments, strict=True):
-            self._optimiser.state[parameter] = {
-                "step": torch.tensor(float(step), device=self.weights.device),
-                "exp_avg": exp_avg,
-                "exp_avg_sq": exp_avg_sq,
-            }
+        self._optimiser.state[self.weights] = {
+            "step": torch.tensor(float(step), device=self.weights.device),
+            "exp_avg": self.exp_avg,
+            "exp_avg_sq": self.exp_avg_sq,
+        }
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """One of the tensors, (n,), by parameter name."""
@@ -102,8 +100,8 @@ class TrainingStep:
         Returns:
             (4,) means over the share of loss, mse and vb, and the norm of the gradient before it is clipped.
         """
-        recipe, parameters = self._recipe, self._flat.parameters
-        device, share = self.weights.device, sum(len(part.t) for part in parts)
+        recipe, device = self._recipe, self.weights.device
+        share = sum(len(part.t) for part in parts)
         means = torch.zeros(3, device=device)
         for number, part in enumerate(parts, start=1):
             weight = len(part.t) / share
@@ -112,13 +110,13 @@ class TrainingStep:
                     losses = self._diffusion.training_losses(self._network, part.x0, part.t, part.y, part.noise)
                 torch.autograd.backward(weight * losses["loss"].mean())
             means += weight * torch.stack([losses[name].detach().mean() for name in ("loss", "mse", "vb")])
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self._flat.take_gradients()
+        norm = get_total_norm([self._flat.gradient])
         if recipe.gradient_clip is not None:
-            clip_grads_with_norm_(parameters, recipe.gradient_clip, norm)
+            clip_grads_with_norm_(self.weights, recipe.gradient_clip, norm)
         for group in self._optimiser.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / max(1, recipe.warmup_steps))
         self._optimiser.step()
-        self._optimiser.zero_grad()
         update_ema(self.ema, self.weights, ema_decay_at(step + 1, recipe.ema_decay, recipe.ema_ramp))
         return torch.cat([means, norm[None]])
 
