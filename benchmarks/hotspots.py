@@ -88,7 +88,9 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Print both tables."""
     if not KEPT_MEMORY.keys() <= os.environ.keys():  # glibc reads them when a process starts
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.hotspots", *sys.argv[1:]], KEPT_MEMORY | os.environ)
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.hotspots", *sys.argv[1:]], KEPT_MEMORY | os.environ
+        )
     import pandas as pd
 
     if STAGES.exists():

@@ -29,7 +29,7 @@ def test_makefile_pins_a_uv_that_the_project_accepts() -> None:
 
 @pytest.mark.parametrize("folder", ["benchmarks", "workflow/scripts", "workflow", "tests", ".ci"])
 def test_no_script_hides_a_module_of_the_standard_library(folder: str) -> None:
-    """`python folder/script.py` puts its folder before the standard library: a profile.py there breaks `import torch`."""
+    """`python folder/script.py` looks in its folder first: a profile.py there breaks `import torch`."""
     modules = {path.stem for path in (ROOT / folder).glob("*.py")}
     assert modules
     assert not modules & sys.stdlib_module_names

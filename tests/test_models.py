@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,7 +14,7 @@ import dit_scaling
 from dit_scaling.errors import UserError
 from dit_scaling.export import to_diffusers_state
 from dit_scaling.models import DiT, count_gflops, count_parameters, create_model
-from dit_scaling.models.dit import timestep_sinusoids
+from dit_scaling.models.dit import gelu_tanh, timestep_sinusoids
 from dit_scaling.variants import Variant
 from oracles import build_diffusers_dit, randomize
 
@@ -70,6 +71,26 @@ def test_sinusoids_use_the_papers_frequencies() -> None:
     cosines, sines = timestep_sinusoids(torch.tensor([999])).double()[0].chunk(2)
     torch.testing.assert_close(cosines, torch.stack(expected).cos(), atol=2e-4, rtol=0)
     torch.testing.assert_close(sines, torch.stack(expected).sin(), atol=2e-4, rtol=0)
+
+
+def test_gelu_is_the_tanh_form_where_gradients_are_wanted_and_where_not() -> None:
+    x = torch.linspace(-12, 12, 10_001)
+    expected = F.gelu(x.double(), approximate="tanh")
+    with torch.inference_mode():
+        sampling = gelu_tanh(x)
+        assert torch.equal(x, torch.linspace(-12, 12, 10_001)), "the argument stays as it is"
+    torch.testing.assert_close(sampling.double(), expected, atol=2e-6, rtol=0)
+    torch.testing.assert_close(gelu_tanh(x).double(), expected, atol=2e-6, rtol=0)
+    torch.testing.assert_close(gelu_tanh(x.bfloat16()), F.gelu(x.bfloat16(), approximate="tanh"), atol=0, rtol=0)
+
+
+def test_the_gelu_that_is_compiled_is_the_same_function_with_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    x = torch.linspace(-12, 12, 10_001, dtype=torch.float64, requires_grad=True)
+    rewritten, reference = gelu_tanh(x), F.gelu(x, approximate="tanh")
+    torch.testing.assert_close(rewritten, reference, atol=1e-14, rtol=0)
+    gradients = [torch.autograd.grad(y.sum(), x)[0] for y in (rewritten, reference)]
+    torch.testing.assert_close(*gradients, atol=1e-13, rtol=0)
 
 
 @pytest.mark.parametrize("input_size", [32, 64])

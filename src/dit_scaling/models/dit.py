@@ -18,6 +18,8 @@ from dit_scaling.variants import FREQUENCY_DIM, MLP_RATIO, Variant
 
 MAX_PERIOD = 10_000.0  # of the sinusoids of timesteps and positions
 NORM_EPS = 1e-6
+GELU_LINEAR = 2 * math.sqrt(2 / math.pi)  # of 2u, see gelu_tanh
+GELU_CUBIC = 0.044715 * GELU_LINEAR
 
 
 class DiT(nn.Module):
@@ -140,7 +142,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) to (N, T, D)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        out: Tensor = self.fc2(gelu_tanh(self.fc1(x)))
         return out
 
 
@@ -184,6 +186,19 @@ class PatchEmbedder(nn.Module):
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """LayerNorm(x) * (1 + scale) + shift: adaptive layer norm of (N, T, D) tokens by (N, 1, D) shift and scale."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), 1 + scale)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh form: x (1 + tanh u) / 2 = x sigmoid(2u), with u = sqrt(2/pi) (x + 0.044715 x^3).
+
+    On a CPU tanh takes several times as long as sigmoid, in torch's own GELU and in what its compiler makes of it.
+    """
+    if torch.compiler.is_compiling():
+        return x * torch.sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x))
+    if torch.is_inference_mode_enabled() and x.is_cpu and x.dtype == torch.float32:
+        doubled = torch.addcmul(x.new_tensor(GELU_LINEAR), x, x, value=GELU_CUBIC).mul_(x)
+        return doubled.sigmoid_().mul_(x)
+    return F.gelu(x, approximate="tanh")
 
 
 def timestep_sinusoids(t: Tensor) -> Tensor:
