@@ -42,6 +42,13 @@ def embedded_variants(study: Study) -> tuple[Variant, Variant]:
     return variants[costs.index(min(costs))], variants[costs.index(max(costs))]
 
 
+def embedded_model(position: int) -> tuple[DiT, int]:
+    """The study's smallest (0) or largest (1) transformer, and the batch that it trains with."""
+    study = embedded_study()
+    variant = embedded_variants(study)[position]
+    return build(variant, study.latent_size, study.data.classes, study.vae.latent_channels), study.training.batch_size
+
+
 def diffusers_model(model: DiT) -> Any:
     """diffusers' transformer with the weights of ``model`` and the paper's timestep frequencies."""
     from diffusers.models.embeddings import Timesteps

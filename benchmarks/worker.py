@@ -5,6 +5,7 @@ The threads are set by the environment before anything is imported; the parent, 
 
 import argparse
 import json
+import multiprocessing
 import resource
 import tempfile
 from dataclasses import asdict
@@ -39,16 +40,18 @@ def work(name: str, side: str, rounds: int, quick: bool) -> dict[str, Any]:
 
 
 def peak_resident() -> int:
-    """Peak resident memory in bytes of this process, or of the largest that it started.
+    """Peak resident memory in bytes: of this process with those that it has going, or of the largest that has ended."""
+    going = sum(_peak_of(process.pid) for process in multiprocessing.active_children())
+    ended = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(_peak_of("self") + going, ended)
 
-    This process's own is the kernel's VmHWM where there is one: the peak of getrusage begins with that of its parent.
-    """
-    status = Path("/proc/self/status")
+
+def _peak_of(process: int | str | None) -> int:
+    """The kernel's VmHWM of a process, where there is one; the peak of getrusage begins with that of its parent."""
+    status = Path("/proc", str(process), "status")
     lines = status.read_text().splitlines() if status.exists() else []
     own = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    own = own or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
-    started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return 1024 * max(*own, started)
+    return 1024 * (own or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])[0]
 
 
 def main() -> None:

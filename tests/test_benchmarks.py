@@ -24,6 +24,7 @@ from benchmarks.row import (
     equal_within,
 )
 from benchmarks.study import read_jobs, waits, work
+from benchmarks.worker import peak_resident
 
 MACHINE = {"cpu": "none"}
 
@@ -145,6 +146,14 @@ def test_small_rows_agree_with_their_peers(name: str, setting: Setting) -> None:
     measured = measure(find(name), setting, rounds=5, least_seconds=0.0)
     assert len(measured.rounds) == 5
     assert measured.ratio > 0
+
+
+def test_two_trainings_side_by_side_take_the_steps_of_their_peer(setting: Setting) -> None:
+    before = peak_resident()
+    measured = measure(find("pair-embedded-smallest"), setting, rounds=5, least_seconds=0.0)
+    assert "squared error before the first step" in measured.agreement
+    assert measured.ratio > 0
+    assert peak_resident() > before + 2**29, "the trainings are processes of their own"
 
 
 def test_jobs_of_a_study_wait_from_the_last_end_before_their_begin(tmp_path: Path) -> None:
