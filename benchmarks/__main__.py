@@ -1,19 +1,16 @@
 """Measure rows, write results/bench/, print the table, and compare with the baseline."""
 
 import argparse
-import json
-import os
-import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROUNDS
+from benchmarks.harness import ROUNDS, measure
 from benchmarks.registry import choose
 from benchmarks.report import describe_cpu, describe_machine, failures, read_baseline, table, write_baseline
-from benchmarks.row import Row
-from benchmarks.worker import THREAD_VARIABLES
-from dit_scaling.allocator import KEPT_MEMORY
+from benchmarks.row import DisagreementError, Row, UnavailableError
+from benchmarks.worker import apart
 from dit_scaling.files import write_json
 from dit_scaling.provenance import git_commit
 
@@ -62,26 +59,18 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(row: Row, rounds: int, quick: bool) -> dict[str, Any]:
-    """The row's result, and the peak memory of each side in a process that does nothing else."""
+    """The row's result, with the peak memory of each side's process."""
     names = {"name": row.name, "what": row.what, "peer": row.peer, "threads": row.threads}
-    measured = _worker(row, "both", rounds, quick)
-    if "ratio" in measured and not quick:
-        measured["memory"] = {side: _worker(row, side, rounds, quick)["memory"] for side in ("ours", "peer")}
-    return names | measured
-
-
-def _worker(row: Row, side: str, rounds: int, quick: bool) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.worker", row.name, "--side", side, "--rounds", str(rounds)]
-    threads = dict.fromkeys(THREAD_VARIABLES, str(row.threads))
-    run = subprocess.run(
-        [*command, *(["--quick"] if quick else [])],
-        env={**KEPT_MEMORY, **os.environ, **threads},  # for both sides, as the Snakefile has its jobs
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return result
+    try:
+        with apart(row, "ours", quick) as ours, apart(row, "peer", quick) as peer:
+            measured = measure(row, ours.side, peer.side, rounds)
+            memory = {"ours": ours.peak_memory(), "peer": peer.peak_memory()}
+    except UnavailableError as error:
+        return names | {"unavailable": str(error)}
+    except DisagreementError as error:
+        return names | {"disagreement": str(error)}
+    figures = {key: getattr(measured, key) for key in ("ratio", "spread", "met")}
+    return names | asdict(measured) | figures | {"memory": memory}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Measuring a row: results compared, then both sides in turn, then the memory that each needs alone."""
+"""Measuring a row: results compared, then both sides in turn."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.row import Row, Setting, Side
+from benchmarks.row import Row, Side
 
 ROUNDS = 7
 LEAST_SECONDS = 0.5
@@ -49,14 +49,13 @@ class Measured:
         return self.ratio >= self.target
 
 
-def measure(row: Row, setting: Setting, rounds: int = ROUNDS, least_seconds: float = LEAST_SECONDS) -> Measured:
+def measure(row: Row, ours: Side, peer: Side, rounds: int = ROUNDS, least_seconds: float = LEAST_SECONDS) -> Measured:
     """Compare the two sides' results, then time them in turn.
 
     Raises:
         DisagreementError: the results differ; nothing is timed then.
         UnavailableError: the row cannot be measured here.
     """
-    ours, peer = row.make_ours(setting), row.make_peer(setting)
     ours.seconds(), peer.seconds()  # warms both up
     agreement = row.agree(ours.outcome(), peer.outcome())
     found = alternate(ours, peer, rounds, least_seconds)

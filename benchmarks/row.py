@@ -77,6 +77,11 @@ class Row:
     """The ratio to reach, from the peer's seconds."""
     threads: int = 2
 
+    @property
+    def yardstick(self) -> bool:
+        """Whether the peer does other work, by which ours is only measured."""
+        return self.agree is nothing_in_common
+
 
 def at_least(ratio: float) -> Callable[[float], float]:
     """A target that does not depend on the peer."""

@@ -1,42 +1,105 @@
-"""One row in a process of its own: `python -m benchmarks.worker '{...}'` prints a JSON object as its last line.
+"""A side of a row in a process of its own, with the threads and the environment that it is to have.
 
-The threads are set by the environment before anything is imported; the parent, `__main__.py`, does that.
+Both are read when a process starts: the threads by OpenMP and BLAS, the rest by glibc's allocator.
 """
 
-import argparse
-import json
+import contextlib
 import multiprocessing
+import os
 import resource
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
-from benchmarks.harness import measure
 from benchmarks.registry import find
-from benchmarks.row import DisagreementError, Setting, UnavailableError
+from benchmarks.row import DisagreementError, Outcome, Row, Setting, Side, UnavailableError
+from dit_scaling.allocator import KEPT_MEMORY
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+Which = Literal["ours", "peer"]
 
-def work(name: str, side: str, rounds: int, quick: bool) -> dict[str, Any]:
-    """Measure a row, or the peak memory in bytes of a process that runs one of its sides once."""
-    row = find(name)
-    with tempfile.TemporaryDirectory(prefix="dit-scaling-bench-") as folder:
-        setting = Setting(quick, Path(folder))
-        try:
-            if side == "both":
-                measured = measure(row, setting, rounds)
-                return {
-                    **asdict(measured),
-                    **{key: getattr(measured, key) for key in ("ratio", "spread", "met")},
-                }
-            (row.make_ours if side == "ours" else row.make_peer)(setting).seconds()
-        except UnavailableError as error:
-            return {"unavailable": str(error)}
-        except DisagreementError as error:
-            return {"disagreement": str(error)}
-    return {"memory": peak_resident()}
+
+@dataclass(frozen=True)
+class Apart:
+    """The other end of a side's process, which has made the side before it answers the first question."""
+
+    pipe: Connection
+
+    def ask(self, question: str) -> Any:
+        """Put a question of `serve`.
+
+        Raises:
+            DisagreementError, UnavailableError: as the side does.
+        """
+        self.pipe.send(question)
+        answer = self.pipe.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def side(self) -> Side:
+        """The side, as if it were here."""
+
+        def seconds() -> float:
+            taken: float = self.ask("seconds")
+            return taken
+
+        def outcome() -> Outcome:
+            found: Outcome = self.ask("outcome")
+            return found
+
+        return Side(seconds, outcome)
+
+    def peak_memory(self) -> int:
+        """Peak resident memory so far, in bytes."""
+        peak: int = self.ask("peak memory")
+        return peak
+
+
+@contextmanager
+def apart(row: Row, which: Which, quick: bool) -> Iterator[Apart]:
+    """Start the process of a side; it ends with the context.
+
+    Ours has what the Snakefile gives its jobs. A package has what its users give it, which is nothing; a yardstick is
+    another way of ours.
+    """
+    variables = dict.fromkeys(THREAD_VARIABLES, str(row.threads))
+    if which == "ours" or row.yardstick:
+        variables |= KEPT_MEMORY
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, row.name, which, quick))
+    with patch.dict(os.environ, variables):
+        process.start()
+    there.close()  # so that a process that dies ends the wait for its answer
+    try:
+        yield Apart(here)
+    finally:
+        here.close()
+        process.join()
+
+
+def serve(pipe: Connection, name: str, which: Which, quick: bool) -> None:
+    """Answer until nobody asks: run the side once, tell its outcome, or the peak memory."""
+    multiprocessing.set_start_method(None, force=True)  # as packages find it in a process that was not spawned
+    row, side = find(name), None
+    with tempfile.TemporaryDirectory(prefix="dit-scaling-bench-") as folder, contextlib.suppress(EOFError):
+        while True:
+            question = pipe.recv()
+            try:
+                side = side or (row.make_ours if which == "ours" else row.make_peer)(Setting(quick, Path(folder)))
+                answers = {"seconds": side.seconds, "outcome": side.outcome, "peak memory": peak_resident}
+                answer = answers[question]()
+            except (DisagreementError, UnavailableError) as error:
+                answer = error
+            pipe.send(answer)
 
 
 def peak_resident() -> int:
@@ -52,18 +115,3 @@ def _peak_of(process: int | str | None) -> int:
     lines = status.read_text().splitlines() if status.exists() else []
     own = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return 1024 * (own or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])[0]
-
-
-def main() -> None:
-    """Read the arguments and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name")
-    parser.add_argument("--side", choices=("both", "ours", "peer"), default="both")
-    parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("--quick", action="store_true")
-    given = parser.parse_args()
-    print(json.dumps(work(given.name, given.side, given.rounds, given.quick)))
-
-
-if __name__ == "__main__":
-    main()

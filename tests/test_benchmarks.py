@@ -1,5 +1,6 @@
 """The harness of benchmarks/: alternation, comparison before timing, regression, table; and small rows."""
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ from benchmarks.row import (
     DisagreementError,
     Outcome,
     Row,
-    Setting,
     Side,
     UnavailableError,
     at_least,
@@ -24,7 +24,9 @@ from benchmarks.row import (
     equal_within,
 )
 from benchmarks.study import read_jobs, waits, work
-from benchmarks.worker import peak_resident
+from benchmarks.worker import Which, apart
+
+from dit_scaling.allocator import KEPT_MEMORY
 
 MACHINE = {"cpu": "none"}
 
@@ -51,11 +53,6 @@ def result(ratio: float, spread: float = 0.1, **more: Any) -> dict[str, Any]:
     return {**names, "ratio": ratio, "spread": spread, "target": 2.0, "met": ratio >= 2, "rounds": rounds, **more}
 
 
-@pytest.fixture
-def setting(tmp_path: Path) -> Setting:
-    return Setting(quick=True, folder=tmp_path)
-
-
 def test_sides_take_turns_at_going_first() -> None:
     order: list[str] = []
     ours = side(lambda: order.append("ours") or 1.0)
@@ -77,12 +74,12 @@ def test_median_and_spread_are_those_of_the_ratios_of_rounds() -> None:
     assert (measured.ratio, measured.spread, measured.met) == (2.5, 4.0, False)
 
 
-def test_results_that_differ_are_never_timed(setting: Setting) -> None:
+def test_results_that_differ_are_never_timed() -> None:
     runs: list[str] = []
     ours = side(lambda: runs.append("ours") or 1.0, {"value": [1.0, 2.0]})
     peer = side(lambda: runs.append("peer") or 1.0, {"value": [1.0, 2.1]})
     with pytest.raises(DisagreementError, match=r"value: differs by 0\.1"):
-        measure(row(ours, peer), setting, rounds=5, least_seconds=0.0)
+        measure(row(ours, peer), ours, peer, rounds=5, least_seconds=0.0)
     assert runs == ["ours", "peer"]
 
 
@@ -141,19 +138,45 @@ def test_rows_have_names_of_their_own_topic_and_are_found_by_them() -> None:
     assert [row.name for row in choose("frechet")] == ["frechet-clean-fid", "frechet-torch-fidelity"]
 
 
-@pytest.mark.parametrize("name", ["reader-shuffled", "frechet-torch-fidelity", "ema-DiT-XL-2", "features-classifier"])
-def test_small_rows_agree_with_their_peers(name: str, setting: Setting) -> None:
-    measured = measure(find(name), setting, rounds=5, least_seconds=0.0)
+SMALL = ["reader-shuffled", "frechet-torch-fidelity", "ema-DiT-XL-2", "features-classifier", "pair-embedded-smallest"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_rows_agree_with_their_peers(name: str) -> None:
+    found = find(name)
+    with apart(found, "ours", quick=True) as ours, apart(found, "peer", quick=True) as peer:
+        measured = measure(found, ours.side, peer.side, rounds=5, least_seconds=0.0)
+        memory = [one.peak_memory() for one in (ours, peer)]
     assert len(measured.rounds) == 5
     assert measured.ratio > 0
+    if name.startswith("pair"):
+        assert memory[0] > memory[1] + 2**29, "the memory of both trainings counts"
+    assert not multiprocessing.active_children()
 
 
-def test_two_trainings_side_by_side_take_the_steps_of_their_peer(setting: Setting) -> None:
-    before = peak_resident()
-    measured = measure(find("pair-embedded-smallest"), setting, rounds=5, least_seconds=0.0)
-    assert "squared error before the first step" in measured.agreement
-    assert measured.ratio > 0
-    assert peak_resident() > before + 2**29, "the trainings are processes of their own"
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the kernel shows no environments")
+@pytest.mark.parametrize(("name", "keeps"), [("frechet-clean-fid", {"ours"}), ("startup-data", {"ours", "peer"})])
+def test_only_our_side_and_yardsticks_keep_freed_memory(name: str, keeps: set[Which]) -> None:
+    def environment(which: Which) -> set[str]:
+        with apart(find(name), which, quick=True) as side:
+            assert side.side.seconds() > 0
+            (process,) = multiprocessing.active_children()
+            return set(Path(f"/proc/{process.pid}/environ").read_text().split("\0"))
+
+    for which in ("ours", "peer"):
+        variables = environment(which)
+        assert f"OMP_NUM_THREADS={find(name).threads}" in variables
+        assert {f"{key}={value}" for key, value in KEPT_MEMORY.items()} <= variables or which not in keeps
+        assert any(variable.startswith("MALLOC_") for variable in variables) is (which in keeps)
+
+
+def test_what_a_side_raises_in_its_process_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        apart(find("study-snakemake"), "ours", quick=True) as ours,
+        pytest.raises(UnavailableError, match="not finished"),
+    ):
+        ours.side.seconds()
 
 
 def test_jobs_of_a_study_wait_from_the_last_end_before_their_begin(tmp_path: Path) -> None:
