@@ -171,13 +171,13 @@ def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
     assert devices.seconds(sampling) == pytest.approx(2 * sampling.multiply_adds / 1e13 + 0.01 * passes)
 
 
-def test_peak_memory_counts_weights_five_times_and_falls_with_ranks() -> None:
+def test_peak_memory_counts_weights_six_times_and_falls_with_ranks() -> None:
     study = study_of()
     variant = study.variant("DiT-XL/2")
     alone, shared = peak_memory(study, variant, 1), peak_memory(study, variant, 8)
     activations = 256 * 256 * 28 * 18 * 1152 * 2
-    assert alone == pytest.approx(20 * 675e6 + activations, rel=1e-3)
-    assert shared == pytest.approx(20 * 675e6 + activations / 8, rel=1e-3)
+    assert alone == pytest.approx(24 * 675e6 + activations, rel=1e-3)
+    assert shared == pytest.approx(24 * 675e6 + activations / 8, rel=1e-3)
 
 
 # --- what a change reruns

@@ -10,7 +10,7 @@ BLOCK = 512  # bytes, of tar files
 NPY_HEADER = 128
 FLOAT32, FLOAT16 = 4, 2
 STATE_COPIES, STATES = 4, 2  # weights, EMA and two moments; the newest state and the one before it
-TRAINING_COPIES = 5  # those, and the gradient
+TRAINING_COPIES = 6  # those, and the gradient twice: where autograd leaves it, and in one piece for AdamW
 BLOCK_ACTIVATIONS = 18  # numbers of the width that a block keeps per token for its backward pass, see ``peak_memory``
 
 
@@ -51,7 +51,7 @@ def disk_of(study: Study, images: int) -> Disk:
 def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
     """Bytes on each device while training a transformer, None for a U-Net.
 
-    Weights, EMA, gradient and AdamW's moments in float32, and activations.
+    Weights, EMA, AdamW's moments and the gradient, twice, in float32, and activations.
 
     An estimate. Of activations, a block keeps per token 18 numbers of its width (two norms and their modulations,
     queries, keys and values, attention's output and projection, the MLP's 4 + 4 + 1, and the residual stream),
