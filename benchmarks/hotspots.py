@@ -19,7 +19,7 @@ TABLE = Path("results", "bench", "hotspots.csv")
 KINDS = {  # by the first words of an operator's name
     "matrix products": ("mm", "addmm", "bmm"),
     "attention": ("_scaled_dot_product",),
-    "GELU": ("gelu",),
+    "GELU": ("gelu", "sigmoid"),  # while sampling its sigmoid, without the products around it
     "layer norm": ("native_layer_norm",),
     "AdamW, clipping, EMA": ("_fused_adamw", "_foreach", "lerp", "linalg_vector_norm"),
 }
