@@ -58,18 +58,15 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
     """
     import torch
 
-    from benchmarks.models import build, embedded_study, embedded_variants, paper_model
+    from benchmarks.models import embedded_model, embedded_study, paper_model
     from benchmarks.training import BATCH, EAGER, draw_batch
     from dit_scaling.diffusion import GaussianDiffusion
     from dit_scaling.training.step import TrainingStep
 
     torch.set_num_threads(1)
     study = embedded_study()
-    variant = embedded_variants(study)[1]
-    trained, sampled = (
-        build(variant, study.latent_size, study.data.classes, study.vae.latent_channels) for _ in range(2)
-    )
-    batch, step = draw_batch(trained, study.training.batch_size), TrainingStep(trained.train(), study.training)
+    (trained, batch_size), (sampled, _) = embedded_model(1), embedded_model(1)
+    batch, step = draw_batch(trained, batch_size), TrainingStep(trained.train(), study.training)
     start = draw_batch(sampled, study.resources.sample_batch)
     diffusion = GaussianDiffusion()
 
@@ -79,8 +76,8 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
         return lambda: train_step(0, [drawn])
 
     return {
-        f"training step of {variant.name}": lambda: step(0, [batch]),
-        f"2 sampling steps of {variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
+        f"training step of {trained.variant.name}": lambda: step(0, [batch]),
+        f"2 sampling steps of {sampled.variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
         **{f"training step of {name}, batch {BATCH}": paper_step(name) for name in names},
     }
 
