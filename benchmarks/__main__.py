@@ -39,7 +39,7 @@ def main() -> int:
         return 0
     if given.write_baseline:
         write_baseline(results, machine)
-    found = failures(results, {} if given.write_baseline else read_baseline())
+    found = failures(results, None if given.write_baseline else read_baseline(machine))
     for line in found:
         print(f"Failed: {line}.", file=sys.stderr)
     return int(bool(found))

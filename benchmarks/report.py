@@ -3,7 +3,8 @@
 import importlib.metadata
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,22 @@ from dit_scaling.files import read_json, write_json
 BASELINE = Path(__file__).with_name("baseline.json")
 LIBRARIES = ("torch", "diffusers", "clean-fid", "torch-fidelity", "webdataset", "snakemake", "numpy", "scipy")
 
+SAME_MACHINE = ("cpu", "family", "model", "cores")
+"""Facts in which two machines have to agree for one's ratios to be the other's."""
+
+Machine = Mapping[str, Any]
 Result = Mapping[str, Any]
 """Of one row: its names, and either figures, or why there are none (``unavailable``, ``disagreement``)."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Stored ratios that a run is compared with."""
+
+    rows: Mapping[str, Mapping[str, float]]
+    """By row, its ``ratio`` and ``spread``."""
+    of: str
+    """The machines that they were measured on, in words."""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -29,7 +44,7 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def describe_cpu(machine: Mapping[str, Any]) -> str:
+def describe_cpu(machine: Machine) -> str:
     """The machine in a line."""
     return f"{machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores"
 
@@ -43,36 +58,63 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([*lines, *map(_line, results)])
 
 
-def failures(results: Sequence[Result], baseline: Mapping[str, Any]) -> list[str]:
+def failures(results: Iterable[Result], baseline: Baseline | None) -> list[str]:
     """Rows that disagree with their peer, and those whose ratio is below its stored value by more than the spread."""
     found = []
     for result in results:
-        name, stored = result["name"], baseline.get("rows", {}).get(result["name"])
+        name = result["name"]
+        stored = None if baseline is None else baseline.rows.get(name)
         if "disagreement" in result:
             found.append(f"{name}: ours and peer disagree: {result['disagreement']}")
-        elif "ratio" in result and stored is not None and result["ratio"] < stored["ratio"] - stored["spread"]:
+        elif baseline is not None and stored is not None and "ratio" in result and result["ratio"] < _floor(stored):
             found.append(
                 f"{name}: ratio {result['ratio']:.3g} is below its baseline of {stored['ratio']:.3g} by more than "
-                f"the spread of {stored['spread']:.2g}"
+                f"the spread of {stored['spread']:.2g} ({baseline.of})"
             )
     return found
 
 
-def read_baseline(path: Path = BASELINE) -> Mapping[str, Any]:
-    """The stored ratios; empty where nothing is stored yet."""
-    baseline: Mapping[str, Any] = read_json(path) if path.exists() else {}
-    return baseline
+def read_baseline(machine: Machine, path: Path = BASELINE) -> Baseline | None:
+    """What is stored of this machine; of one that is new, each row's lowest on any machine; None where nothing is.
+
+    Ratios differ between processors by more than between runs on one.
+    """
+    stored = _read(path)
+    own = [one for one in stored if _same(one["machine"], machine)]
+    rows: dict[str, Mapping[str, float]] = {}
+    for one in own or stored:
+        for name, row in one["rows"].items():
+            rows[name] = min(rows.get(name, row), row, key=_floor)
+    if not rows:
+        return None
+    machines = " or ".join(describe_cpu(one["machine"]) for one in own or stored)
+    return Baseline(rows, machines if own else f"lowest on {machines}; this machine has no baseline yet")
 
 
-def write_baseline(results: Sequence[Result], machine: Mapping[str, Any], path: Path = BASELINE) -> None:
-    """Keep ratios and spreads; rows that were not measured now keep what is stored of them."""
-    stored = dict(read_baseline(path).get("rows", {}))
-    stored |= {
+def write_baseline(results: Iterable[Result], machine: Machine, path: Path = BASELINE) -> None:
+    """Keep ratios and spreads; rows that were not measured now, and other machines, keep what is stored of them."""
+    stored = _read(path)
+    rows = {name: row for one in stored if _same(one["machine"], machine) for name, row in one["rows"].items()}
+    rows |= {
         result["name"]: {key: round(result[key], 4) for key in ("ratio", "spread")}
         for result in results
         if "ratio" in result
     }
-    write_json(path, {"machine": machine, "rows": stored})
+    others = [one for one in stored if not _same(one["machine"], machine)]
+    write_json(path, {"machines": [*others, {"machine": machine, "rows": rows}]})
+
+
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    return list(read_json(path)["machines"]) if path.exists() else []
+
+
+def _same(one: Machine, other: Machine) -> bool:
+    return all(one[fact] == other[fact] for fact in SAME_MACHINE)
+
+
+def _floor(stored: Mapping[str, float]) -> float:
+    """The least ratio that does not fail."""
+    return stored["ratio"] - stored["spread"]
 
 
 def _line(result: Result) -> str:

@@ -28,7 +28,9 @@ from benchmarks.worker import Which, apart
 
 from dit_scaling.allocator import KEPT_MEMORY
 
-MACHINE = {"cpu": "none"}
+MACHINE = {"cpu": "some", "family": "6", "model": "1", "cores": 2}
+OTHER_MACHINE = MACHINE | {"model": "2"}
+NEW_MACHINE = MACHINE | {"cores": 4}
 
 
 def side(seconds: Callable[[], float], outcome: Outcome | None = None) -> Side:
@@ -102,7 +104,7 @@ def test_targets_in_seconds_become_ratios() -> None:
 def test_a_ratio_fails_below_its_baseline_by_more_than_the_spread(ratio: float, fails: bool, tmp_path: Path) -> None:
     stored = tmp_path / "baseline.json"
     write_baseline([result(2.5, spread=0.2)], MACHINE, stored)
-    found = failures([result(ratio, spread=9.0)], read_baseline(stored))
+    found = failures([result(ratio, spread=9.0)], read_baseline(MACHINE, stored))
     assert bool(found) is fails
     assert all("row: ratio 2.29 is below its baseline of 2.5" in line for line in found)
 
@@ -110,7 +112,8 @@ def test_a_ratio_fails_below_its_baseline_by_more_than_the_spread(ratio: float, 
 def test_a_disagreement_fails_and_an_unavailable_row_does_not(tmp_path: Path) -> None:
     names = {"name": "row", "what": "ours", "peer": "the peer", "threads": 2}
     results = [names | {"disagreement": "value differs"}, names | {"unavailable": "no study here"}]
-    assert failures(results, read_baseline(tmp_path / "missing.json")) == ["row: ours and peer disagree: value differs"]
+    assert read_baseline(MACHINE, tmp_path / "missing.json") is None
+    assert failures(results, None) == ["row: ours and peer disagree: value differs"]
     assert "unavailable: no study here" in table(results)
 
 
@@ -118,8 +121,24 @@ def test_rows_that_were_not_measured_keep_their_baseline(tmp_path: Path) -> None
     stored = tmp_path / "baseline.json"
     write_baseline([result(2.5), result(7.0) | {"name": "other"}], MACHINE, stored)
     write_baseline([result(3.0)], MACHINE, stored)
-    rows = read_baseline(stored)["rows"]
-    assert (rows["row"]["ratio"], rows["other"]["ratio"]) == (3.0, 7.0)
+    baseline = read_baseline(MACHINE, stored)
+    assert baseline is not None
+    assert (baseline.rows["row"]["ratio"], baseline.rows["other"]["ratio"]) == (3.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "ratio", "fails"),
+    [(MACHINE, 2.3, True), (OTHER_MACHINE, 2.3, False), (NEW_MACHINE, 2.3, False), (NEW_MACHINE, 1.7, True)],
+)
+def test_a_machine_is_compared_with_its_own_baseline_and_a_new_one_with_the_lowest(
+    machine: dict[str, Any], ratio: float, fails: bool, tmp_path: Path
+) -> None:
+    stored = tmp_path / "baseline.json"
+    write_baseline([result(2.0, spread=0.2)], OTHER_MACHINE, stored)
+    write_baseline([result(2.5)], MACHINE, stored)
+    found = failures([result(ratio)], read_baseline(machine, stored))
+    assert bool(found) is fails
+    assert all(("this machine has no baseline yet" in line) is (machine is NEW_MACHINE) for line in found)
 
 
 def test_the_table_says_what_was_missed_and_how_much_memory_it_took() -> None:
