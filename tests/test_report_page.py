@@ -16,6 +16,7 @@ from dit_scaling.files import read_json, write_json
 from dit_scaling.peaks import peak_of
 from dit_scaling.protocol.table import compare_protocol, hindrances
 from dit_scaling.report.captions import TABLES
+from dit_scaling.report.classes import view_classes
 from dit_scaling.report.cost_tables import tabulate_costs, tabulate_stages
 from dit_scaling.report.measurements import read_measurements
 from dit_scaling.report.numbers import MISSING, describe_number
@@ -145,6 +146,31 @@ def test_variants_table_is_the_parquet(study: StudyFiles, page: Page) -> None:
         relative = 1.959964 * record["fd_classifier64_se"] / record["fd_classifier64"]
         ends = [describe_number(record["fd_classifier64"] * np.exp(sign * relative)) for sign in (-1, 1)]
         assert row["95% interval"] == " to ".join(ends)
+
+
+@pytest.mark.parametrize(("accuracy", "level"), [(0.12, "amber"), (0.49, "amber"), (0.51, "green")])
+def test_a_variant_whose_samples_show_no_class_is_named(study: StudyFiles, accuracy: float, level: str) -> None:
+    measured = read_measurements(study.inputs.table, study.inputs.lines)
+    scores = [accuracy if name == "DiT-Nano/2" else 0.8 for name in measured.rows["variant"]]
+    rows = measured.rows.assign(class_accuracy_classifier64=scores)
+    view = view_classes(dataclasses.replace(measured, rows=rows), study.inputs.lines, classes=10)
+    assert view is not None
+    assert view.level == level
+    assert view.sentence.startswith("Most samples of DiT-Nano/2 do not") is (level == "amber")
+    assert f"(accuracy {accuracy} to 0.8; 0.9 on reconstructions, 0.1 by chance)" in view.sentence
+
+
+def test_class_accuracy_stands_at_the_head_where_a_classifier_gave_it(page: Page, tmp_path: Path) -> None:
+    assert "Samples: amber." in page.text  # by the accuracy that the smallest variant has here
+    assert "Samples:" not in render(make_study(tmp_path, features="inception"), tmp_path / "report.html").text
+
+
+def test_lines_without_class_accuracy_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    lines = read_json(study.inputs.lines)
+    del lines["lines"]["reconstructions"]["class_accuracy_classifier64"]
+    write_json(tmp_path / "lines.json", lines)
+    with pytest.raises(UserError, match="lacks the class accuracy of reconstructions"):
+        render(study, tmp_path / "report.html", lines=tmp_path / "lines.json")
 
 
 def test_costs_follow_from_the_training_log(study: StudyFiles, page: Page) -> None:

@@ -20,6 +20,7 @@ from dit_scaling.report import cost_tables, study_tables, verdict_tables
 from dit_scaling.report.agreement import tabulate_agreement
 from dit_scaling.report.captions import FIGURES, TABLES, Caption
 from dit_scaling.report.checks import tabulate_checks, tabulate_gates, view_gates, view_preflight
+from dit_scaling.report.classes import view_classes
 from dit_scaling.report.grid import SampleGrid, arrange_samples
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation import view_memorisation
@@ -137,6 +138,7 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
             memorisation=memorisation,
             preflight=preflight,
             gates=gates,
+            classes=view_classes(measured, inputs.lines, study.data.classes),
             grid=_view_samples(study, measured, inputs.samples, records["data"].get("class_names")),
             figures=[_view_figure(path, output) for path in inputs.figures if path.stem != "samples"],
             tables=tables,
