@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,11 +23,14 @@ from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import weights_sha256
 from dit_scaling.latents.encode import encode_shard
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
 IMAGE_SIZE = 256
 HELD_OUT = 2  # as few as a study may have; they are not encoded
 ENCODE_BATCH = 32  # the default of resources.encode_batch
-FULL_WIDTH = (128, 256, 512, 512)  # of Stable Diffusion's autoencoder
-EIGHTH_WIDTH = (16, 32, 64, 64)
+WIDTHS = {"full-width": (128, 256, 512, 512), "eighth-width": (16, 32, 64, 64)}
+"""Channels of an autoencoder's blocks; the full ones are Stable Diffusion's."""
 
 
 def write_images(folder: Path, count: int, side: int) -> None:
@@ -40,12 +43,12 @@ def write_images(folder: Path, count: int, side: int) -> None:
         clouds.resize((side, side * 9 // 8), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def write_vae(folder: Path, channels: tuple[int, ...]) -> Path:
-    """The record of an autoencoder with random weights, as the vae stage leaves it."""
+def random_vae(channels: tuple[int, ...]) -> "AutoencoderKL":
+    """An autoencoder of Stable Diffusion's shape and some width, with random weights; the same ones at every call."""
     from diffusers import AutoencoderKL
 
     torch.manual_seed(0)
-    vae = AutoencoderKL(
+    return AutoencoderKL(
         block_out_channels=channels,
         layers_per_block=2,
         latent_channels=4,
@@ -53,6 +56,11 @@ def write_vae(folder: Path, channels: tuple[int, ...]) -> Path:
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
     )
+
+
+def write_vae(folder: Path, channels: tuple[int, ...]) -> Path:
+    """Such an autoencoder and its record, as the vae stage leaves them."""
+    vae = random_vae(channels)
     vae.save_pretrained(folder / "autoencoder")
     record = {
         "source": "trained",
@@ -147,6 +155,6 @@ def row(name: str, width: str, channels: tuple[int, ...], count: int, target: fl
 
 
 ROWS = (
-    row("full-width", "Stable Diffusion's autoencoder", FULL_WIDTH, 4, 1.15),
-    row("eighth-width", "one of an eighth of its width", EIGHTH_WIDTH, 32, 4.0),
+    row("full-width", "Stable Diffusion's autoencoder", WIDTHS["full-width"], 4, 1.15),
+    row("eighth-width", "one of an eighth of its width", WIDTHS["eighth-width"], 32, 4.0),
 )

@@ -87,9 +87,9 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
 
 def extraction(setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """The latents' stage on images of 32 x 32 and a small autoencoder."""
-    from benchmarks.extraction import EIGHTH_WIDTH, encode_to_shard
+    from benchmarks.extraction import WIDTHS, encode_to_shard
 
-    return encode_to_shard(setting, EIGHTH_WIDTH, point.count, side=32), {"size": point.count}
+    return encode_to_shard(setting, WIDTHS["eighth-width"], point.count, side=32), {"size": point.count}
 
 
 def distance(setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:

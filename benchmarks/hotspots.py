@@ -1,26 +1,28 @@
 """Where the time of the embedded study goes: `python -m benchmarks.hotspots` writes results/bench/hotspots.csv.
 
 The slowest stages of a finished `results/embedded` by their recorded seconds, and inside the two slowest, training and
-sampling, the operators of the largest variant on one thread, by kind. `python -m benchmarks.hotspots DiT-S/2` looks at
-training steps of the paper's variants too.
+sampling, the operators of the largest variant on one thread, by kind. `python -m benchmarks.hotspots DiT-S/2
+full-width` looks at training steps of the paper's variants too, and at encoding as in the rows for extraction.
 """
 
-import os
 import sys
 import timeit
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dit_scaling.allocator import KEPT_MEMORY
+from dit_scaling.allocator import keep_freed_memory
 from dit_scaling.files import atomic_path
 
 STAGES = Path("results", "embedded", "tables", "stages.csv")
 TABLE = Path("results", "bench", "hotspots.csv")
 KINDS = {  # by the first words of an operator's name
+    "convolutions": ("mkldnn_convolution",),
     "matrix products": ("mm", "addmm", "bmm"),
     "attention": ("_scaled_dot_product",),
     "GELU": ("gelu", "sigmoid"),  # while sampling its sigmoid, without the products around it
+    "SiLU": ("silu",),
     "layer norm": ("native_layer_norm",),
+    "group norm": ("native_group_norm",),
     "AdamW, clipping, EMA": ("_fused_adamw", "_foreach", "lerp", "linalg_vector_norm"),
 }
 OTHER = "other operators: modulation, gates, copies, sums"
@@ -54,13 +56,17 @@ def profile(run: Callable[[], object], number: int) -> dict[str, float]:
 def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
     """A training step, and a chain of two steps of sampling, of the largest variant as the study makes them.
 
-    And a training step of each of the paper's variants in ``names``, at the batch of its row in the benchmarks.
+    For each of ``names`` a training step of that variant of the paper, at the batch of its row in the benchmarks, or
+    encoding with an autoencoder of that width.
     """
+    import numpy as np
     import torch
 
+    from benchmarks.extraction import IMAGE_SIZE, WIDTHS, random_vae
     from benchmarks.models import embedded_model, embedded_study, paper_model
     from benchmarks.training import BATCH, EAGER, draw_batch
     from dit_scaling.diffusion import GaussianDiffusion
+    from dit_scaling.latents.autoencoder import encode_moments, for_encoding
     from dit_scaling.training.step import TrainingStep
 
     torch.set_num_threads(1)
@@ -75,19 +81,22 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
         drawn, train_step = draw_batch(model, BATCH), TrainingStep(model.train(), EAGER)
         return lambda: train_step(0, [drawn])
 
+    def encoding(width: str) -> Callable[[], object]:
+        vae = for_encoding(random_vae(WIDTHS[width]).eval(), torch.device("cpu"))
+        images = np.random.default_rng(0).integers(0, 256, (2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+        return lambda: encode_moments(vae, images)
+
     return {
         f"training step of {trained.variant.name}": lambda: step(0, [batch]),
         f"2 sampling steps of {sampled.variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
-        **{f"training step of {name}, batch {BATCH}": paper_step(name) for name in names},
+        **{f"training step of {name}, batch {BATCH}": paper_step(name) for name in names if name not in WIDTHS},
+        **{f"encoding 2 images, {name}": encoding(name) for name in names if name in WIDTHS},
     }
 
 
 def main() -> None:
     """Print both tables."""
-    if not KEPT_MEMORY.keys() <= os.environ.keys():  # glibc reads them when a process starts
-        os.execve(
-            sys.executable, [sys.executable, "-m", "benchmarks.hotspots", *sys.argv[1:]], KEPT_MEMORY | os.environ
-        )
+    keep_freed_memory()
     import pandas as pd
 
     if STAGES.exists():

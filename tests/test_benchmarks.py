@@ -221,6 +221,8 @@ def test_jobs_of_a_study_wait_from_the_last_end_before_their_begin(tmp_path: Pat
     ("operator", "kind"),
     [
         ("aten::addmm", "matrix products"),
+        ("aten::mkldnn_convolution", "convolutions"),
+        ("aten::native_group_norm", "group norm"),
         ("aten::gelu_backward", "GELU"),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
         ("aten::native_layer_norm_backward", "layer norm"),
