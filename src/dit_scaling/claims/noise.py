@@ -4,8 +4,8 @@ Three sources, the first that the table allows:
 
 1. Several seeds of at least one variant: the standard deviation of ln metric over seeds, pooled over variants, with
    sum(n_v - 1) degrees of freedom. It holds training and sampling noise, and assumes one relative scatter for all.
-2. Standard errors of the metric (bootstrap of the generated images): by the delta method se(ln m) = se(m) / m, taken as
-   normal. Noise of the training seed is not in it, so confidences are too high.
+2. Standard errors of the metric (bootstrap of the generated images): by the delta method se(ln m) = se(m) / m. What
+   another training seed would change is not in them and can be several times as large, so that source 3 is added.
 3. The published spread between reproductions of one variant (``dit_scaling.protocol.published``), an assumption.
 """
 
@@ -114,9 +114,14 @@ def _from_standard_errors(groups: Sequence[Group], metric: str) -> tuple[list[fl
     lacking = [variant for variant, rows in groups if rows[column].isna().any()]
     if lacking:
         raise UserError(f"Column '{column}' is empty for {', '.join(lacking)}. Fill it for all variants or none.")
-    variances = [float(rows[column].iloc[0] / rows[metric].iloc[0]) ** 2 for _, rows in groups]
-    source = "standard errors of the table, which do not include training-seed noise"
-    return variances, Noise(float(np.mean(variances)), math.inf, source)
+    spread = reproduction_spread()
+    variances = [float(rows[column].iloc[0] / rows[metric].iloc[0]) ** 2 + spread.sd**2 for _, rows in groups]
+    source = (
+        "standard errors of the table and, as they do not include what another training seed would change, the "
+        f"published spread between reproductions of one variant, assumed here: {spread.sd:.1%} with {spread.df} degrees "
+        "of freedom"
+    )
+    return variances, Noise(float(np.mean(variances)), spread.df, source)
 
 
 def _from_reproductions(groups: Sequence[Group]) -> tuple[list[float], Noise]:
