@@ -58,6 +58,14 @@ def test_fewer_images_than_dimensions_and_shifted_features():
     assert shifted == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.parametrize("rows", [np.ones((40, 8)) / 3, np.random.default_rng(7).standard_normal((3, 64))])
+def test_resamples_of_one_image_alone_have_a_distance(rows):
+    """All images the same, and three images, of which one resample in nine is a single one."""
+    found = bootstrap_frechet(rows, np.zeros(rows.shape[1]), np.eye(rows.shape[1]), resamples=100, seed=0)
+    assert np.isfinite(found).all()
+    assert found.standard_error >= 0
+
+
 def test_the_seed_decides():
     features = np.random.default_rng(5).standard_normal((100, 3))
     results = [bootstrap_frechet(features, np.zeros(3), np.eye(3), resamples=9, seed=seed) for seed in (0, 0, 1)]

@@ -72,8 +72,8 @@ def test_what_belongs_to_a_metric_is_no_metric_of_its_own(tmp_path: Path) -> Non
         ([HEADER + ",seed", S8 + ",1", S8.replace(",S,", ",B,") + ",2"], r"DiT-S/8 has more than one size \(B, S\)"),
         ([HEADER + ",seed", S8 + ",1", S8.replace("33", "34") + ",2"], "DiT-S/8 has more than one params_m"),
         ([HEADER, S8, S8.replace("DiT-S/8", "DiT-S/8b")], "share family, size and patch"),
-        ([HEADER + ",fid50k_se", S8 + ",0"], "'fid50k_se' is not positive"),
-        ([HEADER + ",fid50k_se", S8 + ",many"], "'fid50k_se' is not positive"),
+        ([HEADER + ",fid50k_se", S8 + ",-1"], "'fid50k_se' is negative or no number"),
+        ([HEADER + ",fid50k_se", S8 + ",many"], "'fid50k_se' is negative or no number"),
         ([HEADER + ",tokens", S8 + ",-1"], "'tokens' is not a positive integer"),
     ],
 )

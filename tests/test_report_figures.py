@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import write_json
-from dit_scaling.protocol.published import table4
+from dit_scaling.protocol.published import reproduction_spread, table4
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.curves import CURVE_POINTS, bin_curves, draw_steps
 from dit_scaling.report.figures import draw_figures
@@ -66,9 +67,10 @@ def test_points_are_the_tables_at_the_first_guidance_scale(study: StudyFiles, fi
     x = {"fid-compute": "train_gflops", "fid-steps": None}.get(name, "gflops")
     for column in [study.metric, *([x] if x else [])]:
         np.testing.assert_allclose(points[column], expected[column].loc[points.index], rtol=1e-12)
-    se = expected[f"{study.metric}_se"] / expected[study.metric]
+    se = np.hypot(expected[f"{study.metric}_se"] / expected[study.metric], reproduction_spread().sd)
     half = np.log(points["high"] / points["low"]) / 2
-    np.testing.assert_allclose(half, 1.959964 * se.loc[points.index], rtol=1e-6)
+    t = stats.t.isf(0.025, reproduction_spread().df)
+    np.testing.assert_allclose(half, t * se.loc[points.index], rtol=1e-6)
 
 
 def test_lines_are_those_of_the_reference(study: StudyFiles, figures: Path) -> None:

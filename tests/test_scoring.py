@@ -114,7 +114,7 @@ def test_values_are_those_of_the_public_functions() -> None:
 
 
 def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spread falls as 1/sqrt(N): from 50 resampled images of 200, half of it is that of all."""
+    """The spread falls as 1/sqrt(N), the bias as 1/N: those of 50 images of 200 count half, and a quarter."""
     reference, pictures = reference_of(images(200, 0)), images(200, 1)
     monkeypatch.setattr(score, "KEPT_FEATURES", 50)
     scored = score_set(MeanOfRows(), np.array_split(pictures, 3))
@@ -124,6 +124,7 @@ def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pyt
     )
     record = metrics_of(SCORING, MeanOfRows(), scored, reference, None)
     assert record["fd_rows_se"] == pytest.approx(of_part.standard_error / 2)
+    assert record["fd_rows_bias"] == pytest.approx(of_part.bias / 4)
 
 
 def test_farther_images_score_worse_on_every_distance() -> None:

@@ -181,7 +181,9 @@ def _count_of_patched(table: pd.DataFrame, column: str, where: str) -> "pd.Serie
 
 def _standard_errors(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
     numbers = _numbers(table, column)
-    _refuse(table, table[column].notna() & ~(np.isfinite(numbers) & (numbers > 0)), column, "not positive", where)
+    _refuse(
+        table, table[column].notna() & ~(np.isfinite(numbers) & (numbers >= 0)), column, "negative or no number", where
+    )
     return numbers
 
 

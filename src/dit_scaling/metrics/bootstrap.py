@@ -73,11 +73,9 @@ def bootstrap_frechet(
 
 
 def _weighted_moments(features: Array, weights: Array) -> tuple[Array, Array]:
-    """Mean and unbiased covariance of ``features`` whose row i occurs ``weights[i]`` times; weights sum to N.
-
-    ``features`` must be centred: then the mean is small and its outer product takes no digits from the covariance.
-    """
+    """Mean and unbiased covariance of ``features`` whose row i occurs ``weights[i]`` times; weights sum to N."""
     count = len(features)
     mean = weights @ features / count
-    scatter = (features * weights[:, None]).T @ features - count * np.outer(mean, mean)
-    return mean, scatter / (count - 1)
+    # Subtracting the mean's outer product instead would leave a covariance of rounding where all rows are one image.
+    scaled = (features - mean) * np.sqrt(weights)[:, None]
+    return mean, scaled.T @ scaled / (count - 1)

@@ -121,9 +121,9 @@ def metrics_of(
     record = {
         "n_samples": moments.count,
         headline: frechet_distance(moments.mean, moments.covariance, known.mean, known.covariance),
-        # The spread falls as 1/sqrt(N): where only a part of the images was resampled, scale to all of them.
+        # The spread falls as 1/sqrt(N), the bias as 1/N: where only a part was resampled, scale to all images.
         f"{headline}_se": bootstrap.standard_error * (len(some) / moments.count) ** 0.5,
-        f"{headline}_bias": bootstrap.bias,
+        f"{headline}_bias": bootstrap.bias * len(some) / moments.count,
     }
     if len(reference.features):
         record |= _metrics_on_images(settings, name, scored.features, reference.features)
