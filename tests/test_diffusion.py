@@ -13,6 +13,7 @@ from torch.distributions import Normal, kl_divergence
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.diffusion.chain import Chain
 from dit_scaling.diffusion.likelihood import discretized_gaussian_nll
+from dit_scaling.diffusion.schedule import strided_timesteps
 from dit_scaling.errors import UserError
 from dit_scaling.models import DiT, create_model
 from dit_scaling.variants import Variant
@@ -80,6 +81,13 @@ def test_impossible_numbers_of_steps_are_refused(num_steps: int) -> None:
         DIFFUSION.respaced(num_steps)
     with pytest.raises(UserError, match=f"in {num_steps} steps"):
         DIFFUSION.sample_ddim(Recorder(zeros), torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), num_steps)
+
+
+@pytest.mark.parametrize(("num_steps", "better"), [(600, 500), (374, 333)])
+def test_ddim_that_would_start_from_half_an_image_is_refused(num_steps: int, better: int) -> None:
+    with pytest.raises(UserError, match=f"choose {better} steps"):
+        strided_timesteps(1000, num_steps)
+    assert strided_timesteps(1000, better)[-1] > 990
 
 
 def test_a_diffusion_too_short_for_linear_betas_is_refused() -> None:

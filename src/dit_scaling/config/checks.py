@@ -64,6 +64,14 @@ def impossible_settings(study: "Study") -> list[str]:
             f"metrics.kid_subset_size: {study.metrics.kid_subset_size} is more than "
             f"sampling.num_samples {study.sampling.num_samples}"
         )
+    for key, images in (("data.held_out", data.held_out), ("sampling.num_samples", study.sampling.num_samples)):
+        if images <= study.metrics.neighbours:
+            problems.append(
+                f"{key}: {images} images have no {study.metrics.neighbours} neighbours each (metrics.neighbours) for "
+                "precision and recall"
+            )
+    if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
+        problems.append("sampling.guidance_scales: a scale is listed twice")
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
