@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json, write_json
 from dit_scaling.peaks import peak_of
+from dit_scaling.protocol.published import reproduction_spread
 from dit_scaling.protocol.table import compare_protocol, hindrances
 from dit_scaling.report.captions import TABLES
 from dit_scaling.report.classes import view_classes
@@ -27,7 +31,7 @@ from report_study import StudyFiles, make_study
 
 PAPER = {
     "study": "paper",
-    "data": {"source": "image_folder", "path": "imagenet", "image_size": 256, "classes": 1000, "held_out": 2},
+    "data": {"source": "image_folder", "path": "imagenet", "image_size": 256, "classes": 1000, "held_out": 4},
     "vae": {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse"},
     "variants": ["DiT-S/8", "DiT-XL/2"],
     "training": {"steps": 400_000},
@@ -143,7 +147,8 @@ def test_variants_table_is_the_parquet(study: StudyFiles, page: Page) -> None:
         assert row["KID, classifier features (64-d)"] == describe_number(record["kid_classifier64"])
         assert row["class accuracy"] == describe_number(record["class_accuracy_classifier64"])
         assert (row["precision"], row["recall"]) == ("0.5", "0.25")
-        relative = 1.959964 * record["fd_classifier64_se"] / record["fd_classifier64"]
+        sd = math.hypot(record["fd_classifier64_se"] / record["fd_classifier64"], reproduction_spread().sd)
+        relative = stats.t.isf(0.025, reproduction_spread().df) * sd
         ends = [describe_number(record["fd_classifier64"] * np.exp(sign * relative)) for sign in (-1, 1)]
         assert row["95% interval"] == " to ".join(ends)
 
@@ -158,6 +163,20 @@ def test_a_variant_whose_samples_show_no_class_is_named(study: StudyFiles, accur
     assert view.level == level
     assert view.sentence.startswith("Most samples of DiT-Nano/2 do not") is (level == "amber")
     assert f"(accuracy {accuracy} to 0.8; 0.9 on reconstructions, 0.1 by chance)" in view.sentence
+
+
+@pytest.mark.parametrize(("classes", "best", "level"), [(1, 1.0, None), (10, 0.1, "amber"), (10, 0.54, "amber")])
+def test_a_classifier_that_tells_nothing_says_so(
+    study: StudyFiles, classes: int, best: float, level: str | None, tmp_path: Path
+) -> None:
+    lines = read_json(study.inputs.lines)
+    lines["lines"]["reconstructions"]["class_accuracy_classifier64"] = best
+    write_json(tmp_path / "lines.json", lines)
+    measured = read_measurements(study.inputs.table, study.inputs.lines)
+    rows = measured.rows.assign(class_accuracy_classifier64=best)
+    view = view_classes(dataclasses.replace(measured, rows=rows), tmp_path / "lines.json", classes)
+    assert (view and view.level) == level
+    assert view is None or view.sentence.startswith("The classifier recognises too few reconstructions")
 
 
 def test_class_accuracy_stands_at_the_head_where_a_classifier_gave_it(page: Page, tmp_path: Path) -> None:
@@ -420,11 +439,21 @@ def test_memorisation_is_read_variant_by_variant(study: StudyFiles, page: Page) 
     assert [row[0] for row in rows] == list(study.study.variants)
     assert rows[0][2:6] == ["11.0%", "9.5% to 12.5%", "10.0%", "no sign of copying"]
     assert rows[-1][2:6] == ["6.0%", "4.5% to 7.5%", "10.0%", "nearer to training"]
-    assert "Samples of DiT-Micro/1, DiT-Mini/2, DiT-Mini/1 are nearer to training images than to unseen" in page.text
+    # Over six variants each interval is 1.346 times as wide, so that 8.0% and 2.0% are not beyond chance.
+    assert "Samples of DiT-Mini/2, DiT-Mini/1 are nearer to training images than to unseen" in page.text
     assert "the nearest of 6.0% to 11.0% of the samples" in page.text
-    assert "fewer than about 15% of the samples would not show" in page.text
+    assert "fewer than about 20% of the samples would not show" in page.text
     assert "4,500 training images (100% of them) and 500 held-out images (10% of all)" in page.text
     assert "DiT-Mini/1, the variant with the smallest share" in page.text
+
+
+def test_too_few_held_out_images_show_no_copies(study: StudyFiles, tmp_path: Path) -> None:
+    record = read_json(study.inputs.memorisation[0])
+    record["held_out_share"] = {"share": 0.0, "expected": 0.0016, "low": 0.0, "high": 0.0025}
+    write_json(tmp_path / "memorisation.json", record)
+    shutil.copy(study.inputs.memorisation[0].with_suffix(".png"), tmp_path / "memorisation.png")
+    page = render(study, tmp_path / "report.html", memorisation=[tmp_path / "memorisation.json"] * 6)
+    assert "too few to show any copies" in page.text
 
 
 def test_broken_records_of_memorisation_are_named(study: StudyFiles, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.style import order_variants
 
 RECOGNISED = 0.5
-"""Share of samples of their class under which a variant is named."""
+"""Share of images of their class, over those right by chance, under which they are said not to show it."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class ClassesView:
 
 
 def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesView | None:
-    """Class accuracy of the final samples, mean over seeds; None where the features are of no classifier of the data.
+    """Class accuracy of the final samples, mean over seeds; None where no classifier of two or more classes gave it.
 
-    If a share s of the samples show their class as the autoencoder's reconstructions do, and the others are classified
-    by chance, the accuracy is s r + (1 - s) / ``classes``, with r that of the reconstructions. Variants with s below
-    ``RECOGNISED`` are named: distances between them order failures.
+    Samples come through the autoencoder, so that the accuracy on its reconstructions is the most that they can reach.
+    Variants are named where less than ``RECOGNISED`` of the samples show their class: distances between them order
+    failures.
 
     Raises:
         UserError: ``lines`` has no reconstructions.
@@ -35,7 +35,7 @@ def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesVi
     column = f"class_accuracy_{measured.metric.removeprefix('fd_')}"
     names = order_variants(measured.final)["variant"]
     rows = measured.rows[measured.rows["step"] == measured.final["step"].iloc[0]]
-    if column not in rows.columns or rows[column].isna().any():
+    if classes < 2 or column not in rows.columns or rows[column].isna().any():
         return None
     try:
         best = float(read_json(lines)["lines"]["reconstructions"][column])
@@ -44,9 +44,14 @@ def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesVi
             f"{lines} lacks the class accuracy of reconstructions ({error!r}). Rerun rule reference."
         ) from None
     chance = 1 / classes
+    if best < _accuracy(RECOGNISED, chance, 1.0):
+        return ClassesView(
+            "amber",
+            f"The classifier recognises too few reconstructions (accuracy {describe_number(best)}, "
+            f"{describe_number(chance)} by chance) to tell whether samples show their class.",
+        )
     accuracy = rows.groupby("variant")[column].mean()
-    least = chance + RECOGNISED * (best - chance)
-    missed = [name for name in names if accuracy[name] < least]
+    missed = [name for name in names if accuracy[name] < _accuracy(RECOGNISED, chance, best)]
     lowest, highest = describe_number(accuracy.min()), describe_number(accuracy.max())
     found = f"accuracy {lowest}" if len(names) == 1 else f"accuracy {lowest} to {highest}"
     beside = f"{describe_number(best)} on reconstructions, {describe_number(chance)} by chance"
@@ -59,3 +64,8 @@ def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesVi
     return ClassesView(
         "green", f"Most samples of every variant show the class that they were made for ({found}; {beside})."
     )
+
+
+def _accuracy(share: float, chance: float, best: float) -> float:
+    """Of images of which a share shows its class and reaches ``best``; the others are right by chance."""
+    return share * best + (1 - share) * chance

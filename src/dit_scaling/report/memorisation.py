@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
+from dit_scaling.metrics.copying import LEVEL
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.pictures import embed_picture
 from dit_scaling.report.table import Column, Table, number, words
@@ -63,12 +65,19 @@ def read_share(share: Mapping[str, float]) -> str:
 
 
 def _conclude(shares: Mapping[str, Mapping[str, float]]) -> str:
-    copied = [variant for variant, share in shares.items() if read_share(share) == "nearer to training"]
+    """One sentence on all variants, with Bonferroni's correction: each interval is as much wider as their number asks.
+
+    The upper half of an interval tells its reach; the lower half ends at 0.
+    """
+    tail = (1 - LEVEL) / 2
+    wider = float(stats.norm.isf(tail / len(shares)) / stats.norm.isf(tail))
+    reach = {variant: wider * (share["high"] - share["share"]) for variant, share in shares.items()}
+    copied = [variant for variant, share in shares.items() if share["share"] + reach[variant] < share["expected"]]
     expected = next(iter(shares.values()))["expected"]
     lowest, highest = (pick(share["share"] for share in shares.values()) for pick in (min, max))
     spread = f"{lowest:.1%}" if len(shares) == 1 else f"{lowest:.1%} to {highest:.1%}"
     # A share c of copies takes the held-out share to (1 - c) of what is expected.
-    limit = max((share["high"] - share["low"]) / (2 * share["expected"]) for share in shares.values())
+    limit = max(reach.values()) / expected
     if copied:
         lead = f"Samples of {', '.join(copied)} are nearer to training images than to unseen ones, beyond chance"
     else:
