@@ -52,10 +52,10 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
-        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(48, 384, 48, 12)}),
-        ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 32, 4, 4)}),
-        ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 64, 8, 4)}),
-        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 48, "score": 3, "memorisation": 1}),
+        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(48, 1536, 48, 12)}),
+        ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 128, 4, 4)}),
+        ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 256, 8, 4)}),
+        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 96, "score": 3, "memorisation": 1}),
         ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],
 )
@@ -72,6 +72,24 @@ def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) 
         assert path.name in header
         assert "#   cost" in header
         assert "#   reaches " in header or "#   shows " in header
+
+
+JOBS_OF_STAGE = {"latents": "encode_shard", "sampling": "sample_part", "scoring": "score", "reference": "reference"}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_slurm_profile_gives_each_job_its_time(name: str) -> None:
+    """At two fifths of an A100's peak; training may take all attempts, as it goes on where it was."""
+    study, profile = load_study(CONFIGS / f"{name}.yaml"), yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
+    devices, rules = stated_devices("a100-40gb", 1, 0.4, study), profile["set-resources"]
+    for job in list_jobs(study, Stages(study, "", "", study.checkpoints), IMAGES.get(name, TRAINING)):
+        if job.stage == "training":
+            training = rules["train_milestone"]
+            minutes, parts = (1 + profile["retries"]) * training["runtime"], training["gpu"]
+        else:
+            resources = rules[JOBS_OF_STAGE.get(job.stage, "vae")]
+            minutes, parts = resources.get("runtime", profile["default-resources"]["runtime"]), job.parts
+        assert devices.seconds(job) / parts < 60 * minutes, job.name
 
 
 @pytest.mark.parametrize("name", PAPERS)

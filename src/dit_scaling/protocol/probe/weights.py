@@ -1,5 +1,7 @@
 """How far weights have moved: from where they started, and the average from the weights."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,16 +33,28 @@ def initial_model(settings: TrainSettings) -> nn.Module:
 
 
 def measure_drift(start: nn.Module, raw: nn.Module, ema: nn.Module) -> Drift:
-    """Compare three copies of one network."""
-    begin, weights, average = (_flatten(model) for model in (start, raw, ema))
-    moved = float((weights - begin).norm())
+    """Compare three copies of one network, in float64 and parameter by parameter: memory is that of the largest."""
+    moved = begun = ema_moved = apart = product = norm = 0.0
+    for begin, weights, average in zip(_parameters(start), _parameters(raw), _parameters(ema), strict=True):
+        moved += _squares(weights - begin)
+        begun += _squares(begin)
+        ema_moved += _squares(average - begin)
+        apart += _squares(average - weights)
+        product += float(average @ weights)
+        norm += _squares(weights)
     return Drift(
-        raw=moved / float(begin.norm()),
-        ema=float((average - begin).norm()) / moved,
-        apart=float((average - weights).norm()) / moved,
-        scale=float(average @ weights / (weights @ weights)),
+        raw=math.sqrt(moved / begun),
+        ema=math.sqrt(ema_moved / moved),
+        apart=math.sqrt(apart / moved),
+        scale=product / norm,
     )
 
 
-def _flatten(model: nn.Module) -> Tensor:
-    return torch.cat([weight.detach().double().flatten().cpu() for _, weight in sorted(model.named_parameters())])
+def _parameters(model: nn.Module) -> Iterator[Tensor]:
+    """(n,) float64 each, by name."""
+    for _, weight in sorted(model.named_parameters()):
+        yield weight.detach().cpu().double().flatten()
+
+
+def _squares(values: Tensor) -> float:
+    return float(values @ values)
