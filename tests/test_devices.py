@@ -16,12 +16,18 @@ from dit_scaling.errors import UserError
 from forked import CONTEXT
 
 
+def count_visible(number: int) -> int:
+    """As torch counts by NVML: of so many devices those that CUDA_VISIBLE_DEVICES names."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return number if chosen is None else len(chosen.split(","))
+
+
 def job(folder: str, environment: dict[str, str], number: int, count: int, pipe: Connection) -> None:
     """What a job does: choose, tell what is visible to it, and compute until it is told to end."""
     tempfile.tempdir = folder
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     os.environ.update(environment)
-    torch.cuda.device_count = lambda: number  # type: ignore[assignment]
+    torch.cuda.device_count = lambda: count_visible(number)  # type: ignore[assignment]
     devices.RETRY_SECONDS = 0.01
     device = choose_device("auto", count)
     pipe.send((str(device), os.environ.get("CUDA_VISIBLE_DEVICES")))
@@ -102,3 +108,15 @@ def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(UserError, match=r"ranks_per_node: 2 ranks.*sees 1"):
         choose_device("auto", 2)
+
+
+def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without NVML torch counts by starting CUDA, which then no longer looks at CUDA_VISIBLE_DEVICES."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+    for variable in devices.SCHEDULERS:
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UserError, match="NVML"):
+        choose_device("auto")

@@ -34,7 +34,7 @@ def choose_device(name: str, count: int = 1) -> torch.device:
         count: CUDA devices that this job needs.
 
     Raises:
-        UserError: ``cuda`` is asked for and absent, or there are fewer devices than ``count``.
+        UserError: ``cuda`` is asked for and absent, there are fewer devices than ``count``, or none can be chosen.
     """
     devices = [] if name == "cpu" else _visible_devices()
     if not devices:
@@ -47,6 +47,12 @@ def choose_device(name: str, count: int = 1) -> torch.device:
         )
     if not _held and not any(variable in os.environ for variable in SCHEDULERS):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count))
+        if torch.cuda.device_count() != count:  # counting without NVML has started CUDA, which saw all of them
+            raise UserError(
+                f"{len(devices)} CUDA devices, but the driver's monitor (NVML) is missing, so that a job cannot choose "
+                "its own. Start the container with the driver capability 'utility', or one snakemake per device, each "
+                "with CUDA_VISIBLE_DEVICES set."
+            )
     return torch.device("cuda")
 
 

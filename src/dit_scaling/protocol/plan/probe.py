@@ -5,7 +5,7 @@ import time
 import torch
 
 from dit_scaling.config.study import Study
-from dit_scaling.devices import choose_device
+from dit_scaling.devices import choose_device, matrix_products
 from dit_scaling.models import create_model
 from dit_scaling.protocol.plan.jobs import BACKWARD
 from dit_scaling.protocol.plan.price import Devices
@@ -33,7 +33,8 @@ def measured_devices(study: Study, count: int) -> Devices:
     cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
     batch = -(-study.training.batch_size // study.resources.ranks_per_node)
     batch = min(batch, study.resources.micro_batch or batch)
-    seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
+    with matrix_products(study.training.precision):
+        seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
     operations = {name: 2 * (1 + BACKWARD) * 1e9 * cost[name] * batch for name in seconds}
     rate, overhead = operations[costly] / seconds[costly], 0.0
     if seconds[costly] > seconds[cheap]:
