@@ -11,8 +11,9 @@ import pytest
 
 from dit_scaling.config.study import ImageFolder, Mnist
 from dit_scaling.data import fingerprint as module
-from dit_scaling.data.fingerprint import cached_fingerprint, fingerprint, folder_fingerprint
+from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, fingerprint, folder_fingerprint
 from dit_scaling.errors import UserError
+from dit_scaling.files import sha256_file
 
 
 def data(path: Path) -> ImageFolder:
@@ -169,6 +170,24 @@ def test_folder_fingerprint_sees_contents_and_names_but_not_times(tmp_path: Path
 def test_folder_fingerprint_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         folder_fingerprint(tmp_path / "nothing")
+
+
+def test_files_of_one_name_are_each_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / folder / "ema.safetensors" for folder in ("XL-2", "B-2")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(str(path))
+        os.utime(path, (1, 1))
+    digests = [cached_sha256(path, tmp_path / "kept") for path in paths]
+    assert digests == [sha256_file(path) for path in paths]
+
+    def unreadable(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(module, "sha256_file", unreadable)
+    assert [cached_sha256(path, tmp_path / "kept") for path in paths] == digests
+    with pytest.raises(UserError, match=r"XL-2/ema\.safetensors cannot be read: .*Permission denied"):
+        cached_sha256(paths[0], tmp_path / "others")
 
 
 def test_importing_it_needs_neither_torch_nor_numpy() -> None:

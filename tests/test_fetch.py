@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dit_scaling import assets
-from dit_scaling.assets import HUB_FILES, HUB_PINS, KNOWN, Asset, locate_file, locate_vae, needed_assets
+from dit_scaling.assets import HUB_FILES, HUB_PINS, KNOWN, Asset, locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.cli import app
 from dit_scaling.config import load_study
 from dit_scaling.errors import UserError
@@ -211,6 +211,68 @@ def test_local_files_go_before_names(tmp_path: Path, monkeypatch: pytest.MonkeyP
         locate_vae("/nowhere/vae", cache)
     with pytest.raises(UserError, match=r"checkpoints\.X: my\.pt does not exist"):
         locate_file("my.pt", cache, "checkpoints.X")
+
+
+@pytest.mark.parametrize("spelling", ["{}", "./{}", "../here/{}"])
+def test_replaced_content_counts_however_its_path_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "vae").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    paths = {"vae": here / "vae" / "config.json", "weights": here / "weights.pt", "reference": here / "reference.npz"}
+    for path in paths.values():
+        path.write_text("first")
+    inception = {"kind": "inception", "reference": spelling.format("reference.npz")}
+    changes = {
+        "vae": {**GIVEN_VAE, "path": spelling.format("vae/")},
+        "checkpoints": {"DiT-Nano/2": spelling.format("weights.pt")},
+        "metrics.beside": [inception],
+    }
+    study = load_study(edited(tmp_path, changes))
+
+    def digests() -> dict[str, str]:
+        stages = open_stages(study, here / "results")
+        run = "DiT-Nano-2", 0, 20, 1.0
+        return {
+            "vae": stages.vae().digest,
+            "samples": stages.sample(*run).digest,
+            "reference": stages.reference("inception").digest,
+            "features": stages.extractor("inception").digest,
+            "scores": stages.fid(*run).digest,
+        }
+
+    def changed_by(given: str) -> set[str]:
+        before = digests()
+        paths[given].write_text("replaced")
+        after = digests()
+        assert digests() == after
+        return {stage for stage in after if after[stage] != before[stage]}
+
+    assert changed_by("reference") == {"reference", "scores"}
+    assert changed_by("weights") == {"samples", "scores"}
+    assert changed_by("vae") == {"vae", "samples", "reference", "scores"}
+
+
+def test_a_fetched_name_stands_for_its_content(tmp_path: Path) -> None:
+    reference = "VIRTUAL_imagenet256_labeled.npz"
+    config = edited(tmp_path, {"metrics.beside": [{"kind": "inception", "reference": reference}]})
+    settings = open_stages(load_study(config), tmp_path).reference("inception")
+    assert settings.extractor == open_stages(load_study(config), tmp_path).extractor("inception")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("vae", {**GIVEN_VAE, "path": "/nowhere/vae"}, r"vae\.path: /nowhere/vae"),
+        ("checkpoints", {"DiT-Nano/2": "no.pt"}, r"checkpoints\.DiT-Nano/2: no\.pt does not exist"),
+        ("metrics.beside", [{"kind": "clean", "reference": "no.npz"}], r"metrics: clean: reference: no\.npz does not"),
+    ],
+)
+def test_a_given_file_that_is_missing_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
+    study = load_study(edited(tmp_path, {key: value}))
+    with pytest.raises(UserError, match=words):
+        open_stages(study, tmp_path)
 
 
 def test_prefetch_fetches_what_the_config_names(

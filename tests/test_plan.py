@@ -14,6 +14,7 @@ import yaml
 from scipy import stats
 from typer.testing import CliRunner
 
+from dit_scaling.assets import open_stages
 from dit_scaling.cli import app
 from dit_scaling.config import Stages, load_study, parse_study
 from dit_scaling.config.study import Study
@@ -27,6 +28,7 @@ from dit_scaling.protocol.plan.networks import INCEPTION, Autoencoder
 from dit_scaling.protocol.plan.price import Devices, price_of, stated_devices
 from dit_scaling.protocol.plan.space import disk_of, peak_memory
 from dit_scaling.protocol.published import convergence
+from pipeline import edited
 
 IMAGES = 1_281_167
 CONFIG: dict[str, Any] = {
@@ -221,6 +223,26 @@ def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
     assert names(tell_plan(config, devices, results)) == {"scoring": 1}
     with pytest.raises(UserError, match="no results of a study"):
         tell_plan(config, devices, tmp_path)
+
+
+def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vae").mkdir()
+    for name in ("vae/config.json", "weights.pt", "reference.npz"):
+        (tmp_path / name).write_text(name)
+    changes = {
+        "vae": {"source": "pretrained", "path": "./vae", "latent_channels": 2, "downsampling": 4},
+        "checkpoints": {"DiT-Nano/2": "weights.pt"},
+        "metrics.beside": [{"kind": "inception", "weights": "weights.pt", "reference": "reference.npz"}],
+    }
+    config = edited(tmp_path, changes)
+    study = load_study(config)
+    jobs = list_jobs(study, open_stages(study, tmp_path / "results"), IMAGES)
+    assert [(job.stage, job.name, job.digest) for job in plan_study(config).jobs] == [
+        (job.stage, job.name, job.digest) for job in jobs
+    ]
 
 
 # --- what the budget can show

@@ -15,6 +15,8 @@ from dit_scaling.config.study import GivenNetwork, Study
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
 from dit_scaling.errors import UserError
 
+KEPT = ".cache"
+"""Folder in a study's results that remembers digests of large inputs."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SD_VAE_CONFIG = "92d3dfb746fca211a2c9e019e285f8597412211728dce3c5bcf4eda0f2d62e7e"
@@ -104,40 +106,60 @@ def locate_file(name: str, cache: Path, key: str) -> Path:
 def needed_assets(study: Study) -> tuple[Asset, ...]:
     """What the study takes from its cache, whether it is there already or not."""
     needed = list(_hub_assets(study.vae.path)) if study.vae.source == "pretrained" else []
-    networks = [extractor for extractor in study.metrics.extractors if isinstance(extractor, GivenNetwork)]
-    names = [*study.checkpoints.values(), *(file for network in networks for file in network.files)]
+    names = [*study.checkpoints.values(), *(file for network in _networks(study).values() for file in network.files)]
     needed += [KNOWN[name] for name in names if name in KNOWN and not Path(name).is_file()]
     return tuple(dict.fromkeys(needed))
 
 
 def open_stages(study: Study, results: Path) -> Stages:
-    """The settings of every stage of ``study`` on its images, its VAE and its given weights, as they are now.
+    """The settings of every stage of ``study`` on its images and its given files, as they are now.
 
     Raises:
         UserError: a folder or file of these is missing or unreadable.
     """
-    kept = results / ".cache"
-    vae = locate_vae(study.vae.path, Path(study.resources.cache)) if study.vae.source == "pretrained" else None
+    cache = Path(study.resources.cache)
+    if study.vae.source == "pretrained":
+        locate_vae(study.vae.path, cache)
+    for variant, name in study.checkpoints.items():
+        locate_file(name, cache, f"checkpoints.{variant}")
+    for kind, name in _references(study).items():
+        locate_file(name, cache, f"metrics: {kind}: reference")
+    return stages_as_given(study, cached_fingerprint(study.data, results / KEPT / "data-fingerprint.json"), results)
+
+
+def stages_as_given(study: Study, data_fingerprint: str, results: Path) -> Stages:
+    """The settings of every stage on images of that fingerprint and on given files as they are now.
+
+    What is here counts by its content, however its path is spelled; what is not, by its name: that of a fetched file
+    names its content.
+
+    Raises:
+        UserError: a folder or file is unreadable.
+    """
+    kept = results / KEPT
+    vae = Path(study.vae.path) if study.vae.source == "pretrained" else None
     return Stages(
         study,
-        cached_fingerprint(study.data, kept / "data-fingerprint.json"),
-        # A hub id names its content, a folder does not.
-        folder_fingerprint(vae) if vae and study.vae.source == "pretrained" and str(vae) == study.vae.path else "",
-        checkpoint_digests(study, kept),
+        data_fingerprint,
+        folder_fingerprint(vae) if vae and vae.is_dir() else "",
+        {variant: _content(name, kept) for variant, name in study.checkpoints.items()},
+        {kind: _content(name, kept) for kind, name in _references(study).items()},
     )
 
 
-def checkpoint_digests(study: Study, kept: Path) -> dict[str, str]:
-    """Variant to what stands for its given weights: their sha256, which ``kept`` remembers; a name that is fetched.
+def _content(name: str, kept: Path) -> str:
+    """What stands for a given file: its sha256, which ``kept`` remembers, or its name where it is not here."""
+    return cached_sha256(Path(name), kept) if Path(name).is_file() else name
 
-    Raises:
-        UserError: a file does not exist.
-    """
-    digests = {}
-    for variant, name in study.checkpoints.items():
-        path = locate_file(name, Path(study.resources.cache), f"checkpoints.{variant}")
-        digests[variant] = cached_sha256(path, kept / f"{path.name}.json") if str(path) == name else name
-    return digests
+
+def _networks(study: Study) -> dict[str, GivenNetwork]:
+    """Kind to given network, of the extractors that are none of the study's own."""
+    return {network.kind: network for network in study.metrics.extractors if isinstance(network, GivenNetwork)}
+
+
+def _references(study: Study) -> dict[str, str]:
+    """Kind of extractor to the reference that the config gives for it, where it does."""
+    return {kind: network.reference for kind, network in _networks(study).items() if network.reference}
 
 
 def _hub_assets(path: str) -> Iterator[Asset]:

@@ -156,6 +156,7 @@ class ReferenceSettings(StageSettings):
 
     scoring: Scoring
     extractor: ExtractorSettings
+    """Its ``reference`` is the sha256 of a given file, or the name of a fetched one."""
     latents: LatentsSettings
 
 
@@ -205,12 +206,22 @@ class Stages:
         data_fingerprint: str,
         vae_fingerprint: str = "",
         checkpoints: Mapping[str, str] | None = None,
+        references: Mapping[str, str] | None = None,
     ) -> None:
-        """Settings of ``study``; the fingerprints and ``checkpoints``, variant to sha256, stand for given files."""
+        """Settings of ``study``; the fingerprints stand for what is given, and so do two mappings to sha256.
+
+        Args:
+            study: the study.
+            data_fingerprint: of its images.
+            vae_fingerprint: of a given VAE's folder.
+            checkpoints: variant to sha256 of its given weights.
+            references: kind of extractor to sha256 of its given reference.
+        """
         self._study = study
         self._data_fingerprint = data_fingerprint
         self._vae_fingerprint = vae_fingerprint
         self._checkpoints = checkpoints or {}
+        self._references = references or {}
 
     def data(self) -> DataSettings:
         return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
@@ -288,7 +299,11 @@ class Stages:
         )
 
     def reference(self, kind: str) -> ReferenceSettings:
-        return ReferenceSettings(scoring=self._scoring(), extractor=self.extractor(kind), latents=self.latents())
+        extractor = self.extractor(kind)
+        if kind in self._references:
+            content = extractor.extractor.model_copy(update={"reference": self._references[kind]})
+            extractor = extractor.model_copy(update={"extractor": content})
+        return ReferenceSettings(scoring=self._scoring(), extractor=extractor, latents=self.latents())
 
     def fid(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
         return ScoreSettings(

@@ -14,7 +14,7 @@ from pathlib import Path
 from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
 from dit_scaling.errors import UserError
-from dit_scaling.files import sha256_file, write_json
+from dit_scaling.files import digest, sha256_file, write_json
 
 SETTLED_NS = 2_000_000_000
 """A folder changed more recently than this may change again without getting another modification time."""
@@ -91,15 +91,24 @@ def folder_fingerprint(path: Path) -> str:
     return listing.hexdigest()[:16]
 
 
-def cached_sha256(path: Path, cache: Path) -> str:
-    """The sha256 of a file, kept in the file ``cache`` for as long as its size and modification time do not change."""
+def cached_sha256(path: Path, folder: Path) -> str:
+    """The sha256 of a file, kept in ``folder`` for as long as its size and modification time do not change.
+
+    Raises:
+        UserError: the file is unreadable.
+    """
+    # Files of one name, such as ema.safetensors, would take turns in one record.
+    cache = folder / f"{path.name}-{digest(str(path.resolve()))}.json"
     status = path.stat()
     stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(cache.read_text())
         if known["stamp"] == stamp:
             return str(known["sha256"])
-    sha256 = sha256_file(path)
+    try:
+        sha256 = sha256_file(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
     if status.st_mtime_ns < time.time_ns() - SETTLED_NS:
         with contextlib.suppress(OSError):
             write_json(cache, {"stamp": stamp, "sha256": sha256})

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_scaling.config import Stages, load_study
+from dit_scaling.assets import stages_as_given
+from dit_scaling.config import load_study
 from dit_scaling.config.checks import MNIST_IMAGES
 from dit_scaling.config.study import ImageSettings, Mnist, Shapes, Study
-from dit_scaling.data.fingerprint import fingerprint, folder_fingerprint
+from dit_scaling.data.fingerprint import fingerprint
 from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES
 from dit_scaling.data.imagenet import TRAINING as IMAGENET_TRAINING
 from dit_scaling.data.listing import class_folders, image_files
@@ -35,10 +36,8 @@ def plan_study(config: Path) -> Planned:
     """
     study = load_study(config)
     images, data_fingerprint = _look_at(study.data)
-    vae_folder = Path(study.vae.path) if study.vae.source == "pretrained" else None
-    vae_fingerprint = folder_fingerprint(vae_folder) if vae_folder is not None and vae_folder.is_dir() else ""
-    jobs = list_jobs(study, Stages(study, data_fingerprint, vae_fingerprint, study.checkpoints), images)
-    return Planned(study, jobs, images)
+    stages = stages_as_given(study, data_fingerprint, Path("results", study.study))
+    return Planned(study, list_jobs(study, stages, images), images)
 
 
 def tell_plan(config: Path, devices: Devices, diff: Path | None) -> str:
