@@ -33,8 +33,8 @@ from dit_scaling.latents.manifest import write_manifest
 from dit_scaling.latents.vae_stage import make_vae
 from dit_scaling.protocol.gates.stage import GateFiles, run_gate
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.records import export_records
 from dit_scaling.training.runtime import Runtime
+from dit_scaling.training.state import EXPORTS
 from dit_scaling.variants import count_gflops
 
 PROCESSES = 2
@@ -88,9 +88,7 @@ def judge_run(gates: Sequence[GateSettings], folder: Path) -> None:
         if record.exists() and read_json(record)["settings_digest"] == gate.digest:
             continue
         run = train_to(gate.training, manifest, gate.step, folder / "states", runtime)
-        log = record.with_name("metrics.jsonl")
-        export_records(run.metrics, gate.step, log)
-        raw, ema = (run.export_path(gate.step, f"{name}.safetensors") for name in ("raw", "ema"))
+        raw, ema, log = (run.export_path(gate.step, name) for name in EXPORTS)
         files = GateFiles(raw, ema, log, manifest, folder / "vae" / "vae.json")
         run_gate(gate, files, record, record.with_suffix(".html"), CPU)
 

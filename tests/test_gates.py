@@ -27,7 +27,6 @@ from dit_scaling.report.checks import view_gates
 from dit_scaling.training import step as step_module
 from dit_scaling.training.draws import Batch, BatchSource
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.records import export_records
 from dit_scaling.training.runtime import Runtime
 from pipeline import ROOT, edited, plan, snakemake
 
@@ -58,7 +57,6 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
     def train_and_judge(step: int = STEPS, budget: int = STEPS, **changes: object) -> dict:
         training = toy_run.model_copy(update={"batch_size": 16, "learning_rate": 4e-3, "ema_ramp": True, **changes})
         folder = train_to(training, toy_latents, step, tmp_path / "states", Runtime(CPU))
-        export_records(folder.metrics, step, tmp_path / "metrics.jsonl")
         sampling = SampleSettings(
             num_samples=64,
             parts=1,
@@ -76,7 +74,7 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
         files = GateFiles(
             folder.export_path(step, "raw.safetensors"),
             folder.export_path(step, "ema.safetensors"),
-            tmp_path / "metrics.jsonl",
+            folder.export_path(step, "metrics.jsonl"),
             toy_latents,
             toy_vae,
         )

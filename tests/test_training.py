@@ -105,6 +105,57 @@ def test_log_lines_are_the_same_after_an_interruption(
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
 
 
+def published(run: TrainSettings, manifest: Path, step: int, folder: Path) -> MilestoneFiles:
+    names = ("ema.safetensors", "raw.safetensors", "metrics.jsonl", "loss.svg")
+    files = MilestoneFiles(*(folder / f"step-{step}" / name for name in names))
+    train_milestone(run, manifest, step, folder / "states", files, CPU)
+    return files
+
+
+def logged_steps(files: MilestoneFiles) -> list[int]:
+    return [json.loads(line)["step"] for line in files.metrics.read_text().splitlines()]
+
+
+def test_an_earlier_stop_that_is_added_later_takes_nothing_from_the_log_of_the_others(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = published(toy_run, toy_latents, 200, tmp_path).metrics.read_text()
+    draw = BatchSource.batch
+
+    def draw_and_terminate(self: BatchSource, step: int) -> Any:
+        if step == 60:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchSource, "batch", draw_and_terminate)
+        with pytest.raises(Interrupted):
+            published(toy_run, toy_latents, 100, tmp_path)
+    assert logged_steps(published(toy_run, toy_latents, 100, tmp_path)) == [50, 100]
+    assert published(toy_run, toy_latents, 200, tmp_path).metrics.read_text() == first
+    # Goes on from step 200, whose state and log are still there.
+    assert logged_steps(published(toy_run, toy_latents, 250, tmp_path)) == [50, 100, 150, 200, 250]
+
+
+@pytest.mark.parametrize("lost", ["raw.safetensors", "ema.safetensors", "metrics.jsonl"])
+def test_a_lost_export_is_written_again_from_the_final_state_without_a_step(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    first = published(toy_run, toy_latents, 50, tmp_path)
+    exported = {"raw": load_file(first.raw), "ema": load_file(first.ema)}
+    log = first.metrics.read_text()
+    for copy in tmp_path.rglob(lost):
+        copy.unlink()
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(TrainingStep, "__call__", fail)
+    again = published(toy_run, toy_latents, 50, tmp_path)
+    assert_identical(exported, {"raw": load_file(again.raw), "ema": load_file(again.ema)})
+    assert again.metrics.read_text() == log
+
+
 @pytest.mark.parametrize(
     ("runtime", "saved"),
     [

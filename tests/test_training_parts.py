@@ -117,7 +117,7 @@ def test_flat_weights_are_the_models_own() -> None:
 
 
 def state(step: int) -> TrainingState:
-    return TrainingState(step, {"weights": torch.arange(4.0) + step, "ema": torch.arange(4.0)})
+    return TrainingState(step, {"weights": torch.arange(4.0) + step, "ema": torch.arange(4.0)}, f"log to {step}\n")
 
 
 def test_the_newest_state_not_beyond_the_target_is_used(tmp_path: Path) -> None:
@@ -130,6 +130,7 @@ def test_the_newest_state_not_beyond_the_target_is_used(tmp_path: Path) -> None:
     assert loaded is not None
     assert loaded.step == 20
     assert torch.equal(loaded.tensors["weights"], torch.arange(4.0) + 20)
+    assert loaded.log == "log to 20\n"
     earlier = folder.load(15)
     assert earlier is not None
     assert earlier.step == 10
@@ -170,6 +171,19 @@ def test_only_two_states_are_kept(tmp_path: Path) -> None:
         "state-000000020.safetensors",
         "state-000000030.safetensors",
     ]
+
+
+def test_states_of_an_earlier_stop_stay_beside_those_of_a_later_one(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, "abc", {})
+    folder.start()
+    for step in (390, 400, 10, 20, 30):
+        folder.save(state(step))
+    assert sorted(path.stem for path in folder.path.glob("state-*.safetensors")) == [
+        f"state-{step:09d}" for step in (20, 30, 390, 400)
+    ]
+    earlier = folder.load(100)
+    assert earlier is not None
+    assert earlier.step == 30
 
 
 def test_a_published_file_outlives_the_deletion_of_its_copy(tmp_path: Path) -> None:

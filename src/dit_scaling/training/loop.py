@@ -21,7 +21,7 @@ from dit_scaling.training.draws import BatchSource, seed_for
 from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
-from dit_scaling.training.records import WINDOW, append_record, check_finite, cut_records
+from dit_scaling.training.records import WINDOW, append_record, check_finite, write_records
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
@@ -35,7 +35,7 @@ def train_to(
     """Train one variant up to ``last_step`` and export raw and EMA weights there.
 
     Step by step as in `TrainingStep`. Goes on from the newest valid state of the same settings and the same latents,
-    and returns at once where that step is already exported. Holds the lock of the run's folder meanwhile.
+    and returns at once where all of that step is already exported. Holds the lock of the run's folder meanwhile.
 
     Args:
         settings: all that changes the weights.
@@ -46,7 +46,7 @@ def train_to(
         ranks: the processes that share the work, each of which makes this call.
 
     Returns:
-        The folder that now holds ``step-N/ema.safetensors``, ``step-N/raw.safetensors`` and the log.
+        The folder that now holds ``ema.safetensors``, ``raw.safetensors`` and ``metrics.jsonl`` in ``step-N``.
 
     Raises:
         UserError: the latents do not fit the settings, another process trains there, code that torch.compile kept
@@ -56,7 +56,7 @@ def train_to(
     reader = LatentReader(manifest, "train")
     _check_fit(settings, reader, manifest)
     folder = state_folder(settings, reader, states)
-    if folder.export_path(last_step, "ema.safetensors").exists():
+    if folder.has_exports(last_step):
         log.info("%s step %d is already trained in %s", settings.variant, last_step, folder.path)
     else:
         lock = locked(folder.path) if ranks.first else nullcontext()
@@ -110,6 +110,7 @@ def _train(
 
     _save(folder, last_step, carried, run, ranks)
     if ranks.first:
+        write_records(folder.export_path(last_step, "metrics.jsonl"), folder.metrics.read_text())
         raw = model.state_dict()
         for name, exported in {"raw": raw, "ema": raw | train_step.named(train_step.ema)}.items():
             save_model(
@@ -137,7 +138,10 @@ def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) ->
 
 
 def _go_on(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], ranks: Ranks) -> int:
-    """Fill ``carried`` from the newest valid state, which the first rank reads for all; the step it is of, or 0."""
+    """Fill ``carried`` from the newest valid state, which the first rank reads for all; the step it is of, or 0.
+
+    The folder's log becomes that of the state: what was logged beyond it is written again.
+    """
     first_step = torch.zeros((), dtype=torch.int64)
     if ranks.first:
         folder.start()
@@ -146,7 +150,7 @@ def _go_on(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], r
             first_step.fill_(state.step)
             for name, tensor in carried.items():
                 tensor.copy_(state.tensors[name])
-        cut_records(folder.metrics, int(first_step))
+        write_records(folder.metrics, "" if state is None else state.log)
     for tensor in (first_step, *carried.values()):
         ranks.copy_from_first_(tensor)
     return int(first_step)
@@ -157,7 +161,7 @@ def _save(folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, 
     check_finite(carried["weights"], run, step, folder.path)
     ranks.average_(carried["window"])
     if ranks.first:
-        folder.save(TrainingState(step, carried))
+        folder.save(TrainingState(step, carried, folder.metrics.read_text()))
     ranks.wait()
 
 

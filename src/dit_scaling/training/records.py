@@ -20,17 +20,10 @@ def append_record(path: Path, step: int, means: Tensor, seconds: float) -> None:
         lines.write(json.dumps(record) + "\n")
 
 
-def cut_records(path: Path, first_step: int) -> None:
-    """Drop lines beyond the state that training goes on from; they will be written again."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+def write_records(path: Path, lines: str) -> None:
+    """Make these lines the whole log."""
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(line for line in lines if _step_of(line) <= first_step))
-
-
-def export_records(path: Path, last_step: int, output: Path) -> None:
-    """Copy the lines up to ``last_step`` to ``output``."""
-    with atomic_path(output) as temporary, temporary.open("w") as copy:
-        copy.writelines(line for line in path.open() if _step_of(line) <= last_step)
+        temporary.write_text(lines)
 
 
 def check_finite(tensor: Tensor, run: str, step: int, folder: Path) -> None:
@@ -45,11 +38,3 @@ def check_finite(tensor: Tensor, run: str, step: int, folder: Path) -> None:
             f"{folder} are from before that. Lower training.learning_rate, set training.gradient_clip, or use "
             "precision float32."
         )
-
-
-def _step_of(line: str) -> float:
-    """Step of a log line; infinite for a line that a kill left unfinished."""
-    try:
-        return float(json.loads(line)["step"])
-    except json.JSONDecodeError:
-        return float("inf")

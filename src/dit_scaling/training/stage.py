@@ -8,7 +8,6 @@ from dit_scaling.config.stages import TrainSettings
 from dit_scaling.files import atomic_path
 from dit_scaling.training.launch import TrainJob, train_on_ranks
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.records import export_records
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.state import publish
 
@@ -42,7 +41,7 @@ def train_milestone(
         folder = train_to(settings, manifest, step, states, runtime)
     else:
         folder = train_on_ranks(TrainJob(settings, manifest, step, states, runtime), ranks, nodes)
-    export_records(folder.metrics, step, files.metrics)
+    publish(folder.export_path(step, "metrics.jsonl"), files.metrics)
     draw_loss_curve(files.metrics, f"{settings.variant}, seed {settings.seed}", files.curve)
     publish(folder.export_path(step, "raw.safetensors"), files.raw)
     publish(folder.export_path(step, "ema.safetensors"), files.ema)

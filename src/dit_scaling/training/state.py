@@ -2,6 +2,9 @@
 
 The folder's name holds the digest of the settings and of the latents' content, so changed settings never
 continue an old run; they start anew beside it. Snakemake does not know of the folder and cannot delete it.
+
+States and exports each carry the log up to their step: a run that is trained again to an earlier stop writes over the
+log of the folder, and takes nothing from theirs.
 """
 
 import logging
@@ -17,6 +20,7 @@ from torch import Tensor
 from dit_scaling.errors import UserError
 from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
 
+EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
 KEEP = 2  # the newest state, and the one before it in case the newest is torn
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,8 @@ class TrainingState:
     step: int
     tensors: dict[str, Tensor]
     """weights, ema, exp_avg, exp_avg_sq (n,) float32; window (4,) float64, the sums of the open log window."""
+    log: str
+    """The lines of the log up to the step."""
 
 
 class StateFolder:
@@ -48,13 +54,22 @@ class StateFolder:
         """Where an exported file of a milestone is kept."""
         return self.path / f"step-{step}" / name
 
+    def has_exports(self, step: int) -> bool:
+        """Whether all that a milestone exports is there."""
+        return all(self.export_path(step, name).exists() for name in EXPORTS)
+
     def save(self, state: TrainingState) -> None:
-        """Write a state; its checksum is written last, so that a torn state is never taken for a whole one."""
+        """Write a state; its checksum is written last, so that a torn state is never taken for a whole one.
+
+        Of the states up to its step the newest stay. Those beyond are of a run that went farther before: they are what
+        a later stop goes on from, and no reason to drop the one that was just written.
+        """
         tensors = self._tensors(state.step)
         with atomic_path(tensors) as temporary:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, temporary)
-        write_json(tensors.with_suffix(".json"), {"step": state.step, "sha256": sha256_file(tensors)})
-        for step in self._steps()[:-KEEP]:
+        record = {"step": state.step, "sha256": sha256_file(tensors), "log": state.log}
+        write_json(tensors.with_suffix(".json"), record)
+        for step in [step for step in self._steps() if step <= state.step][:-KEEP]:
             self._tensors(step).with_suffix(".json").unlink(missing_ok=True)
             self._tensors(step).unlink(missing_ok=True)
 
@@ -64,10 +79,11 @@ class StateFolder:
             if step > last_step:
                 continue
             tensors = self._tensors(step)
-            if not tensors.exists() or sha256_file(tensors) != _recorded_sha256(tensors.with_suffix(".json")):
+            record = _read_record(tensors.with_suffix(".json"))
+            if record is None or not tensors.exists() or sha256_file(tensors) != record["sha256"]:
                 log.warning("%s is torn or altered; trying the state before it.", tensors)
                 continue
-            return TrainingState(step, load_file(tensors))
+            return TrainingState(step, load_file(tensors), record["log"])
         return None
 
     def _tensors(self, step: int) -> Path:
@@ -79,10 +95,11 @@ class StateFolder:
         return sorted(int(match[1]) for match in names if match)
 
 
-def _recorded_sha256(record: Path) -> str | None:
-    """The checksum that stands beside a state; None where that file is torn."""
+def _read_record(path: Path) -> dict[str, str] | None:
+    """Checksum and log that stand beside a state; None where that file is torn."""
     try:
-        return str(read_json(record)["sha256"])
+        record = read_json(path)
+        return {name: str(record[name]) for name in ("sha256", "log")}
     except (UserError, KeyError, TypeError):
         return None
 
