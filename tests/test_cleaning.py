@@ -43,7 +43,7 @@ def run_folder(results: Path, name: str, settings: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run of DiT-Nano/2, its weights published as links, and an unfinished one of DiT-Nano/1."""
+    """A finished run of DiT-Nano/2, its weights published as links and scored, and an unfinished one of DiT-Nano/1."""
     monkeypatch.chdir(tmp_path)
     results = tmp_path / "results" / "tiny"
     finished = run_folder(results, "finished", SETTINGS)
@@ -52,6 +52,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         published = results / "DiT-Nano-2" / "seed-0" / f"step-{step}"
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
         (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS}))
+        write(published / "guidance-1.0" / "metrics.json")
     return results
 
 
@@ -94,6 +95,37 @@ def test_checkpoints_go_with_all_their_links(results: Path, tmp_path: Path) -> N
     assert named(study(tmp_path, checkpoints="last"), results) == raw | early
     (heap,) = cleanable(study(tmp_path, checkpoints="last"), results)
     assert heap.size == 3000
+
+
+def test_weights_stay_until_they_are_scored(results: Path, tmp_path: Path) -> None:
+    raw = named(study(tmp_path, checkpoints="ema"), results)
+    early = results / "DiT-Nano-2" / "seed-0" / "step-10"
+    metrics = early / "guidance-1.0" / "metrics.json"
+    at_two_scales = edited(tmp_path, {"keep.checkpoints": "last", "sampling.guidance_scales": [1.0, 4.0]})
+    assert named(load_study(at_two_scales), results) == raw
+    before = (early / "ema.safetensors").stat().st_mtime - 1
+    os.utime(metrics, (before, before))  # of weights that were trained again since
+    assert named(study(tmp_path, checkpoints="last"), results) == raw
+    metrics.unlink()
+    assert named(study(tmp_path, checkpoints="last"), results) == raw
+    # A step that is no longer a milestone is not going to be scored.
+    unscored = named(load_study(edited(tmp_path, {"keep.checkpoints": "last", "training.milestones": []})), results)
+    assert str((early / "ema.safetensors").relative_to(results)) in unscored
+
+
+def test_weights_stay_until_their_gate_has_judged_them(results: Path, tmp_path: Path) -> None:
+    def unwanted(checkpoints: str) -> set[str]:
+        changes = {"keep.checkpoints": checkpoints, "training.gates": "warn", "training.milestones": []}
+        return named(load_study(edited(tmp_path, changes | {"training.gate_steps": [10]})), results)
+
+    run = results / "DiT-Nano-2" / "seed-0"
+    assert unwanted("ema") == unwanted("last") == set()
+    write(run / "step-10" / "gate.json")
+    early = {f"{place}/step-10/raw.safetensors" for place in ("states/finished", "DiT-Nano-2/seed-0")}
+    assert unwanted("ema") == early
+    assert unwanted("last") == early | {name.replace("raw", "ema") for name in early}
+    write(run / "step-20" / "gate.json")
+    assert unwanted("ema") == early | {name.replace("step-10", "step-20") for name in early}
 
 
 def test_scored_samples_go_where_they_are_not_to_be_kept(results: Path, tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
     """What can be deleted from the folder ``results`` of a study.
 
     States of a run are named only if its last step is published and, where the run is not of the settings that the
-    results are of, if ``other_runs`` asks for it; never while a process works on the run.
+    results are of, if ``other_runs`` asks for it; never while a process works on the run. Weights and samples are named
+    only if all that reads them is made.
     """
-    keep, finished = study.keep, _finished_runs(study, results)
+    finished = _finished_runs(study, results)
     states: list[Path] = []
     checkpoints: list[Path] = []
     others: list[Path] = []
@@ -46,10 +47,10 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
         if published is None:
             others += [path for path in folder.rglob("*") if path.is_file()]
             continue
-        if not keep.states:
+        if not study.keep.states:
             states += folder.glob("state-*")
         for place in (folder, published.parent):
-            checkpoints += _unwanted_checkpoints(place, keep.checkpoints, study.training.steps)
+            checkpoints += _unwanted_checkpoints(study, published.parent, place)
     heaps = [
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
         Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
@@ -86,11 +87,23 @@ def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
     return {_settings(folder / "provenance.json"): folder for folder in published}
 
 
-def _unwanted_checkpoints(folder: Path, keep: str, last_step: int) -> Iterator[Path]:
-    for path in folder.glob("step-*/*.safetensors"):
-        early = path.parent.name != f"step-{last_step}"
-        if (keep != "all" and path.name == "raw.safetensors") or (keep == "last" and early):
+def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path]:
+    """Weights in ``place`` that are not to be kept, and that all that reads them in the results ``run`` has read."""
+    keep, last = study.keep.checkpoints, f"step-{study.training.steps}"
+    for path in place.glob("step-*/*.safetensors"):
+        step, ema = path.parent.name, path.name == "ema.safetensors"
+        kept = keep == "all" or (ema and (keep == "ema" or step == last))
+        if not kept and _is_read(path, _readers(study, run / step, ema)):
             yield path
+
+
+def _readers(study: Study, folder: Path, ema: bool) -> list[Path]:
+    """The records that are made from the weights of a step: its gate and, of EMA, its evaluations."""
+    training, sampling = study.training, study.sampling
+    step = int(folder.name.removeprefix("step-"))
+    gates = [folder / "gate.json"] if training.gates != "off" and step in training.stops else []
+    scales = sampling.guidance_scales if ema and step in training.exports else ()
+    return [*gates, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
 
 
 def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
@@ -103,9 +116,13 @@ def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
             folder = results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / sampling.folder(scale)
             headline = (seed, scale, step) == (seeds[0], sampling.guidance_scales[0], study.training.steps)
             readers = [folder / file for file in ("metrics.json", *(["memorisation.json"] if headline else []))]
-            if all(path.exists() for path in readers):
-                read = min(path.stat().st_mtime_ns for path in readers)
-                yield from (p for p in sorted(folder.glob("samples/part-*.npz")) if p.stat().st_mtime_ns <= read)
+            yield from (part for part in sorted(folder.glob("samples/part-*.npz")) if _is_read(part, readers))
+
+
+def _is_read(file: Path, readers: list[Path]) -> bool:
+    """Whether all readers were written, and after what they read."""
+    written = file.stat().st_mtime_ns
+    return all(reader.exists() and written <= reader.stat().st_mtime_ns for reader in readers)
 
 
 def _settings(record: Path) -> str:
