@@ -186,6 +186,19 @@ def test_states_of_an_earlier_stop_stay_beside_those_of_a_later_one(tmp_path: Pa
     assert earlier.step == 30
 
 
+def test_what_a_killed_save_left_behind_goes_with_the_next_start(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, "abc", {})
+    folder.start()
+    folder.save(state(10))
+    before = {path for path in folder.path.rglob("*") if path.is_file()}
+    halves = [".tmp-ab12-state-000000020.safetensors", "state-000000020.safetensors", "step-20/.tmp-c-raw.safetensors"]
+    for name in halves:
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("half")
+    folder.start()
+    assert {path for path in folder.path.rglob("*") if path.is_file()} == before
+
+
 def test_a_published_file_outlives_the_deletion_of_its_copy(tmp_path: Path) -> None:
     source, target = tmp_path / "kept", tmp_path / "out" / "declared"
     source.write_text("weights")

@@ -18,6 +18,8 @@ DISK_FAULTS = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS, errno.ESTALE}
 )
 
+TEMPORARY = ".tmp-"  # begins the names of what is not yet whole
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -31,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with disk_faults_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=f"-{path.name}")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=f"-{path.name}")
         os.close(handle)
         temporary = Path(name)
         try:
@@ -44,6 +46,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written below ``folder``; nobody else may be writing there."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; on success it replaces ``path`` as a whole.
@@ -53,7 +61,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     with disk_faults_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".tmp-{path.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}-"))
         try:
             yield temporary
             temporary.chmod(0o755)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, read_json, sha256_file, write_json
+from dit_scaling.files import atomic_path, read_json, remove_leftovers, sha256_file, write_json
 
 EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
 KEEP = 2  # the newest state, and the one before it in case the newest is torn
@@ -47,7 +47,11 @@ class StateFolder:
         self._facts = facts
 
     def start(self) -> None:
-        """Make the folder and say in it what it belongs to."""
+        """Make the folder, clear what a kill left half-written, and say what it belongs to; its lock must be held."""
+        remove_leftovers(self.path)
+        whole = {self._tensors(step) for step in self._steps()}
+        for tensors in set(self.path.glob("state-*.safetensors")) - whole:
+            tensors.unlink()
         write_json(self.path / "settings.json", dict(self._facts))
 
     def export_path(self, step: int, name: str) -> Path:
