@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app, main
+from dit_scaling.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 TABLE_4 = ROOT / "src" / "dit_scaling" / "protocol" / "published" / "dit_table4.csv"
@@ -48,6 +49,75 @@ def test_variants_prints_closed_form_counts() -> None:
     row = next(line.split() for line in answer.output.splitlines() if line.startswith("DiT-Mini/1"))
     assert row[1:4] == ["4", "64", "64"]
     assert row[4] == "328,836"
+
+
+def overlaid(folder: Path, text: str) -> list[str]:
+    """The embedded study's config file, and one to lay over it."""
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(text)
+    return [str(ROOT / "config" / "config.yaml"), str(overlay)]
+
+
+def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "study: other\nvariants: [DiT-Mini/2]\ntraining: {steps: 5000}\nkeep: {states: false}\n"
+    files = overlaid(tmp_path, text)
+    options = [word for file in files for word in ("--configfile", file)]
+    monkeypatch.chdir(tmp_path)
+    answers = {
+        command: CliRunner().invoke(app, [command, *(files if command in ("check", "variants") else options)])
+        for command in ("check", "prefetch", "variants", "status", "plan", "clean")
+    }
+    assert all(answer.exit_code == 0 for answer in answers.values()), answers
+    told = {command: answer.output for command, answer in answers.items()}
+    assert f"{files[0]}, {files[1]}: study 'other', 1 training runs of 5000 steps" in told["check"]
+    assert [line.split()[0] for line in told["variants"].splitlines()] == ["variant", "DiT-Mini/2"]
+    assert "Study other in results/other" in told["status"]
+    assert "DiT-Mini/2" in told["plan"]
+    assert "DiT-Micro" not in told["plan"]
+    assert f"results/other. What may go is set under `keep` in {files[0]}, {files[1]}." in told["clean"]
+
+
+def test_prefetch_fetches_for_the_study_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = overlaid(tmp_path, "checkpoints: {DiT-Mini/2: DiT-XL-2-256x256.pt}\n")
+    fetched = []
+    monkeypatch.setattr("dit_scaling.fetch.fetch", lambda asset, cache: fetched.append(asset.name) or cache)
+    answer = CliRunner().invoke(app, ["prefetch", "--configfile", files[0], "--configfile", files[1]])
+    assert answer.exit_code == 0, answer.output
+    assert fetched == ["DiT-XL-2-256x256.pt"]
+
+
+def test_a_config_that_is_named_is_a_study_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, overlay = overlaid(tmp_path, "study: other\n")
+    monkeypatch.chdir(ROOT)
+    for command in ("status", "clean"):
+        answer = CliRunner().invoke(app, [command, "--configfile", overlay])
+        assert isinstance(answer.exception, UserError)
+        assert str(answer.exception).startswith(f"{overlay}: data: required, but not given")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {steps: -1}", "config.yaml, {overlay}: training.steps: "),
+        ("- a list", "{overlay} holds no mapping"),
+        ("a: [", "{overlay} is not valid YAML"),
+        (None, "{overlay} does not exist"),
+    ],
+)
+def test_errors_name_the_config_files(tmp_path: Path, text: str | None, words: str) -> None:
+    files = overlaid(tmp_path, text or "")
+    if text is None:
+        Path(files[1]).unlink()
+    answer = CliRunner().invoke(app, ["check", *files])
+    assert isinstance(answer.exception, UserError)
+    assert words.format(overlay=files[1]) in str(answer.exception)
+
+
+@pytest.mark.parametrize("name", ["embedded-confirm", "embedded-guidance"])
+def test_the_overlays_that_are_shipped_are_studies_on_the_embedded_one(name: str) -> None:
+    files = [str(ROOT / "config" / f"{file}.yaml") for file in ("config", name)]
+    answer = CliRunner().invoke(app, ["check", *files])
+    assert answer.exit_code == 0, answer.exception
 
 
 def test_claims_on_the_published_table() -> None:

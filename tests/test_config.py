@@ -8,9 +8,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.utils import update_config
 
 from dit_scaling.config import Stages, load_study, parse_study
 from dit_scaling.config.schema import schema_text, study_schema
+from dit_scaling.config.study import _laid_over
 from dit_scaling.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -167,6 +171,24 @@ def test_several_problems_are_told_at_once(config: dict[str, Any]) -> None:
         parse_study(modified)
     assert "training.steps" in str(caught.value)
     assert "typo" in str(caught.value)
+
+
+def mappings(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from("abc"), values, max_size=3)
+
+
+CONFIGS = mappings(st.recursive(st.none() | st.integers() | st.lists(st.integers()), mappings, max_leaves=8))
+
+
+@given(CONFIGS, CONFIGS)
+def test_configs_are_laid_over_each_other_as_snakemake_lays_them(
+    config: dict[str, Any], overlay: dict[str, Any]
+) -> None:
+    before = copy.deepcopy((config, overlay))
+    merged = _laid_over(config, overlay)
+    assert (config, overlay) == before
+    update_config(config, overlay)
+    assert merged == config
 
 
 def settings_texts(config: dict[str, Any], fingerprint: str = "digits") -> dict[str, str]:

@@ -192,7 +192,7 @@ def names(text: str) -> dict[str, int]:
 
 
 def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: Path) -> None:
-    old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, study_of(training__learning_rate=2e-4))
+    old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     text = tell_plan(new, devices, old)
     assert names(text) == {"training": 8, "sampling": 8, "scoring": 8}
@@ -201,28 +201,28 @@ def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: 
 
 def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
-    old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, longer)
-    text = tell_plan(new, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
+    old = written(tmp_path, study_of())
+    text = tell_plan(longer, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
     assert names(text) == {"training": 4, "sampling": 4, "scoring": 4}
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
-    old, new = written(tmp_path, study_of(), "old.yaml"), written(tmp_path, study_of(resources__ranks_per_node=4))
+    old, new = written(tmp_path, study_of()), study_of(resources__ranks_per_node=4)
     assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
 
 
 def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
-    config, results = written(tmp_path, study_of()), tmp_path / "results"
-    for job in plan_study(config).jobs:
+    study, results = study_of(), tmp_path / "results"
+    for job in plan_study(study).jobs:
         for record in job.records:
             write_json(results / record, {"settings_digest": job.digest})
     write_json(results / "data" / "provenance.json", {})
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
-    assert tell_plan(config, devices, results).startswith("Nothing that costs would run")
+    assert tell_plan(study, devices, results).startswith("Nothing that costs would run")
     (results / "DiT-B-2" / "seed-0" / "step-52000" / "guidance-1.0" / "provenance.json").unlink()
-    assert names(tell_plan(config, devices, results)) == {"scoring": 1}
+    assert names(tell_plan(study, devices, results)) == {"scoring": 1}
     with pytest.raises(UserError, match="no results of a study"):
-        tell_plan(config, devices, tmp_path)
+        tell_plan(study, devices, tmp_path)
 
 
 def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(
@@ -237,10 +237,9 @@ def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(
         "checkpoints": {"DiT-Nano/2": "weights.pt"},
         "metrics.beside": [{"kind": "inception", "weights": "weights.pt", "reference": "reference.npz"}],
     }
-    config = edited(tmp_path, changes)
-    study = load_study(config)
+    study = load_study(edited(tmp_path, changes))
     jobs = list_jobs(study, open_stages(study, tmp_path / "results"), IMAGES)
-    assert [(job.stage, job.name, job.digest) for job in plan_study(config).jobs] == [
+    assert [(job.stage, job.name, job.digest) for job in plan_study(study).jobs] == [
         (job.stage, job.name, job.digest) for job in jobs
     ]
 
@@ -299,8 +298,8 @@ def test_the_budget_of_52k_steps_gets_one_sentence_per_claim() -> None:
 
 
 def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
-    config = Path(__file__).parents[1] / "config" / "imagenet256-52k.yaml"
-    text = tell_plan(config, stated_devices("a100-80gb", 8, 0.4, load_study(config)), None)
+    study = load_study(Path(__file__).parents[1] / "config" / "imagenet256-52k.yaml")
+    text = tell_plan(study, stated_devices("a100-80gb", 8, 0.4, study), None)
     claims = [line for line in text.splitlines() if line.startswith("Claim ")]
     assert [claim[:7] for claim in claims] == ["Claim 1", "Claim 2", "Claim 3"]
     assert all(claim.endswith(".") and "; the weakest is DiT-XL/2 against" in claim for claim in claims)
@@ -310,9 +309,9 @@ def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
     assert "TOO MUCH" not in text
 
 
-def test_other_data_get_no_figures_of_imagenet(tmp_path: Path) -> None:
+def test_other_data_get_no_figures_of_imagenet() -> None:
     study = parse_study(CONFIG | {"data": CONFIG["data"] | {"image_size": 128}})
-    text = tell_plan(written(tmp_path, study), stated_devices("h200", 8, 0.4, study_of()), None)
+    text = tell_plan(study, stated_devices("h200", 8, 0.4, study_of()), None)
     assert "not known in advance, as published curves are of ImageNet's 1,000 classes at 256x256" in text
     assert "FID to expect" not in text
 

@@ -23,18 +23,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigFile = Annotated[Path, typer.Argument(help="Config file of a study, for example config/config.yaml.")]
+EMBEDDED = [Path("config/config.yaml")]
+"""The study where no config file is named; one that is named is a study of its own, not laid over this."""
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Argument(help="Config file of a study, for example config/config.yaml; each further one is laid over it."),
+]
+ConfigOption = Annotated[
+    list[Path],
+    typer.Option("--configfile", help="Config file of the study; repeat it to lay another over those before."),
+]
 
 
 @app.command()
-def check(config: ConfigFile) -> None:
-    """Check a config file without starting anything, and list what is doubtful in it."""
+def check(config: ConfigFiles) -> None:
+    """Check the config of a study without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
     from dit_scaling.protocol.table import compare_protocol, doubtful_reasons
 
-    study = load_study(config)
+    study = load_study(*config)
     images = len(open_source(study.data))
     finding = compare_count(images, study.data.classes)
     if finding is not None:
@@ -42,13 +51,13 @@ def check(config: ConfigFile) -> None:
     for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)
-    typer.echo(f"{config}: study '{study.study}', {runs} training runs of {study.training.steps} steps. No errors.")
+    typer.echo(
+        f"{_named(config)}: study '{study.study}', {runs} training runs of {study.training.steps} steps. No errors."
+    )
 
 
 @app.command()
-def prefetch(
-    configfile: Annotated[Path, typer.Option(help="Config file of the study, as for snakemake.")],
-) -> None:
+def prefetch(config: ConfigOption) -> None:
     """Fetch what a study needs from the network into its cache, so that no job needs a network."""
     import logging
 
@@ -57,19 +66,19 @@ def prefetch(
     from dit_scaling.fetch import fetch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    study = load_study(configfile)
+    study = load_study(*config)
     for asset in needed_assets(study):
         typer.echo(f"{fetch(asset, Path(study.resources.cache))}: whole, sha256 as {asset.known_from}")
 
 
 @app.command()
-def variants(config: ConfigFile) -> None:
+def variants(config: ConfigFiles) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
     from dit_scaling.unet_variants import UNetVariant
     from dit_scaling.variants import count_gflops, count_parameters, count_tokens
 
-    study = load_study(config)
+    study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
     typer.echo(f"{'variant':<16}{'layers':>7}{'width':>7}{'tokens':>8}{'params':>14}{'Gflops':>12}")
     for name in study.variants:
@@ -83,24 +92,20 @@ def variants(config: ConfigFile) -> None:
 
 
 @app.command()
-def status(
-    config: Annotated[Path, typer.Option("--configfile", help="Config file of the study.")] = Path(
-        "config/config.yaml"
-    ),
-) -> None:
+def status(config: ConfigOption = EMBEDDED) -> None:
     """Show what of a study is done, running and waiting, from the files in results/."""
     from dit_scaling.assets import open_stages
     from dit_scaling.config import load_study
     from dit_scaling.status import describe_status, read_status
 
-    study = load_study(config)
+    study = load_study(*config)
     results = Path("results") / study.study
     typer.echo(describe_status(read_status(study, open_stages(study, results), results), results))
 
 
 @app.command()
 def plan(
-    config: Annotated[Path, typer.Option("--configfile", help="Config file of the study.")],
+    config: ConfigOption,
     device: Annotated[str, typer.Option(help="a100-40gb, a100-80gb, h100-80gb or h200.")] = "a100-80gb",
     devices: Annotated[int, typer.Option(help="How many of them.")] = 8,
     utilisation: Annotated[float, typer.Option(help="Share of the data sheet's peak that is reached.")] = 0.4,
@@ -112,14 +117,14 @@ def plan(
     from dit_scaling.protocol.plan.command import tell_plan
     from dit_scaling.protocol.plan.price import stated_devices
 
-    study = load_study(config)
+    study = load_study(*config)
     if probe:
         from dit_scaling.protocol.plan.probe import measured_devices
 
         found = measured_devices(study, devices)
     else:
         found = stated_devices(device, devices, utilisation, study)
-    typer.echo(tell_plan(config, found, diff))
+    typer.echo(tell_plan(study, found, diff))
 
 
 @app.command()
@@ -207,7 +212,7 @@ def export_samples(
 
 @app.command()
 def clean(
-    configfile: Annotated[Path, typer.Option(help="Config file of the study.")] = Path("config/config.yaml"),
+    config: ConfigOption = EMBEDDED,
     yes: Annotated[bool, typer.Option("--yes", help="Delete what is shown.")] = False,
     other_runs: Annotated[
         bool, typer.Option("--other-runs", help="Also runs, finished or not, of settings that no result is of.")
@@ -217,14 +222,14 @@ def clean(
     from dit_scaling.cleaning import cleanable, delete
     from dit_scaling.config import load_study
 
-    study = load_study(configfile)
+    study = load_study(*config)
     heaps = cleanable(study, Path("results", study.study), other_runs)
     for heap in heaps:
         typer.echo(f"{heap.size / 1e6:,.1f} MB in {len(heap.files)} files: {heap.reason}")
         for folder in sorted({path.parent for path in heap.files}):
             typer.echo(f"  {folder}: {', '.join(path.name for path in heap.files if path.parent == folder)}")
     if not heaps:
-        typer.echo(f"Nothing to delete in results/{study.study}. What may go is set under `keep` in {configfile}.")
+        typer.echo(f"Nothing to delete in results/{study.study}. What may go is set under `keep` in {_named(config)}.")
     elif yes:
         delete(heaps)
         typer.echo("Deleted.")
@@ -273,6 +278,10 @@ def schema(
             temporary.write_text(schema_text())
     elif not output.is_file() or output.read_bytes() != schema_text().encode():
         raise UserError(f"{output} is not the schema of this version; run: dit-scaling schema {output}")
+
+
+def _named(config: list[Path]) -> str:
+    return ", ".join(map(str, config))
 
 
 def main() -> None:

@@ -473,12 +473,29 @@ def _describe(item: Any) -> str:
     return f"{key}: {item['msg']}, got {item['input']!r}{hint}"
 
 
-def load_study(path: Path) -> Study:
-    """Read and check one YAML config file.
+def load_study(path: Path, *overlays: Path) -> Study:
+    """Read and check a YAML config file, with others laid over it in their order, as Snakemake does.
 
     Raises:
-        UserError: the file is missing, not YAML, or not a study.
+        UserError: a file is missing or not YAML, or together they are not a study.
     """
+    config = _read_config(path)
+    for overlay in overlays:
+        config = _laid_over(config, _read_config(overlay))
+    return parse_study(config, ", ".join(map(str, (path, *overlays))))
+
+
+def _laid_over(config: Any, overlay: dict[str, Any]) -> Any:
+    """As Snakemake merges: mappings key by key; everything else of ``overlay``, lists too, replaces what was there."""
+    if not overlay:
+        return config
+    merged = dict(config) if isinstance(config, dict) else {}
+    for key, value in overlay.items():
+        merged[key] = _laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -489,4 +506,4 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")
-    return parse_study(config, str(path))
+    return config

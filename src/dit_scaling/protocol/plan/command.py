@@ -1,4 +1,4 @@
-"""What ``dit-scaling plan`` does: read configs, find out about images, price."""
+"""What ``dit-scaling plan`` does: find out about images and given files, price."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,25 +28,24 @@ class Planned:
     images: int
 
 
-def plan_study(config: Path) -> Planned:
-    """Jobs of the study in a config file.
+def plan_study(study: Study) -> Planned:
+    """Jobs of a study.
 
     Raises:
-        UserError: the config is bad, or its images are missing and not to be guessed.
+        UserError: its images are missing and not to be guessed, or a given file is unreadable.
     """
-    study = load_study(config)
     images, data_fingerprint = _look_at(study.data)
     stages = stages_as_given(study, data_fingerprint, Path("results", study.study))
     return Planned(study, list_jobs(study, stages, images), images)
 
 
-def tell_plan(config: Path, devices: Devices, diff: Path | None) -> str:
+def tell_plan(study: Study, devices: Devices, diff: Path | None) -> str:
     """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
 
     Raises:
-        UserError: a config is bad, or ``diff`` is neither.
+        UserError: a study cannot be planned, or ``diff`` is neither.
     """
-    planned = plan_study(config)
+    planned = plan_study(study)
     if diff is None:
         return describe_plan(planned.study, planned.jobs, devices, planned.images)
     if diff.is_dir():
@@ -54,7 +53,7 @@ def tell_plan(config: Path, devices: Devices, diff: Path | None) -> str:
             raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
         changed = changed_against_results(planned.jobs, diff)
     else:
-        changed = changed_against_jobs(planned.jobs, plan_study(diff).jobs)
+        changed = changed_against_jobs(planned.jobs, plan_study(load_study(diff)).jobs)
     return describe_rerun(changed, devices, str(diff))
 
 
