@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -20,7 +21,7 @@ from dit_scaling.config.study import SizeRow
 from dit_scaling.errors import UserError
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.draws import BatchSource
-from dit_scaling.training.launch import TrainJob, train_on_ranks
+from dit_scaling.training.launch import TrainJob, _run, train_on_ranks
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import Ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
@@ -135,6 +136,17 @@ def test_sigterm_to_the_launcher_saves_a_state_and_the_next_start_goes_on(
     assert f"SIGTERM, state saved at step {step}" in caplog.text
     train_on_ranks(replace(job, last_step=step + 10), 2)
     assert f"starts at step {step} of {step + 10} on 2 x cpu" in caplog.text
+
+
+def test_torchrun_leaves_ranks_minutes_to_save_their_state_and_passes_on_what_srun_does() -> None:
+    read = "config, *_ = config_from_args(parse_args(['worker.py']))"
+    show = "print(config.shutdown_timeout, config.signals_to_handle)"
+    code = f"from torch.distributed.run import config_from_args, parse_args; {read}; {show}"
+    status, _, said = _run([sys.executable, "-c", code], ranks=1, nodes=1)
+    assert status == 0
+    timeout, signals = said[-1].split()
+    assert int(timeout) >= 300
+    assert {"SIGTERM", "SIGUSR1"} <= set(signals.split(","))
 
 
 @pytest.mark.slow

@@ -1,14 +1,21 @@
 """A study through a real SLURM of two nodes: every stage that computes goes through sbatch, training on ranks too."""
 
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from cluster import Cluster, NoClusterError, two_node_cluster
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.training.launch import TrainJob
+from dit_scaling.training.runtime import Runtime
 from pipeline import ROOT, edited, snakemake
 
 pytestmark = pytest.mark.slow
@@ -124,3 +131,35 @@ def test_four_ranks_over_two_nodes_end_at_the_same_weights(
         # The loss does not depend on the keys' bias: AdamW makes full steps of its rounding.
         if not name.endswith("qkv.bias"):
             assert (weights - theirs[name]).norm() <= 1e-5 * weights.norm(), name
+
+
+TRAIN_ON_TWO_NODES = """
+import sys
+from pathlib import Path
+from dit_scaling.training.launch import TrainJob, train_on_ranks
+train_on_ranks(TrainJob.read(Path(sys.argv[1])), ranks=2, nodes=2)
+"""
+
+
+@pytest.mark.parametrize("options", [["--batch", "--signal=TERM"], []], ids=["only the launcher", "all processes"])
+def test_a_run_over_two_nodes_that_is_stopped_saves_its_state(
+    cluster: Cluster, toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, options: list[str]
+) -> None:
+    runtime = Runtime(torch.device("cpu"), save_steps=10**9)
+    job = TrainJob(toy_run, toy_latents, 10**9, tmp_path / "states", runtime)
+    job.write(tmp_path / "job.json")
+    (tmp_path / "train.py").write_text(f"#!{sys.executable}\n{TRAIN_ON_TWO_NODES}")
+    sbatch = "sbatch --parsable --nodes=2 --ntasks-per-node=1 --mem=4000 --output=job.log train.py job.json"
+    number = subprocess.run(sbatch.split(), cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    def wait_until(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline, (tmp_path / "job.log").read_text()
+            time.sleep(0.2)
+
+    wait_until(lambda: any(path.stat().st_size for path in job.states.glob("*/metrics.jsonl")))
+    subprocess.run(["scancel", *options, number], check=True)
+    wait_until(lambda: {f"{number} FAILED", f"{number} CANCELLED"} & set(cluster.queue("%i %T")))
+    (state,) = job.states.glob("*/state-*.json")
+    assert int(state.stem.removeprefix("state-")) > 0

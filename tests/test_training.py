@@ -68,15 +68,16 @@ def test_milestones_change_nothing(toy_run: TrainSettings, toy_latents: Path, tm
     assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path / "b"))
 
 
-def test_sigterm_saves_the_state_and_the_next_start_goes_on(
-    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_stop_saves_the_state_and_the_next_start_goes_on(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     at_once = weights(toy_run, toy_latents, 60, tmp_path / "a")
     draw = BatchSource.batch
 
     def draw_and_terminate(self: BatchSource, step: int) -> Any:
         if step == 23:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return draw(self, step)
 
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,12 @@ from dit_scaling.training.state import StateFolder
 
 WORKER = "dit_scaling.training.worker"
 RANK_LINE = "rank "  # begins what our ranks say; the rest of the output is torchrun's
+# Set by environment, as a torch that does not know one of them ignores it there.
+TORCHRUN_SETTINGS = {
+    # Seconds from SIGTERM to SIGKILL: the largest states take minutes to save.
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600",
+    "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+}
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +62,7 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
     with tempfile.TemporaryDirectory(dir=job.states, prefix=".launch-") as name:
         job_file = Path(name, "job.json")
         job.write(job_file)
-        status, interrupted, last_lines = _run(torchrun_command(job_file, ranks, nodes), ranks)
+        status, interrupted, last_lines = _run(torchrun_command(job_file, ranks, nodes), ranks, nodes)
         complaints = [path.read_text() for path in sorted(Path(name).glob("error-*"))]
         interrupted = interrupted or Path(name, "interrupted").exists()
     if complaints:
@@ -96,7 +103,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _run(command: list[str], ranks: int) -> tuple[int, bool, deque[str]]:
+def _run(command: list[str], ranks: int, nodes: int) -> tuple[int, bool, deque[str]]:
     """Run torchrun to its end and log what the ranks say.
 
     Returns its exit code, whether SIGTERM came, and the last lines of what else it said.
@@ -105,14 +112,15 @@ def _run(command: list[str], ranks: int) -> tuple[int, bool, deque[str]]:
     others: deque[str] = deque(maxlen=100)
     with subprocess.Popen(
         command,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env={**TORCHRUN_SETTINGS, **os.environ, "OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
         assert process.stdout is not None
-        # torchrun passes SIGTERM on to its ranks, which save their state within one step.
-        with sigterm_noticed(process.send_signal) as received:
+        # torchrun passes both signals on to its ranks, which save their state within one step; srun only SIGUSR1.
+        stop = signal.SIGTERM if nodes == 1 else signal.SIGUSR1
+        with sigterm_noticed(lambda _: process.send_signal(stop)) as received:
             for line in process.stdout:
                 if line.startswith(RANK_LINE):
                     log.info("%s", line.rstrip())

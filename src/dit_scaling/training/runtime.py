@@ -13,6 +13,9 @@ from pydantic import PlainSerializer, PlainValidator
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # srun answers the first by killing its tasks, and passes the second on
+
+
 @dataclass(frozen=True)
 class Runtime:
     """How a job runs; nothing here changes what it computes, but for the rounding of sums."""
@@ -31,7 +34,7 @@ class Interrupted(SystemExit):
 
 @contextmanager
 def sigterm_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
-    """A list that stops being empty when SIGTERM arrives, so that the loop can finish its step first.
+    """A list that stops being empty when SIGTERM or SIGUSR1 arrives, so that the loop can finish its step first.
 
     ``react`` is called with the signal's number, in the middle of whatever runs then.
     """
@@ -42,8 +45,9 @@ def sigterm_noticed(react: Callable[[int], object] | None = None) -> Iterator[li
         if react is not None:
             react(number)
 
-    previous = signal.signal(signal.SIGTERM, notice)
+    previous = {number: signal.signal(number, notice) for number in STOP_SIGNALS}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
