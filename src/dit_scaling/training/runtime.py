@@ -12,7 +12,6 @@ from pydantic import PlainSerializer, PlainValidator
 
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # srun answers the first by killing its tasks, and passes the second on
 
 
