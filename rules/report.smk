@@ -41,6 +41,7 @@ rule figures:
         table="<results>/metrics.parquet",
         curves="<results>/training.csv",
         lines=f"{HEADLINE}/lines.json",
+        claims="<results>/claims.json",
         samples=headline_evaluation("samples/first-00000.npz"),
     output:
         svg=[

@@ -9,6 +9,7 @@ with job() as snakemake:
         Path(snakemake.input.table),
         Path(snakemake.input.curves),
         Path(snakemake.input.lines),
+        Path(snakemake.input.claims),
         dict(zip(snakemake.params.variants, paths(snakemake.input.samples), strict=True)),
         Path(snakemake.output.svg[0]).parent,
     )

@@ -1,6 +1,7 @@
 """What figures and report draw: one estimate per variant and step with its interval, and the lines around them."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,8 +42,9 @@ class Measurements:
 
     ``points`` has one row per variant and step: variant, series (``DiT-XL``), size, patch and tokens (missing for
     U-Nets), params_m, gflops, step, train_gflops, runs (seeds), value (geometric mean over seeds), low and high
-    (``LEVEL`` interval by ``noise``). ``final`` are the points of the last step that all variants have. ``rows`` are
-    the checked records behind them, one per seed.
+    (``LEVEL`` interval by ``noise``), and fitted: whether claims 1 to 3 rest on the variant, so that power laws do too.
+    ``final`` are the points of the last step that all variants have. ``rows`` are the checked records behind them, one
+    per seed.
     """
 
     metric: str
@@ -56,14 +58,14 @@ class Measurements:
     lines: tuple[Line, ...]
 
 
-def read_measurements(table: Path, lines: Path) -> Measurements:
-    """Read the table of metrics and the reference lines.
+def read_measurements(table: Path, lines: Path, claims: Path) -> Measurements:
+    """Read the table of metrics, the reference lines, and which variants the claims leave out.
 
     Raises:
         UserError: a file is missing or broken, a column is missing or empty, or the rows of the first guidance scale
             differ in protocol (``check_protocol``), which no figure may join.
     """
-    reference, records = read_json(lines), read_table(table)
+    reference, records, left_out = read_json(lines), read_table(table), _read_left_out(claims)
     try:
         metric, extractor = str(reference["metric"]), str(reference["extractor"])
         levels = dict(reference["lines"])
@@ -86,8 +88,10 @@ def read_measurements(table: Path, lines: Path) -> Measurements:
         guidance_scale=guidance_scale,
         noise=estimate(final, metric)[1].source,
         rows=rows,
-        points=pd.concat([estimate_points(group, metric) for _, group in rows.groupby("step")], ignore_index=True),
-        final=estimate_points(final, metric),
+        points=pd.concat(
+            [estimate_points(group, metric, left_out) for _, group in rows.groupby("step")], ignore_index=True
+        ),
+        final=estimate_points(final, metric, left_out),
         lines=tuple(_read_lines(levels, metric)),
     )
 
@@ -106,8 +110,8 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} cannot be read as Parquet ({error}). Run: snakemake --forcerun aggregate.") from None
 
 
-def estimate_points(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row per variant of one step, as in ``Measurements.points``.
+def estimate_points(rows: pd.DataFrame, metric: str, left_out: Collection[str] = ()) -> pd.DataFrame:
+    """One row per variant of one step, as in ``Measurements.points``; U-Nets and ``left_out`` are not fitted.
 
     exp(x +- t sqrt(v)) with x the mean of ln metric, v its variance and t Student's quantile, by the same noise as the
     verdicts (``dit_scaling.claims.noise``).
@@ -126,18 +130,23 @@ def estimate_points(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     about = ["variant", "size", "patch", "tokens", "params_m", "gflops", "step", "train_gflops"]
     described = rows.drop_duplicates("variant")[about].astype({"patch": "Int64", "tokens": "Int64"})
     described.insert(1, "series", described["variant"].str.split("/").str[0])
-    return described.merge(intervals, on="variant")
+    points = described.merge(intervals, on="variant")
+    left = points["variant"].isin(list(left_out)) | (points["variant"].map(family_of) == UNET)
+    return points.assign(fitted=~left)
 
 
 def fit_points(points: pd.DataFrame, x: str) -> PowerLawFit | None:
-    """A power law of the value against ``x`` through the transformers, where three or more lie at different x."""
-    fitted = transformers(points)
+    """A power law of the value against ``x`` through the fitted points, where three or more lie at different x."""
+    fitted = points[points["fitted"]]
     return fit_power_law(fitted[x], fitted["value"]) if len(fitted) >= 3 and fitted[x].nunique() > 1 else None
 
 
-def transformers(points: pd.DataFrame) -> pd.DataFrame:
-    """The points of variants that claims 1 to 3 are about; U-Nets are of another kind."""
-    return points[points["variant"].map(family_of) != UNET]
+def _read_left_out(claims: Path) -> list[str]:
+    """Variants that are no evidence: declared bottlenecks, and those that made no images."""
+    try:
+        return [str(item["variant"]) for item in read_json(claims)["exclusions"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{claims} is no report on claims ({error!r}). Run: snakemake --forcerun aggregate.") from None
 
 
 def _read_lines(levels: dict[str, dict[str, float]], metric: str) -> list[Line]:

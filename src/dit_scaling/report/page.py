@@ -104,7 +104,7 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
         UserError: an input is missing, broken, or not of this study.
     """
     study = settings.study
-    measured = read_measurements(inputs.table, inputs.lines)
+    measured = read_measurements(inputs.table, inputs.lines, inputs.claims)
     records = {
         name: _read_record(path)
         for name in ("data", "vae", "manifest", "extractor", "provenance")

@@ -20,7 +20,7 @@ from dit_scaling.report.canvas import (
     tabulate,
     use_log,
 )
-from dit_scaling.report.measurements import Measurements, fit_points, transformers
+from dit_scaling.report.measurements import Measurements, fit_points
 from dit_scaling.report.style import GREY, PALE, order_variants, style_variants
 
 X_LABELS = {
@@ -138,7 +138,7 @@ def _draw_fit(axes: Axes, curve: pd.DataFrame) -> None:
 
 def _describe_scaling(points: pd.DataFrame, x: str, fit: PowerLawFit | None) -> str:
     """Pearson's r of ln x and the metric, as the paper gives it, and the fit; nothing where they are undefined."""
-    points = transformers(points)
+    points = points[points["fitted"]]
     if fit is None or points["value"].nunique() < 2:
         return ""
     r = float(np.corrcoef(np.log(points[x]), points["value"])[0, 1])

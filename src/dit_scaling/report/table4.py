@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from dit_scaling.claims.fits import training_compute
 from dit_scaling.protocol.published import table4
 from dit_scaling.report.canvas import Drawing, add_variant_legend, draw_series, pad_log, use_log
-from dit_scaling.report.measurements import Measurements, estimate_points, transformers
+from dit_scaling.report.measurements import Measurements, estimate_points
 from dit_scaling.report.style import order_variants, style_variants
 
 BATCH, LATENT = 256, 32
@@ -46,8 +46,8 @@ def draw_published(measured: Measurements) -> Drawing:
 
 
 def _describe_correlation(points: pd.DataFrame) -> str:
-    """Pearson's r of ln Gflops and the distance over the transformers, where it is defined."""
-    fitted = transformers(points)
+    """Pearson's r of ln Gflops and the distance over the fitted points, where it is defined."""
+    fitted = points[points["fitted"]]
     if len(fitted) < 3 or fitted["gflops"].nunique() < 2 or fitted["value"].nunique() < 2:
         return ""
     return f", Pearson r {np.corrcoef(np.log(fitted['gflops']), fitted['value'])[0, 1]:+.2f}"
