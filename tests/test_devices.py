@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dit_scaling import devices
-from dit_scaling.devices import choose_device
+from dit_scaling.devices import choose_device, matrix_products
 from dit_scaling.errors import UserError
 from forked import CONTEXT
 
@@ -120,3 +120,12 @@ def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UserError, match="NVML"):
         choose_device("auto")
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True), ("bfloat16", False)])
+def test_tf32_is_for_products_and_convolutions_alike(precision: str, allowed: bool) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with matrix_products(precision):
+        assert torch.backends.cuda.matmul.allow_tf32 is allowed
+        assert torch.backends.cudnn.allow_tf32 is allowed
+    assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from scipy import stats
 from typer.testing import CliRunner
@@ -327,6 +328,22 @@ def test_plan_is_told_on_the_command_line_without_torch(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     for words in ("8 x a100-80gb", "together", "Disk: ", "FID to expect at 52,000 steps", "Claim 3"):
         assert words in run.stdout
+
+
+def test_a_probe_multiplies_as_the_study_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dit_scaling.protocol.plan import probe
+
+    allowed = []
+
+    def step_seconds(*_: object) -> float:
+        allowed.append(torch.backends.cuda.matmul.allow_tf32)
+        return 1.0
+
+    monkeypatch.setattr(probe, "_step_seconds", step_seconds)
+    study = study_of()
+    tf32 = study.training.model_copy(update={"precision": "tf32"})
+    probe.measured_devices(study.model_copy(update={"training": tf32}), 1)
+    assert set(allowed) == {True}
 
 
 def test_a_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

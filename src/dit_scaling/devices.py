@@ -58,13 +58,19 @@ def choose_device(name: str, count: int = 1) -> torch.device:
 
 @contextmanager
 def matrix_products(precision: str) -> Iterator[None]:
-    """TF32 for the float32 matrix products of CUDA where ``precision`` is ``tf32``; as it was before at the end."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    """TF32 for float32 products and convolutions of CUDA only where ``precision`` is ``tf32``; then as before.
+
+    torch's default is TF32 for convolutions alone, with which a U-Net and a transformer would differ in arithmetic.
+    """
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _visible_devices() -> list[str]:
