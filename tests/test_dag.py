@@ -530,7 +530,7 @@ def test_added_image_counts_as_new_data(tmp_path: Path) -> None:
         (images / label).mkdir(parents=True)
         for number in range(4):
             Image.new("RGB", (32, 32), (number, 0, 0)).save(images / label / f"{number}.png")
-    data = {"source": "image_folder", "path": str(images), "image_size": 32, "classes": 2, "held_out": 2}
+    data = {"source": "image_folder", "path": str(images), "image_size": 32, "classes": 2, "held_out": 4}
     config = edited(tmp_path, {"data": data})
     facts = f"{RESULTS}/data/data.json"
     assert snakemake(tmp_path, "--cores", "1", facts, config=config).returncode == 0

@@ -99,9 +99,9 @@ def test_values_of_a_config_are_never_run_by_a_shell(tmp_path: Path) -> None:
     command = 'a\'b "$(touch pwned)" `touch pwned`; touch pwned #'
     for label in ("cat", "$(touch pwned)"):
         (tmp_path / command / label).mkdir(parents=True)
-        for number in range(2):
+        for number in range(4):
             Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / command / label / f"{number}; touch pwned.png")
-    data = {"source": "image_folder", "path": command, "image_size": 32, "classes": 2, "held_out": 2}
+    data = {"source": "image_folder", "path": command, "image_size": 32, "classes": 2, "held_out": 4}
     config = edited(tmp_path, {"data": data, "claims.bottlenecks": {"DiT-Nano/2": command}})
     facts = "results/tiny/data/data.json"
     run = snakemake(tmp_path, "--cores", "1", facts, config=config)
