@@ -117,9 +117,8 @@ def _from_standard_errors(groups: Sequence[Group], metric: str) -> tuple[list[fl
     spread = reproduction_spread()
     variances = [float(rows[column].iloc[0] / rows[metric].iloc[0]) ** 2 + spread.sd**2 for _, rows in groups]
     source = (
-        "standard errors of the table and, as they do not include what another training seed would change, the "
-        f"published spread between reproductions of one variant, assumed here: {spread.sd:.1%} with {spread.df} "
-        "degrees of freedom"
+        "standard errors of the table and what another training seed would change, assumed to be the published spread "
+        f"between reproductions, {spread.sd:.1%} with {spread.df} degrees of freedom"
     )
     return variances, Noise(float(np.mean(variances)), spread.df, source)
 
