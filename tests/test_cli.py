@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dit_scaling import cli
 from dit_scaling.cli import app, main
 from dit_scaling.errors import UserError
 
@@ -173,3 +174,13 @@ def test_main_exits_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, capsys:
         main()
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("Error: missing.yaml")
+
+
+@pytest.mark.parametrize(("command", "kept"), [("bench", True), ("plan", True), ("check", False)])
+def test_what_times_training_keeps_freed_memory(command: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(command))
+    monkeypatch.setattr(sys, "argv", ["dit-scaling", command, "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert bool(asked) is kept
