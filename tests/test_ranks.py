@@ -156,6 +156,12 @@ def test_what_a_rank_complains_of_is_said_by_the_launcher(job: TrainJob) -> None
         train_on_ranks(replace(job, settings=wild), 2)
 
 
+def test_several_nodes_need_a_slurm_job(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(UserError, match=r"2 nodes needs a SLURM job.*train_milestone"):
+        train_on_ranks(job, 1, nodes=2)
+
+
 def test_a_run_in_use_is_refused_and_sigterm_on_one_rank_stops_all_at_the_same_step(
     job: TrainJob, tmp_path: Path
 ) -> None:

@@ -55,7 +55,7 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
     """`train_to` on ``ranks`` processes of this machine, or of each of a SLURM job's ``nodes``, started by torchrun.
 
     Raises:
-        UserError: what a rank raised, or that one died.
+        UserError: what a rank raised, or that one died; or several nodes outside of SLURM.
         Interrupted: SIGTERM reached this process or a rank; the state is on disk.
     """
     job.states.mkdir(parents=True, exist_ok=True)
@@ -86,12 +86,17 @@ def torchrun_command(job_file: Path, ranks: int, nodes: int = 1) -> list[str]:
 
     On several nodes, srun starts one torchrun each, and these meet at the node that this process runs on.
     """
+    if nodes > 1 and "SLURM_JOB_ID" not in os.environ:
+        raise UserError(
+            f"Training on {nodes} nodes needs a SLURM job, which starts torchrun on each of them, and this process is "
+            "in none. Use  snakemake --profile slurm  or leave nodes out of train_milestone's resources."
+        )
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
     worker = ["-m", WORKER, str(job_file.resolve())]
     if nodes == 1:
         return [*torchrun, "--standalone", *worker]
     srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    # An inner srun knows nothing of what the job asked for but its nodes.
+    # Snakemake's jobs hide from an inner srun what they asked for; their threads are the cores of a node.
     srun.append(f"--cpus-per-task={torch.get_num_threads()}")
     meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={socket.gethostname()}:{_free_port()}"]
     return [*srun, *torchrun, *meeting, f"--rdzv-id={job_file.parent.name}", *worker]
