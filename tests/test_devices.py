@@ -95,6 +95,13 @@ def test_a_scheduler_has_given_out_the_devices_already(jobs: Jobs) -> None:
     assert [jobs.start(1, environment=given).recv() for _ in range(2)] == [("cuda", "0")] * 2
 
 
+def test_jobs_in_one_allocation_get_devices_of_their_own_whatever_others_hold(jobs: Jobs) -> None:
+    """Each allocation, and each step of one, has its devices numbered from 0."""
+    here, step, there = ({"SLURM_JOB_ID": "7"}, {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"}, {"PBS_JOBID": "7.host"})
+    answers = [jobs.start(4, environment=environment).recv() for environment in (here, step, there, here, here)]
+    assert [visible for _, visible in answers] == ["0", "0", "0", "1", "2"]
+
+
 def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert choose_device("auto") == torch.device("cpu")

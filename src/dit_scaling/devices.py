@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from dit_scaling.errors import UserError
 
-SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # they give each job devices of its own
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # what is visible in an allocation of theirs is its own
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,10 @@ def choose_device(name: str, count: int = 1) -> torch.device:
     """The kind of device to compute on; ``auto`` is CUDA where there is any, else the CPU.
 
     CUDA devices are claimed for this process until it ends, and only they are visible to it: jobs side by side get
-    devices of their own, or wait. Under a cluster's scheduler, all that are visible are this job's already. Call this
-    before CUDA is used.
+    devices of their own, or wait. Where a cluster's scheduler shows no more than ``count``, it has chosen already. Call
+    this before CUDA is used.
+
+    Convolutions, for which torch takes TF32 unasked, are float32 from here on but within `matrix_products`.
 
     Args:
         name: auto, cpu or cuda.
@@ -45,7 +48,8 @@ def choose_device(name: str, count: int = 1) -> torch.device:
         raise UserError(
             f"resources.ranks_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
         )
-    if not _held and not any(variable in os.environ for variable in SCHEDULERS):
+    torch.backends.cudnn.allow_tf32 = False
+    if not _held and not (_allocation() and len(devices) == count):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count))
         if torch.cuda.device_count() != count:  # counting without NVML has started CUDA, which saw all of them
             raise UserError(
@@ -60,7 +64,7 @@ def choose_device(name: str, count: int = 1) -> torch.device:
 def matrix_products(precision: str) -> Iterator[None]:
     """TF32 for float32 products and convolutions of CUDA only where ``precision`` is ``tf32``; then as before.
 
-    torch's default is TF32 for convolutions alone, with which a U-Net and a transformer would differ in arithmetic.
+    For both, lest a U-Net and a transformer differ in arithmetic.
     """
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
@@ -80,9 +84,17 @@ def _visible_devices() -> list[str]:
     return [name.strip() for name in names[:number]]
 
 
+def _allocation() -> str:
+    """What tells the allocation of a cluster's scheduler, or its step, from others on this machine; empty outside."""
+    names = (*SCHEDULERS, "SLURM_STEP_ID")
+    return "-".join(os.environ[name] for name in names if name in os.environ)
+
+
 def _claim(devices: Sequence[str], count: int) -> list[str]:
     """Lock the first ``count`` devices that no other job of this user holds; waits until there are so many."""
-    folder = Path(tempfile.gettempdir(), f"dit-scaling-devices-{os.getuid()}")
+    # Schedulers number the devices of each allocation anew, so that a name stands for others in another one.
+    place = "-".join(["dit-scaling-devices", str(os.getuid()), *filter(None, [_allocation()])])
+    folder = Path(tempfile.gettempdir(), place)
     folder.mkdir(exist_ok=True)
     waiting = False
     while True:
@@ -110,6 +122,13 @@ def _try_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on ``device``; a GPU has it from pinned memory, for which neither side waits."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def describe_device(device: torch.device, count: int = 1) -> str:

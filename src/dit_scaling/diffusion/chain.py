@@ -42,14 +42,21 @@ class Chain:
         """Visit ``timesteps`` of a training schedule with ``alphas_cumprod`` (T,) float64."""
         self.timesteps = timesteps
         self.alphas_cumprod = alphas_cumprod[timesteps]
-        self._table = torch.stack(_coefficients(self.alphas_cumprod), dim=1)  # one lookup instead of seven
+        table = torch.stack(_coefficients(self.alphas_cumprod), dim=1)  # one lookup instead of seven
+        self._tables = {table.device: table}
 
     def __len__(self) -> int:
         return len(self.timesteps)
 
     def coefficients(self, index: int | Tensor, like: Tensor) -> Coefficients:
-        """Coefficients at ``index``, an int or (N,) int64, shaped and typed to multiply with ``like`` (N, C, H, W)."""
-        rows = self._table[torch.as_tensor(index, device=self._table.device)].to(like)
+        """Coefficients at ``index``, an int or (N,) int64, shaped and typed to multiply with ``like`` (N, C, H, W).
+
+        A GPU is not waited for where ``index`` is an int or on that GPU.
+        """
+        if like.device not in self._tables:
+            with torch.inference_mode(mode=False):  # a table made while sampling serves training too
+                self._tables[like.device] = next(iter(self._tables.values())).to(like.device)
+        rows = self._tables[like.device][index].to(like.dtype)
         return Coefficients(*rows.view(-1, len(Coefficients._fields), 1, 1, 1).unbind(1))
 
     def p_mean_variance(self, model_output: Tensor, x: Tensor, index: int | Tensor) -> ReverseStep:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dit_scaling.devices import send
 from dit_scaling.diffusion.chain import Chain, Coefficients
 from dit_scaling.diffusion.likelihood import discretized_gaussian_nll
 from dit_scaling.diffusion.samplers import Denoiser, Prediction, ancestral, ddim, evaluating, guided, normal_noise
@@ -56,8 +57,8 @@ class GaussianDiffusion:
         """
         noise = torch.randn_like(x0) if noise is None else noise
         reaches_data = bool((t == 0).any())
+        t = send(t, x0.device)
         c = self._chain.coefficients(t, x0)
-        t = t.to(x0.device)
         x_t = torch.addcmul(c.signal * x0, c.noise, noise)
         eps, v = model(x_t, t, y).chunk(2, dim=1)
         squared_error = (eps - noise).square()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.devices import matrix_products
 from dit_scaling.errors import UserError
 from dit_scaling.files import read_json
 
@@ -119,6 +120,8 @@ def for_encoding(vae: "AutoencoderKL", device: torch.device) -> "AutoencoderKL":
 def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Posterior moments of images, not scaled.
 
+    On GPUs in TF32, whose numbers are as precise as those in float16, which is what shards hold.
+
     Args:
         vae: the autoencoder, on any device.
         images: uint8 (N, H, W, C).
@@ -132,7 +135,8 @@ def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[n
     at_once = max(1, CPU_PIXELS // (images.shape[1] * images.shape[2])) if vae.device.type == "cpu" else len(images)
     found = []
     for part in to_unit_range(images, vae.config.in_channels).split(at_once):
-        posterior = vae.encode(part.to(vae.device)).latent_dist
+        with matrix_products("tf32"):
+            posterior = vae.encode(part.to(vae.device)).latent_dist
         found.append(torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu())
     moments: NDArray[np.float32] = torch.cat(found).numpy()
     return moments
@@ -140,7 +144,7 @@ def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[n
 
 @torch.no_grad()
 def decode(vae: "AutoencoderKL", latents: torch.Tensor, batch: int, channels: int | None = None) -> NDArray[np.uint8]:
-    """Decode latents to images.
+    """Decode latents to images, on GPUs in TF32, which images of 8 bits allow.
 
     Args:
         vae: the autoencoder, on any device.
@@ -157,7 +161,8 @@ def decode(vae: "AutoencoderKL", latents: torch.Tensor, batch: int, channels: in
     scale = vae.config.scaling_factor
     decoded = []
     for part in torch.split(latents, batch):
-        pixels = vae.decode(part.to(vae.device) / scale).sample
+        with matrix_products("tf32"):
+            pixels = vae.decode(part.to(vae.device) / scale).sample
         if not torch.isfinite(pixels).all():
             name = getattr(vae.config, "_name_or_path", None) or "here"
             raise UserError(f"The autoencoder from {name} decodes to NaN or infinity. Check its weights and its scale.")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.devices import send
 from dit_scaling.training.draws import seed_for
 
 
@@ -38,4 +39,4 @@ class SampleNoise:
     def __call__(self) -> Tensor:
         """The next draw of every stream, (N, C, H, W) float32."""
         draws = [torch.randn(self._shape, generator=generator) for generator in self._generators]
-        return torch.stack(draws).to(self._device)
+        return send(torch.stack(draws), self._device)

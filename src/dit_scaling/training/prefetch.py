@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from dit_scaling.devices import send
 from dit_scaling.training.draws import Batch
 
 
@@ -16,9 +17,7 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 
     def copied(batch: Batch) -> Batch:
         with torch.cuda.stream(stream):
-            x0, y, noise = (
-                tensor.pin_memory().to(device, non_blocking=True) for tensor in (batch.x0, batch.y, batch.noise)
-            )
+            x0, y, noise = (send(tensor, device) for tensor in (batch.x0, batch.y, batch.noise))
         return Batch(x0, batch.t, y, noise)
 
     waiting = next(copies := map(copied, batches), None)
