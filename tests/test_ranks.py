@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.draws import BatchSource
 from dit_scaling.training.launch import TrainJob, _run, train_on_ranks
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.ranks import Ranks
+from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
 from forked import run_ranks, start_ranks
 
@@ -154,6 +155,21 @@ def test_what_a_rank_complains_of_is_said_by_the_launcher(job: TrainJob) -> None
     wild = job.settings.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
     with pytest.raises(UserError, match=r"DiT-Toy/2, seed 0.*step 50.*learning_rate"):
         train_on_ranks(replace(job, settings=wild), 2)
+
+
+def test_a_rank_that_fails_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending a NCCL group waits for all ranks, of which one has failed and another may wait for it."""
+    ended: list[str] = []
+    monkeypatch.setattr(dist, "init_process_group", lambda _backend: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append("group"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="out of memory"), torchrun_ranks("cpu"):
+        raise RuntimeError("out of memory")
+    assert ended == []
+    with torchrun_ranks("cpu"):
+        pass
+    assert ended == ["group"]
 
 
 def test_several_nodes_need_a_slurm_job(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:

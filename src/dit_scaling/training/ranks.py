@@ -85,13 +85,14 @@ ALONE = Ranks()
 
 @contextmanager
 def torchrun_ranks(device_type: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """This process's place among those that torchrun started, and its device: gloo between CPUs, NCCL between GPUs."""
+    """This process's place among those that torchrun started, and its device: gloo between CPUs, NCCL between GPUs.
+
+    A rank that fails leaves at once: to end a NCCL group is to wait for ranks that wait for this one.
+    """
     cuda = device_type == "cuda"
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    try:
-        yield Ranks(dist.get_rank(), dist.get_world_size()), device
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(dist.get_rank(), dist.get_world_size()), device
+    dist.destroy_process_group()
