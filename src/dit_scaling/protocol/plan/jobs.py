@@ -30,6 +30,8 @@ class Job:
     """Of a network over a batch, one after the other, where each costs something however little it computes."""
     parts: int = 1
     """Devices that can share it."""
+    plain: float = 0.0
+    """Further multiply-adds, always in float32: features, and training a VAE or a network of features."""
 
 
 def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
@@ -50,7 +52,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     if isinstance(study.vae, TrainedVae):
         steps = study.vae.steps * study.vae.batch_size * (1 + BACKWARD) * (encode + decode)
         training = steps + images * encode + study.data.held_out * (encode + decode)
-    yield Job("VAE", "VAE", "", stages.vae().digest, ("vae/provenance.json",), training)
+    yield Job("VAE", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
     if study.trained:
         yield Job(
             "latents",
@@ -67,11 +69,12 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         if isinstance(extractor, ClassifierExtractor):
             learning = extractor.steps * extractor.batch_size * (1 + BACKWARD) * features
         record = f"reference/{kind}/extractor-provenance.json"
-        yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), learning)
+        yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
-        lines = held_out * (encode + decode + 2 * features) + samples * (decode + features)
+        lines = held_out * (encode + decode) + samples * decode
+        seen = (images + 2 * held_out + samples) * features
         record = f"reference/{kind}/provenance.json"
-        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), images * features + lines)
+        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), lines, plain=seen)
 
 
 def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
@@ -118,7 +121,7 @@ def _evaluations(study: Study, stages: Stages) -> Iterator[Job]:
             len(parts),
         )
         scored = (f"{place}/provenance.json",)
-        yield Job("scoring", name, row.variant, stages.fid(*settings).digest, scored, count * features)
+        yield Job("scoring", name, row.variant, stages.fid(*settings).digest, scored, 0.0, plain=count * features)
 
 
 def _folder(study: Study, row: Evaluation) -> str:

@@ -23,7 +23,9 @@ class Devices:
     rate: float
     """In training."""
     sampling_rate: float
-    """In sampling, and in all that decodes, encodes and scores images."""
+    """In sampling, and in all that decodes and encodes images."""
+    float32_rate: float
+    """In what jobs compute in float32 always."""
     memory: float | None
     """Bytes of each; None where unknown."""
     source: str
@@ -34,7 +36,7 @@ class Devices:
     def seconds(self, job: Job) -> float:
         """Of one device, were it to do the job alone."""
         rate = self.rate if job.stage == "training" else self.sampling_rate
-        return 2 * job.multiply_adds / rate + self.overhead * job.passes
+        return 2 * (job.multiply_adds / rate + job.plain / self.float32_rate) + self.overhead * job.passes
 
 
 def stated_devices(preset: str, count: int, utilisation: float, study: Study) -> Devices:
@@ -56,6 +58,7 @@ def stated_devices(preset: str, count: int, utilisation: float, study: Study) ->
         count,
         utilisation * training * 1e12,
         utilisation * sampling * 1e12,
+        utilisation * PEAKS[name]["float32"] * 1e12,
         memory * 1e9,
         f"stated: {utilisation:.0%} of the data sheet's {training:g} TFLOP/s in {precisions[0]}{other}",
     )

@@ -44,7 +44,7 @@ def measured_devices(study: Study, count: int) -> Devices:
     memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
     steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
     source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
-    return Devices(name, count, rate, rate, memory, source, overhead / (1 + BACKWARD))
+    return Devices(name, count, rate, rate, rate, memory, source, overhead / (1 + BACKWARD))
 
 
 def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:

@@ -11,7 +11,11 @@ NPY_HEADER = 128
 FLOAT32, FLOAT16 = 4, 2
 STATE_COPIES, STATES = 4, 2  # weights, EMA and two moments; the newest state and the one before it
 TRAINING_COPIES = 6  # those, and the gradient twice: where autograd leaves it, and in one piece for AdamW
-BLOCK_ACTIVATIONS = 18  # numbers of the width that a block keeps per token for its backward pass, see ``peak_memory``
+# Bytes that a block keeps for its backward pass, per token and unit of its width. In float32 of 20 numbers: two norms,
+# their modulations, two residual sums, the gated outputs of attention and MLP, queries, keys and values, attention's
+# output, and the MLP's 4 + 4; attention is not stored. In bfloat16 norms, sums and, on a GPU, the gated outputs are
+# float32 still.
+BLOCK_BYTES = {"float32": 80, "tf32": 80, "bfloat16": 52}
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Disk:
 
     latents: int
     checkpoints: int
-    """Exported weights, raw and EMA, of every milestone."""
+    """Exported weights, raw and EMA, of every milestone and gate."""
     states: int
     samples: int
 
@@ -35,14 +39,14 @@ def disk_of(study: Study, images: int) -> Disk:
         count_parameters(study.variant(name), study.data.classes, study.vae.latent_channels) for name in study.trained
     ]
     weights = FLOAT32 * sum(parameters) * len(study.training.seeds)
-    exports, scales = len(study.training.exports), len(study.sampling.guidance_scales)
+    stops, scales = len(study.training.stops), len(study.sampling.guidance_scales)
     evaluations = sum(len(study.exports(name)) for name in study.variants) * len(study.training.seeds) * scales
     pixels = study.data.image_size**2 * study.data.channels
     sampling = study.sampling
     stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)
     return Disk(
         latents=images * _latent_bytes(study) if study.trained else 0,
-        checkpoints=2 * exports * weights,
+        checkpoints=2 * stops * weights,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
     )
@@ -51,21 +55,21 @@ def disk_of(study: Study, images: int) -> Disk:
 def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
     """Bytes on each device while training a transformer, None for a U-Net.
 
-    Weights, EMA, AdamW's moments and the gradient, twice, in float32, and activations.
-
-    An estimate. Of activations, a block keeps per token 18 numbers of its width (two norms and their modulations,
-    queries, keys and values, attention's output and projection, the MLP's 4 + 4 + 1, and the residual stream),
-    attention not being stored; half as many bytes in bfloat16.
+    Weights, EMA, AdamW's moments and the gradient, twice, in float32; once more what the parts of a step add up to
+    before ranks share it; what blocks keep (``BLOCK_BYTES``), and in bfloat16 the copy of the weights that they compute
+    with. An estimate, of networks that are not compiled.
     """
     if not isinstance(variant, Variant):
         return None
     parameters = count_parameters(variant, study.data.classes, study.vae.latent_channels)
     share = -(-study.training.batch_size // ranks)
     held = min(share, study.resources.micro_batch or share)
-    number = FLOAT16 if study.training.precision == "bfloat16" else FLOAT32
+    precision = study.training.precision
+    copies = TRAINING_COPIES + (ranks > 1 and held < share)
+    per_parameter = FLOAT32 * copies + (FLOAT16 if precision == "bfloat16" else 0)
     tokens = (study.latent_size // variant.patch) ** 2
-    activations = held * tokens * variant.layers * BLOCK_ACTIVATIONS * variant.width * number
-    return TRAINING_COPIES * FLOAT32 * parameters + activations
+    activations = held * tokens * variant.layers * variant.width * BLOCK_BYTES[precision]
+    return per_parameter * parameters + activations
 
 
 def _latent_bytes(study: Study) -> int:
