@@ -308,7 +308,7 @@ def test_difference_from_the_published_fid(tmp_path: Path) -> None:
 
 
 def test_utilisation_is_the_rate_over_the_peak_of_a_known_device(tmp_path: Path) -> None:
-    made = make_study(tmp_path)
+    made = make_study(tmp_path, seeds=(0, 1))
     table = pd.read_parquet(made.inputs.table).assign(device="NVIDIA H200", train_seconds=10.0)
     table.to_parquet(made.inputs.table)
     costs = tabulate_costs(read_measurements(made.inputs.table, made.inputs.lines, made.inputs.claims), made.study).data
@@ -319,6 +319,12 @@ def test_utilisation_is_the_rate_over_the_peak_of_a_known_device(tmp_path: Path)
     assert peak_of("NVIDIA H100 PCIe", "bfloat16") == 756
     assert peak_of("4 x NVIDIA H200", "bfloat16") == 4 * 989
     assert peak_of("NVIDIA GeForce RTX 4090", "bfloat16") is None
+    assert peak_of("NVIDIA RTX A1000 Laptop GPU", "bfloat16") is None
+    mixed = table["device"].where(table["seed"] == 0, "NVIDIA A100-SXM4-80GB")
+    table.assign(device=mixed).to_parquet(made.inputs.table)
+    costs = tabulate_costs(read_measurements(made.inputs.table, made.inputs.lines, made.inputs.claims), made.study).data
+    assert set(costs["devices"]) == {"NVIDIA A100-SXM4-80GB, NVIDIA H200"}
+    assert costs["utilisation"].isna().all()
 
 
 def test_wall_time_by_stage_sums_the_records_of_its_jobs(tmp_path: Path) -> None:

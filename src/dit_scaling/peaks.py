@@ -23,5 +23,5 @@ def peak_of(device: str, precision: str) -> float | None:
         precision: ``float32``, ``tf32`` or ``bfloat16``.
     """
     count = int(several[1]) if (several := re.match(r"(\d+) x ", device)) else 1
-    peak = next((peaks.get(precision) for name, peaks in PEAKS.items() if name in device), None)
+    peak = next((peaks.get(precision) for name, peaks in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
     return None if peak is None else count * peak

@@ -30,4 +30,4 @@ with job() as snakemake:
         resources.ranks,
         resources.nodes,
     )
-    record_provenance(snakemake, settings, describe_device(runtime.device, resources.ranks))
+    record_provenance(snakemake, settings, describe_device(runtime.device, resources.ranks * resources.nodes))

@@ -52,11 +52,12 @@ def tabulate_costs(measured: Measurements, study: Study) -> Table:
     rows = measured.rows[measured.rows["step"] == measured.final["step"].iloc[0]]
     data = order_variants(measured.final)[["variant", "step", "train_gflops"]]
     data = data.merge(rows.groupby("variant")["train_seconds"].mean().reset_index(), on="variant")
-    data["devices"] = [", ".join(sorted(set(rows.loc[rows["variant"] == name, "device"]))) for name in data["variant"]]
+    devices = [sorted(set(rows.loc[rows["variant"] == name, "device"])) for name in data["variant"]]
+    data["devices"] = [", ".join(names) for names in devices]
     data["steps_per_second"] = data["step"] / data["train_seconds"]
     data["images_per_second"] = data["steps_per_second"] * study.training.batch_size
     data["gflop_per_second"] = 2 * data["train_gflops"] / data["train_seconds"]
-    peaks = [peak_of(device, study.training.precision) for device in data["devices"]]
+    peaks = [peak_of(names[0], study.training.precision) if len(names) == 1 else None for names in devices]
     data["peak_tflop_per_second"] = pd.Series(peaks, index=data.index, dtype="float64")
     data["utilisation"] = data["gflop_per_second"] / (1000 * data["peak_tflop_per_second"])
     columns = (
