@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from dit_scaling.assets import open_stages
 from dit_scaling.cleaning import cleanable, delete
 from dit_scaling.cli import main
 from dit_scaling.config.study import Study, load_study
@@ -47,7 +48,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     results = tmp_path / "results" / "tiny"
     finished = run_folder(results, "finished", SETTINGS)
-    run_folder(results, "unfinished", SETTINGS | {"variant": "DiT-Nano/1"})
+    run_folder(results, "unfinished", SETTINGS | {"variant": "DiT-Nano/1"})  # nor one of today's settings
     for step in (10, 20):
         published = results / "DiT-Nano-2" / "seed-0" / f"step-{step}"
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
@@ -154,6 +155,19 @@ def test_other_runs_go_when_asked_for_and_not_while_they_train(results: Path, tm
     me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
     (results / "states" / "unfinished" / "lock.json").write_text(json.dumps(me))
     assert named(study(tmp_path), results, other_runs=True) == set()
+
+
+def test_a_paused_run_of_the_study_is_no_other_run(results: Path, tmp_path: Path) -> None:
+    config = study(tmp_path)
+    today = open_stages(config, results).train("DiT-Nano-2", 0)
+    run_folder(results, "paused", json.loads(today.canonical()))
+    longer = load_study(edited(tmp_path, {"training.steps": 30}))
+    for chosen in (config, longer):  # what it trains towards does not change a run
+        folders = {Path(name).parts[1] for name in named(chosen, results, other_runs=True)}
+        assert "unfinished" in folders
+        assert "paused" not in folders
+    faster = load_study(edited(tmp_path, {"training.learning_rate": 0.5}))
+    assert "paused" in {Path(name).parts[1] for name in named(faster, results, other_runs=True)}
 
 
 def test_deleting_leaves_no_empty_folders_and_everything_else(results: Path, tmp_path: Path) -> None:

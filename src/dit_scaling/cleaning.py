@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from dit_scaling.assets import open_stages
 from dit_scaling.config.study import Study
 from dit_scaling.errors import UserError
 from dit_scaling.files import canonical_json, read_json
@@ -32,20 +33,26 @@ class Heap:
 def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Heap]:
     """What can be deleted from the folder ``results`` of a study.
 
-    States of a run are named only if its last step is published and, where the run is not of the settings that the
-    results are of, if ``other_runs`` asks for it; never while a process works on the run. Weights and samples are named
-    only if all that reads them is made.
+    States of a run are named only if its last step is published, or if it is none of the study's runs as its config,
+    images and given files are now and ``other_runs`` asks for such; never while a process works on the run. Weights and
+    samples are named only if all that reads them is made.
+
+    Raises:
+        UserError: ``other_runs``, and the images or a given file are not here.
     """
     finished = _finished_runs(study, results)
+    wanted = _wanted_runs(study, results) if other_runs else set()
     states: list[Path] = []
     checkpoints: list[Path] = []
     others: list[Path] = []
     for folder in sorted(path.parent for path in results.glob("states/*/settings.json")):
         if in_use(folder):
             continue
-        published = finished.get(_settings(folder / "settings.json"))
+        settings = _settings(folder / "settings.json")
+        published = finished.get(settings)
         if published is None:
-            others += [path for path in folder.rglob("*") if path.is_file()]
+            if settings not in wanted:
+                others += [path for path in folder.rglob("*") if path.is_file()]
             continue
         if not study.keep.states:
             states += folder.glob("state-*")
@@ -85,6 +92,12 @@ def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
     folders = (results / slug / seed / last for slug, seed in runs)
     published = [folder for folder in folders if (folder / "ema.safetensors").exists()]
     return {_settings(folder / "provenance.json"): folder for folder in published}
+
+
+def _wanted_runs(study: Study, results: Path) -> set[str]:
+    """Training settings, as text, of every run that the study has now: one that is under way goes on from its state."""
+    stages, seeds = open_stages(study, results), study.training.seeds
+    return {stages.train(study.variant(name).slug, seed).canonical() for name in study.trained for seed in seeds}
 
 
 def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path]:

@@ -215,7 +215,7 @@ def clean(
     config: ConfigOption = EMBEDDED,
     yes: Annotated[bool, typer.Option("--yes", help="Delete what is shown.")] = False,
     other_runs: Annotated[
-        bool, typer.Option("--other-runs", help="Also runs, finished or not, of settings that no result is of.")
+        bool, typer.Option("--other-runs", help="Also runs of settings that the study no longer has.")
     ] = False,
 ) -> None:
     """Show what the study's `keep` settings leave no reason to keep, and how much it is; delete it with --yes."""
