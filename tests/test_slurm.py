@@ -141,21 +141,27 @@ train_on_ranks(TrainJob.read(Path(sys.argv[1])), ranks=2, nodes=2)
 """
 
 
-@pytest.mark.parametrize("options", [["--batch", "--signal=TERM"], []], ids=["only the launcher", "all processes"])
+@pytest.mark.parametrize(
+    ("limits", "cancel"),
+    [("", ["--batch", "--signal=TERM"]), ("", []), ("--time=3 --signal=TERM@90", None)],
+    ids=["only the launcher", "all processes", "before the time limit"],
+)
 def test_a_run_over_two_nodes_that_is_stopped_saves_its_state(
     cluster: Cluster,
     toy_run: TrainSettings,
     toy_latents: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
+    limits: str,
+    cancel: list[str] | None,
 ) -> None:
     runtime = Runtime(torch.device("cpu"), save_steps=10**9)
     job = TrainJob(toy_run, toy_latents, 10**9, tmp_path / "states", runtime)
     job.write(tmp_path / "job.json")
     (tmp_path / "train.py").write_text(f"#!{sys.executable}\n{TRAIN_ON_TWO_NODES}")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # as Snakemake sets it to a job's threads, which it asks SLURM for
-    sbatch = "sbatch --parsable --nodes=2 --ntasks=2 --cpus-per-task=2 --mem=4000 --output=job.log train.py job.json"
+    size = f"--nodes=2 --ntasks=2 --cpus-per-task=2 --mem=4000 {limits}"
+    sbatch = f"sbatch --parsable {size} --output=job.log train.py job.json"
     number = subprocess.run(sbatch.split(), cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
     def wait_until(condition: Callable[[], object]) -> None:
@@ -169,7 +175,8 @@ def test_a_run_over_two_nodes_that_is_stopped_saves_its_state(
         return any(path.stat().st_size for path in job.states.glob("*/metrics.jsonl"))
 
     wait_until(has_trained)
-    subprocess.run(["scancel", *options, number], check=True)
+    if cancel is not None:
+        subprocess.run(["scancel", *cancel, number], check=True)
     wait_until(lambda: {f"{number} FAILED", f"{number} CANCELLED"} & set(cluster.queue("%i %T")))
     (state,) = job.states.glob("*/state-*.json")
     assert int(state.stem.removeprefix("state-")) > 0
