@@ -52,9 +52,9 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
-        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(48, 1536, 48, 12)}),
-        ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 128, 4, 4)}),
-        ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(4, 256, 8, 4)}),
+        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(72, 1536, 48, 12)}),
+        ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 128, 4, 4)}),
+        ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 256, 8, 4)}),
         ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 96, "score": 3, "memorisation": 1}),
         ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],

@@ -189,7 +189,7 @@ class Training(Section):
     shuffle_shards: Count | None = None
     """Shards that samples are shuffled among at a time, for latents that do not fit memory; all of them where null."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Arithmetic of forward and backward: float32, the same with TF32 matrix products on GPUs, or bfloat16 autocast.
+    """Arithmetic of forward and backward: float32, the same with TF32 products and convolutions on GPUs, or bfloat16.
     Weights, optimiser and EMA are float32 always."""
     compile: bool = False
     """Compile the network (torch.compile) where there is a C++ compiler; half a minute a job before it pays."""
@@ -220,7 +220,7 @@ class Sampling(Section):
     guidance_channels: Count | None = 3
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
     precision: Literal["float32", "tf32"] = "float32"
-    """tf32: TF32 matrix products on GPUs, several times faster there."""
+    """tf32: TF32 products and convolutions on GPUs, several times faster there. The VAE always does, features never."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Annotated[int, Field(ge=0)] = 0
     keep_samples: bool = True
