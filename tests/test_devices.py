@@ -98,8 +98,17 @@ def test_a_scheduler_has_given_out_the_devices_already(jobs: Jobs) -> None:
 def test_jobs_in_one_allocation_get_devices_of_their_own_whatever_others_hold(jobs: Jobs) -> None:
     """Each allocation, and each step of one, has its devices numbered from 0."""
     here, step, there = ({"SLURM_JOB_ID": "7"}, {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"}, {"PBS_JOBID": "7.host"})
-    answers = [jobs.start(4, environment=environment).recv() for environment in (here, step, there, here, here)]
+    answers = [jobs.start(8, environment=environment).recv() for environment in (here, step, there, here, here)]
     assert [visible for _, visible in answers] == ["0", "0", "0", "1", "2"]
+
+
+def test_convolutions_are_float32_once_a_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert choose_device("cuda") == torch.device("cuda")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A study through a real SLURM of two nodes: every stage that computes goes through sbatch, training on ranks too."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,7 @@ def test_four_ranks_over_two_nodes_end_at_the_same_weights(
     assert ("train_milestone", "COMPLETED", "n[1-2]") in jobs_of(cluster)
     assert [job["NodeList"] for job in cluster.completed() if job["NodeCnt"] == "2"] == ["n[1-2]"]
     assert "on 4 x cpu" in training_log(folder)
+    assert json.loads((folder / RUN / "step-20" / "provenance.json").read_text())["device"].startswith("4 x ")
     ours, theirs = (load_file(place / RUN / "step-20" / "raw.safetensors") for place in (folder, study))
     for name, weights in ours.items():
         # The loss does not depend on the keys' bias: AdamW makes full steps of its rounding.

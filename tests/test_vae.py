@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,25 @@ def test_a_cpu_encodes_a_few_images_at_a_time_and_loses_none(
     monkeypatch.setattr(vae, "encode", lambda pixels: (seen.append(len(pixels)), encode(pixels))[1])
     np.testing.assert_allclose(encode_moments(vae, images), whole, atol=1e-5)
     assert seen == [2, 2, 1]
+
+
+def test_an_autoencoder_takes_tf32_both_ways(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = load_vae(trained, 2, 4)
+    seen: list[bool] = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            seen.append(torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32)
+            return call(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(vae, "encode", noting(vae.encode))
+    monkeypatch.setattr(vae, "decode", noting(vae.decode))
+    reconstruct(vae, np.zeros((1, 16, 16, 1), np.uint8))
+    assert seen == [True, True]
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_trained_folder_is_one_of_diffusers(trained: Path, source: ImageSource) -> None:
