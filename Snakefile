@@ -2,12 +2,17 @@
 
 
 include: "rules/common.smk"
+include: "rules/rerun.smk"
 include: "rules/fetch.smk"
+include: "rules/data.smk"
+include: "rules/vae.smk"
 include: "rules/latents.smk"
 include: "rules/preflight.smk"
 include: "rules/train.smk"
+include: "rules/gates.smk"
 include: "rules/sample.smk"
-include: "rules/fid.smk"
+include: "rules/features.smk"
+include: "rules/score.smk"
 include: "rules/report.smk"
 
 

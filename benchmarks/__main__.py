@@ -11,8 +11,8 @@ from benchmarks.registry import choose
 from benchmarks.report import describe_cpu, describe_machine, failures, read_baseline, table, write_baseline
 from benchmarks.row import DisagreementError, Row, UnavailableError
 from benchmarks.worker import apart
-from dit_scaling.files import write_json
-from dit_scaling.provenance import git_commit
+from dit_scaling.common.files import write_json
+from dit_scaling.common.provenance import git_commit
 
 RESULTS = Path("results", "bench")
 

@@ -23,15 +23,15 @@ from pathlib import Path
 
 import torch
 
-from dit_scaling.assets import open_stages
+from dit_scaling.common.files import atomic_path, read_json
 from dit_scaling.config import Stages, load_study
 from dit_scaling.config.stages import GateSettings
 from dit_scaling.config.study import Study
-from dit_scaling.files import atomic_path, read_json
+from dit_scaling.data.assets import open_stages
+from dit_scaling.health.gates.gate import GateFiles, run_gate
 from dit_scaling.latents.encode import encode_shard
 from dit_scaling.latents.manifest import write_manifest
 from dit_scaling.latents.vae_stage import make_vae
-from dit_scaling.protocol.gates.stage import GateFiles, run_gate
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.state import EXPORTS

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.row import Setting, Side, timed
 from benchmarks.worker import THREAD_VARIABLES, peak_resident
-from dit_scaling.allocator import KEPT_MEMORY
-from dit_scaling.files import atomic_path
+from dit_scaling.common.allocator import KEPT_MEMORY
+from dit_scaling.common.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +68,8 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """A training step, not compiled."""
     from benchmarks.models import paper_model
     from benchmarks.training import draw_batch
-    from dit_scaling.bench import PaperRecipe
-    from dit_scaling.protocol.plan.jobs import BACKWARD
+    from dit_scaling.plan.bench import PaperRecipe
+    from dit_scaling.plan.jobs import BACKWARD
     from dit_scaling.training.step import TrainingStep
     from dit_scaling.variants import count_gflops, count_tokens
 

@@ -10,8 +10,8 @@ import timeit
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dit_scaling.allocator import keep_freed_memory
-from dit_scaling.files import atomic_path
+from dit_scaling.common.allocator import keep_freed_memory
+from dit_scaling.common.files import atomic_path
 
 STAGES = Path("results", "embedded", "tables", "stages.csv")
 TABLE = Path("results", "bench", "hotspots.csv")

@@ -53,7 +53,7 @@ def diffusers_model(model: DiT) -> Any:
     """diffusers' transformer with the weights of ``model`` and the paper's timestep frequencies."""
     from diffusers.models.embeddings import Timesteps
 
-    from dit_scaling.export import build_transformer, to_diffusers_state
+    from dit_scaling.models.export import build_transformer, to_diffusers_state
 
     transformer = build_transformer(model)
     transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.layers))

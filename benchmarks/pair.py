@@ -13,7 +13,7 @@ import torch
 from benchmarks.models import embedded_model
 from benchmarks.row import Outcome, Row, Side, at_least, equal_within, timed
 from benchmarks.training import EAGER, RECIPE, our_step, plain_step
-from dit_scaling.bench import PaperRecipe
+from dit_scaling.plan.bench import PaperRecipe
 
 TRAININGS = 2
 STEPS = 10

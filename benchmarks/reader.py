@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.row import DisagreementError, Outcome, Row, Setting, Side, at_least, timed
-from dit_scaling.files import sha256_file, write_json
+from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.latents.manifest import LatentShape, Manifest, Shard, Split, content_digest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shards import LatentSample, write_shard

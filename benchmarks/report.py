@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dit_scaling.files import read_json, write_json
+from dit_scaling.common.files import read_json, write_json
 
 BASELINE = Path(__file__).with_name("baseline.json")
 LIBRARIES = ("torch", "diffusers", "clean-fid", "torch-fidelity", "webdataset", "snakemake", "numpy", "scipy")

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from benchmarks.models import diffusers_model, embedded_model, paper_model
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
-from dit_scaling.bench import PaperRecipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import DiT, count_gflops
-from dit_scaling.training.draws import Batch
+from dit_scaling.plan.bench import PaperRecipe
+from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep, compiler_found
 
 BATCH = 8

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from benchmarks.registry import find
 from benchmarks.row import DisagreementError, Outcome, Row, Setting, Side, UnavailableError
-from dit_scaling.allocator import KEPT_MEMORY
+from dit_scaling.common.allocator import KEPT_MEMORY
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

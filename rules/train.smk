@@ -1,3 +1,31 @@
+def run_settings(wildcards):
+    return STAGES.train(wildcards.variant, int(wildcards.seed))
+
+
+def gflops_of(slug):
+    return count_gflops(STUDY.variant_by_slug(slug), STUDY.latent_size, STUDY.vae.latent_channels)
+
+
+def costliest_first(wildcards):
+    """Start the variants with most Gflops first, so that none is left to run alone at the end."""
+    return 1 + sorted(SLUGS, key=gflops_of).index(wildcards.variant)
+
+
+def earlier_stop(file):
+    """`file` of the stop before this one, so that each training job trains only its own steps."""
+
+    def files_of_stop(wildcards):
+        earlier = [step for step in STUDY.training.stops if step < int(wildcards.step)]
+        return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
+
+    return files_of_stop
+
+
+def stopping(files):
+    """`files` where a gate that finds a run broken stops it; otherwise nothing waits for gates but the report."""
+    return files if STUDY.training.gates == "stop" else []
+
+
 rule train_milestone:
     input:
         outdated(f"{STEP}/provenance.json", run_settings),
@@ -38,32 +66,3 @@ rule train_milestone:
 rule train:
     input:
         gathered("train", "train_milestone", every_step("ema.safetensors", TRAINED)),
-
-
-rule gate:
-    input:
-        outdated(f"{STEP}/gate.json", gate_settings),
-        raw="<step>/raw.safetensors",
-        ema="<step>/ema.safetensors",
-        log="<step>/metrics.jsonl",
-        preflight=preflight_of(f"{STEP}/gate.json", gate_settings),
-        manifest=settled(f"{RESULTS}/latents/manifest.json", f"{STEP}/gate.json", gate_settings),
-        vae=settled(f"{RESULTS}/vae/vae.json", f"{STEP}/gate.json", gate_settings),
-    output:
-        record="<step>/gate.json",
-        page="<step>/gate.html",
-    log:
-        "<results>/logs/gate/{variant}_seed-{seed}_step-{step}.log",
-    benchmark:
-        "<results>/times/gate/{variant}_seed-{seed}_step-{step}.tsv"
-    priority: costliest_first
-    conda:
-        "../envs/torch.yaml"
-    threads: STUDY.resources.threads
-    resources:
-        device=STUDY.resources.device,
-        gpu=GPUS,
-    params:
-        settings=lambda wildcards: gate_settings(wildcards).canonical(),
-    script:
-        "../workflow/scripts/gate.py"

@@ -1,6 +1,7 @@
 """Small latents, a small VAE and the settings of a small run, shared by the tests of training and sampling."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import SizeRow
-from dit_scaling.files import sha256_file
 from dit_scaling.latents.autoencoder import weights_sha256
 from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
 from dit_scaling.latents.shards import LatentSample, write_shard
 from jobs import SmallStudy, finish_small_study
+from pipeline import ROOT
+
+# Processes that tests start take this tree too, whatever is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
 
 CLASSES = 3
 IMAGES = 24

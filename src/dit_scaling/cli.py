@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.allocator import keep_freed_memory
-from dit_scaling.errors import UserError
+from dit_scaling.common.allocator import keep_freed_memory
+from dit_scaling.common.errors import UserError
 
 TIMED = ("bench", "plan")
 """Commands that may time training, which they do as the pipeline's jobs train."""
@@ -41,7 +41,7 @@ def check(config: ConfigFiles) -> None:
     from dit_scaling.config import load_study
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
-    from dit_scaling.protocol.table import compare_protocol, doubtful_reasons
+    from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
     images = len(open_source(study.data))
@@ -61,9 +61,9 @@ def prefetch(config: ConfigOption) -> None:
     """Fetch what a study needs from the network into its cache, so that no job needs a network."""
     import logging
 
-    from dit_scaling.assets import needed_assets
     from dit_scaling.config import load_study
-    from dit_scaling.fetch import fetch
+    from dit_scaling.data.assets import needed_assets
+    from dit_scaling.data.fetch import fetch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     study = load_study(*config)
@@ -75,8 +75,8 @@ def prefetch(config: ConfigOption) -> None:
 def variants(config: ConfigFiles) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
-    from dit_scaling.unet_variants import UNetVariant
     from dit_scaling.variants import count_gflops, count_parameters, count_tokens
+    from dit_scaling.variants.unet_variants import UNetVariant
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
@@ -94,9 +94,9 @@ def variants(config: ConfigFiles) -> None:
 @app.command()
 def status(config: ConfigOption = EMBEDDED) -> None:
     """Show what of a study is done, running and waiting, from the files in results/."""
-    from dit_scaling.assets import open_stages
     from dit_scaling.config import load_study
-    from dit_scaling.status import describe_status, read_status
+    from dit_scaling.data.assets import open_stages
+    from dit_scaling.results.status import describe_status, read_status
 
     study = load_study(*config)
     results = Path("results") / study.study
@@ -114,12 +114,12 @@ def plan(
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
-    from dit_scaling.protocol.plan.command import tell_plan
-    from dit_scaling.protocol.plan.price import stated_devices
+    from dit_scaling.plan.command import tell_plan
+    from dit_scaling.plan.price import stated_devices
 
     study = load_study(*config)
     if probe:
-        from dit_scaling.protocol.plan.probe import measured_devices
+        from dit_scaling.plan.throughput import measured_devices
 
         found = measured_devices(study, devices)
     else:
@@ -141,7 +141,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="To train each variant for.")] = 10.0,
 ) -> None:
     """Measure how fast this device trains: throughput and utilisation per variant, beside published figures."""
-    from dit_scaling.bench import tell_bench
+    from dit_scaling.plan.bench import tell_bench
 
     typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds))
 
@@ -185,10 +185,12 @@ def export(
     ] = None,
 ) -> None:
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
-    from dit_scaling.export import export_pipeline
+    from dit_scaling.models.export import export_pipeline
 
     export_pipeline(checkpoint, folder, vae or str(_of_study(checkpoint, "vae/vae.json", "--vae")))
-    typer.echo(f"{folder}: load it with dit_scaling.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained.")
+    typer.echo(
+        f"{folder}: load it with dit_scaling.models.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained."
+    )
 
 
 def _of_study(checkpoint: Path, file: str, option: str) -> Path:
@@ -219,8 +221,8 @@ def clean(
     ] = False,
 ) -> None:
     """Show what the study's `keep` settings leave no reason to keep, and how much it is; delete it with --yes."""
-    from dit_scaling.cleaning import cleanable, delete
     from dit_scaling.config import load_study
+    from dit_scaling.results.cleaning import cleanable, delete
 
     study = load_study(*config)
     heaps = cleanable(study, Path("results", study.study), other_runs)
@@ -248,8 +250,8 @@ def diagnose(
     steps: Annotated[int, typer.Option(help="Steps of the sampler; the paper has 250.")] = 50,
 ) -> None:
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
+    from dit_scaling.health.diagnose import diagnose as examine
     from dit_scaling.latents.autoencoder import load_any_vae
-    from dit_scaling.protocol.diagnose import diagnose as examine
 
     raw = checkpoint.with_name("raw.safetensors")
     result = examine(
@@ -270,8 +272,8 @@ def schema(
     check_only: Annotated[bool, typer.Option("--check", help="Only say whether the file is up to date.")] = False,
 ) -> None:
     """Write the JSON schema of config files, or check that the written one is up to date."""
+    from dit_scaling.common.files import atomic_path
     from dit_scaling.config.schema import schema_text
-    from dit_scaling.files import atomic_path
 
     if not check_only:
         with atomic_path(output) as temporary:

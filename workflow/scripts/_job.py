@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import disk_faults_named
-from dit_scaling.provenance import write_provenance
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import disk_faults_named
+from dit_scaling.common.provenance import write_provenance
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 

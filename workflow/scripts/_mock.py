@@ -12,7 +12,7 @@ from snakemake.iocontainers import Snakemake
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dit_scaling.aggregate import AggregateFiles, aggregate
 from dit_scaling.config.stages import AggregateSettings
+from dit_scaling.results.aggregate import AggregateFiles, aggregate
 
 from _job import job, paths, record_provenance
 

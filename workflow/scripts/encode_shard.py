@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device
 from dit_scaling.config.stages import LatentsSettings
-from dit_scaling.devices import choose_device
 from dit_scaling.latents.encode import encode_shard
 
 from _job import job

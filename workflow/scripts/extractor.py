@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import ExtractorSettings
-from dit_scaling.devices import choose_device, describe_device
 from dit_scaling.metrics.extractors import make_extractor
 
 from _job import job, paths, record_provenance

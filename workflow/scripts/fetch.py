@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from dit_scaling.assets import Asset
-from dit_scaling.fetch import fetch
+from dit_scaling.data.assets import Asset
+from dit_scaling.data.fetch import fetch
 
 from _job import job
 

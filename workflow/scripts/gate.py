@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device
 from dit_scaling.config.stages import GateSettings
-from dit_scaling.devices import choose_device
-from dit_scaling.protocol.gates.stage import GateFiles, run_gate
+from dit_scaling.health.gates.gate import GateFiles, run_gate
 
 from _job import job
 

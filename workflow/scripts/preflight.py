@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device
 from dit_scaling.config.stages import PreflightSettings
-from dit_scaling.devices import choose_device
-from dit_scaling.protocol.preflight.stage import run_preflight
+from dit_scaling.health.preflight.preflight import run_preflight
 
 from _job import job
 

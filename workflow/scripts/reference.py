@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import ReferenceSettings
-from dit_scaling.devices import choose_device, describe_device
 from dit_scaling.metrics.reference import make_reference
 from dit_scaling.metrics.score import ReferenceFiles
 

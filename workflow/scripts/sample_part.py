@@ -1,9 +1,9 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.devices import choose_device, describe_device
-from dit_scaling.protocol.gates.record import refuse_if_broken
-from dit_scaling.sampling.stage import sample_part
+from dit_scaling.health.gates.gate_record import refuse_if_broken
+from dit_scaling.sampling.parts import sample_part
 
 from _job import job, paths, record_provenance
 

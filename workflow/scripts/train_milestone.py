@@ -1,10 +1,10 @@
 from pathlib import Path
 
+from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.devices import choose_device, describe_device
-from dit_scaling.protocol.gates.record import refuse_if_broken
+from dit_scaling.health.gates.gate_record import refuse_if_broken
+from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Runtime
-from dit_scaling.training.stage import MilestoneFiles, train_milestone
 
 from _job import job, paths, record_provenance
 

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from dit_scaling.claims.table import at_common_step
+from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 BACKWARD_FACTOR = 3
 

@@ -6,7 +6,7 @@ Three sources, the first that the table allows:
    sum(n_v - 1) degrees of freedom. It holds training and sampling noise, and assumes one relative scatter for all.
 2. Standard errors of the metric (bootstrap of the generated images): by the delta method se(ln m) = se(m) / m. What
    another training seed would change is not in them and can be several times as large, so that source 3 is added.
-3. The published spread between reproductions of one variant (``dit_scaling.protocol.published``), an assumption.
+3. The published spread between reproductions of one variant (``dit_scaling.paper.published``), an assumption.
 """
 
 import math
@@ -18,9 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from dit_scaling.claims.table import family_of
-from dit_scaling.errors import UserError
-from dit_scaling.protocol.published import reproduction_spread
+from dit_scaling.claims.metrics_table import family_of
+from dit_scaling.common.errors import UserError
+from dit_scaling.paper.published import reproduction_spread
 
 Group = tuple[str, pd.DataFrame]
 """A variant and its rows, one per seed."""

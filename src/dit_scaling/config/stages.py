@@ -10,12 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import canonical_json, digest
 from dit_scaling.config import study as config
 from dit_scaling.config.study import Count, Section
-from dit_scaling.errors import UserError
-from dit_scaling.files import canonical_json, digest
-from dit_scaling.unet_variants import UNetSize, UNetVariant
 from dit_scaling.variants import AnyVariant, Size, parse_variant
+from dit_scaling.variants.unet_variants import UNetSize, UNetVariant
 
 GATE_SAMPLING_STEPS = 50
 
@@ -305,7 +305,7 @@ class Stages:
             extractor = extractor.model_copy(update={"extractor": content})
         return ReferenceSettings(scoring=self._scoring(), extractor=extractor, latents=self.latents())
 
-    def fid(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
+    def score(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
         return ScoreSettings(
             scoring=self._scoring(),
             references=tuple(self.reference(extractor.kind).digest for extractor in self._study.metrics.extractors),

@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from dit_scaling.config.checks import MNIST_LABELS, doubtful_settings, impossible_settings
-from dit_scaling.errors import UserError
-from dit_scaling.unet_variants import UNetSize
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.plausibility import MNIST_LABELS, doubtful_settings, impossible_settings
 from dit_scaling.variants import AnyVariant, Size, parse_variant
+from dit_scaling.variants.unet_variants import UNetSize
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dit_scaling.common.files import digest, write_json
 from dit_scaling.config.stages import DataSettings
 from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices
-from dit_scaling.files import digest, write_json
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import digest, sha256_file, write_json
 from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
-from dit_scaling.errors import UserError
-from dit_scaling.files import digest, sha256_file, write_json
 
 SETTLED_NS = 2_000_000_000
 """A folder changed more recently than this may change again without getting another modification time."""

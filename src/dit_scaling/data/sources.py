@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file, tar_files
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
-from dit_scaling.errors import UserError
 
 
 class ImageSource(Protocol):

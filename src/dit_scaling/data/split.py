@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 
 def split_indices(count: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -16,9 +16,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, digest
 from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, digest
 
 INDEX_FILE = ".dit-scaling-index.npz"
 LABEL_BYTES = 20

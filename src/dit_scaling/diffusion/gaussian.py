@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dit_scaling.devices import send
+from dit_scaling.common.devices import send
 from dit_scaling.diffusion.chain import Chain, Coefficients
 from dit_scaling.diffusion.likelihood import discretized_gaussian_nll
 from dit_scaling.diffusion.samplers import Denoiser, Prediction, ancestral, ddim, evaluating, guided, normal_noise

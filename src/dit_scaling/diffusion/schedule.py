@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 STARTS_IN_NOISE = 0.75
 """Share of the timesteps that DDIM's spacing has to reach: there 6% of an image's amplitude is left."""

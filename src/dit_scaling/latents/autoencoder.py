@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dit_scaling.devices import matrix_products
-from dit_scaling.errors import UserError
-from dit_scaling.files import read_json
+from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

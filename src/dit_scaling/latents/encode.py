@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json, sha256_file, write_json
+from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.data.split import split_indices
-from dit_scaling.errors import UserError
-from dit_scaling.files import read_json, sha256_file, write_json
 from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
 from dit_scaling.latents.manifest import ChannelSums, ShardFacts
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
-from dit_scaling.progress import track
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import digest, read_json, write_json
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.config.study import PositiveFloat, Section
-from dit_scaling.errors import UserError
-from dit_scaling.files import digest, read_json, write_json
 
 SplitName = Literal["train", "held_out"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.latents.manifest import read_manifest
 from dit_scaling.latents.shard_index import LATENT_DTYPE, open_index
 

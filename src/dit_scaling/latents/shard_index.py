@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, sha256_file
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, sha256_file
 
 MEMBER = re.compile(r"([A-Za-z0-9_-]+)\.(json|latent\.npy)")
 LATENT_DTYPE = np.dtype("<f2")

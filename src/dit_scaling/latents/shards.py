@@ -15,8 +15,8 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from dit_scaling.common.files import atomic_path, write_json
+from dit_scaling.common.progress import track
 from dit_scaling.config.stages import VaeSettings
 from dit_scaling.config.study import TrainedVae
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
-from dit_scaling.files import atomic_path, write_json
 from dit_scaling.latents.autoencoder import decode, encode_moments, load_vae, weights_sha256
 from dit_scaling.latents.vae_training import train_vae
-from dit_scaling.progress import track
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 Array = NDArray[np.float64]
 

@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, sha256_file
+from dit_scaling.common.progress import track
 from dit_scaling.config.stages import ExtractorSettings
 from dit_scaling.config.study import ClassifierExtractor
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, sha256_file
 from dit_scaling.metrics.features import Features, to_pixels
-from dit_scaling.progress import track
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json, write_json
 from dit_scaling.config.stages import ExtractorSettings
-from dit_scaling.errors import UserError
-from dit_scaling.files import read_json, write_json
 from dit_scaling.metrics.classifier import ClassifierFeatures, train_classifier
 from dit_scaling.metrics.dinov2 import Dinov2Features
 from dit_scaling.metrics.features import Extractor

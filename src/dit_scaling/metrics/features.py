@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import sha256_file
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import sha256_file
 
 Loaded = TypeVar("Loaded")
 

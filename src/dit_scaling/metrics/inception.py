@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.metrics.features import Features, load_weights, to_pixels, to_rgb
 
 INCEPTION_FILE = "inception-2015-12-05.pt"

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dit_scaling.common.files import write_json
 from dit_scaling.config.stages import MemorisationSettings
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.data.split import split_indices
-from dit_scaling.files import write_json
 from dit_scaling.metrics.arrays import Array
 from dit_scaling.metrics.copying import copying_test, held_out_share, stream_nearest
 from dit_scaling.metrics.neighbours import Neighbours, nearest_neighbours

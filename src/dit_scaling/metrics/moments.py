@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path
 from dit_scaling.metrics.arrays import Array, feature_matrix
 
 

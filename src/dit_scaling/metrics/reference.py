@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, sha256_file, write_json
 from dit_scaling.config.stages import ReferenceSettings
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, sha256_file, write_json
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.latents.vae_stage import BATCH as VAE_BATCH
 from dit_scaling.latents.vae_stage import reconstruct

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config.stages import ScoreSettings, Scoring
-from dit_scaling.errors import UserError
-from dit_scaling.files import sha256_file, write_json
 from dit_scaling.latents.autoencoder import QUANTISER
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.distances import frechet_distance, kernel_distance

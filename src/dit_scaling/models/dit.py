@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.variants import FREQUENCY_DIM, MLP_RATIO, Variant
 
 MAX_PERIOD = 10_000.0  # of the sinusoids of timesteps and positions

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Transform
 
-from dit_scaling.files import atomic_path
+from dit_scaling.common.files import atomic_path
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.style import GREY, Style

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import read_json
-from dit_scaling.protocol.table import Level
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json
+from dit_scaling.paper.deviations import Level
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.style import order_variants

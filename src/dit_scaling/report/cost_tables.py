@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.progress import describe_seconds
 from dit_scaling.config.study import Study
-from dit_scaling.errors import UserError
-from dit_scaling.peaks import peak_of
-from dit_scaling.progress import describe_seconds
+from dit_scaling.plan.peaks import peak_of
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import MISSING, describe_number
 from dit_scaling.report.style import order_variants
@@ -24,7 +24,7 @@ STAGES = (
     "train",
     "gate",
     "sample",
-    "fid",
+    "score",
     "memorisation",
     "aggregate",
     "figures",
@@ -36,7 +36,7 @@ RERUNS = {
     "encode_shard": "encode the latents",
     "train": "go on with training, and export again",
     "sample": "draw the samples again",
-    "fid": "score the samples again, without resampling",
+    "score": "score the samples again, without resampling",
     "aggregate": "join the metrics and judge the claims again",
     "figures": "draw the figures again",
     "report": "write this page again",
@@ -47,7 +47,7 @@ def tabulate_costs(measured: Measurements, study: Study) -> Table:
     """Time, device, throughput and utilisation of training one variant to the last common step; means over seeds.
 
     A multiply-add counts as two operations. Utilisation is their rate over the device's peak in the precision of
-    training (``dit_scaling.peaks``), without what is computed beside forward and backward pass.
+    training (``dit_scaling.plan.peaks``), without what is computed beside forward and backward pass.
     """
     rows = measured.rows[measured.rows["step"] == measured.final["step"].iloc[0]]
     data = order_variants(measured.final)[["variant", "step", "train_gflops"]]

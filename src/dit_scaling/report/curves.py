@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.report.canvas import (
     Drawing,
     add_variant_legend,

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.report.canvas import Drawing
-from dit_scaling.report.pictures import SAMPLES_SHOWN, join_images
+from dit_scaling.report.data_uris import SAMPLES_SHOWN, join_images
 from dit_scaling.report.style import order_variants
 from dit_scaling.sampling.images import Samples, read_samples
 

@@ -10,21 +10,21 @@ import jinja2
 import pandas as pd
 
 from dit_scaling.claims import evaluate_claims
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, read_json
 from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, read_json
-from dit_scaling.protocol.published import table4
-from dit_scaling.protocol.table import ProtocolRow, compare_protocol, hindrances, judge_protocol
+from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
+from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, study_tables, verdict_tables
-from dit_scaling.report.agreement import tabulate_agreement
+from dit_scaling.report.agreement_table import tabulate_agreement
 from dit_scaling.report.captions import FIGURES, TABLES, Caption
-from dit_scaling.report.checks import tabulate_checks, tabulate_gates, view_gates, view_preflight
 from dit_scaling.report.classes import view_classes
+from dit_scaling.report.data_uris import embed_images, embed_picture, embed_svg
 from dit_scaling.report.grid import SampleGrid, arrange_samples
+from dit_scaling.report.health_tables import tabulate_checks, tabulate_gates, view_gates, view_preflight
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
-from dit_scaling.report.memorisation import view_memorisation
-from dit_scaling.report.pictures import embed_images, embed_picture, embed_svg
+from dit_scaling.report.memorisation_table import view_memorisation
 from dit_scaling.report.table import Column, Table, list_facts, save_table, words
 
 DATA_FACTS = {

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dit_scaling.claims.fits import PowerLawFit
-from dit_scaling.protocol.published import table4
+from dit_scaling.paper.published import table4
 from dit_scaling.report.canvas import (
     Drawing,
     add_variant_legend,

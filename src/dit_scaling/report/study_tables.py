@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.protocol.published import table4
+from dit_scaling.paper.published import table4
 from dit_scaling.report.measurements import LEVEL, Measurements, fit_points
 from dit_scaling.report.numbers import MISSING, describe_number
 from dit_scaling.report.style import describe_features, order_variants

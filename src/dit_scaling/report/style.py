@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.claims.table import UNET, family_of
+from dit_scaling.claims.metrics_table import UNET, family_of
 
 Dash = tuple[float, tuple[float, ...]]
 

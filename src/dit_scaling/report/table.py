@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.files import atomic_path
+from dit_scaling.common.files import atomic_path
 from dit_scaling.report.captions import TABLES
 from dit_scaling.report.numbers import describe_cell
 

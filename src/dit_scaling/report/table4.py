@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dit_scaling.claims.fits import training_compute
-from dit_scaling.protocol.published import table4
+from dit_scaling.paper.published import table4
 from dit_scaling.report.canvas import Drawing, add_variant_legend, draw_series, pad_log, use_log
 from dit_scaling.report.measurements import Measurements, estimate_points
 from dit_scaling.report.style import order_variants, style_variants

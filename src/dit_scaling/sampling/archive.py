@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, read_json
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, read_json
 from dit_scaling.sampling.images import read_samples
 
 

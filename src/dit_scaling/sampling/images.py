@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path
 
 FIRST = 20  # images of each part that stay in any case
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.errors import UserError
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.loop import state_folder
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed

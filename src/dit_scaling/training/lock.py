@@ -18,8 +18,8 @@ import psutil
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path
 
 HEARTBEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0  # many heartbeats, since network file systems show times late

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_scaling.checkpoints import save_model
+from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import digest
+from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.devices import matrix_products
-from dit_scaling.errors import UserError
-from dit_scaling.files import digest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
-from dit_scaling.progress import track
-from dit_scaling.training.draws import BatchSource, seed_for
+from dit_scaling.models.checkpoints import save_model
+from dit_scaling.training.batches import BatchSource, seed_for
 from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks

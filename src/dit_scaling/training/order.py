@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 
 class EpochOrder:

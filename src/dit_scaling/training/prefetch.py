@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from dit_scaling.devices import send
-from dit_scaling.training.draws import Batch
+from dit_scaling.common.devices import send
+from dit_scaling.training.batches import Batch
 
 
 def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path
 
 WINDOW = 50  # steps that one line averages over
 NAMES = ("loss", "mse", "vb", "gradient_norm")

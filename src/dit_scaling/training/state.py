@@ -17,8 +17,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dit_scaling.errors import UserError
-from dit_scaling.files import atomic_path, read_json, remove_leftovers, sha256_file, write_json
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_path, read_json, remove_leftovers, sha256_file, write_json
 
 EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
 KEEP = 2  # the newest state, and the one before it in case the newest is torn

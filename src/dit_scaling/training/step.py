@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.diffusion import GaussianDiffusion
-from dit_scaling.errors import UserError
 from dit_scaling.models import Network
-from dit_scaling.training.draws import Batch
+from dit_scaling.training.batches import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.ranks import ALONE, Ranks

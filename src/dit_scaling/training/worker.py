@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from dit_scaling.errors import UserError
+from dit_scaling.common.errors import UserError
 from dit_scaling.training.launch import RANK_LINE, TrainJob
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import torchrun_ranks

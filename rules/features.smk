@@ -1,0 +1,92 @@
+def extractor_settings(wildcards):
+    return STAGES.extractor(wildcards.extractor)
+
+
+def reference_settings(wildcards):
+    return STAGES.reference(wildcards.extractor)
+
+
+def given_file(key):
+    """The `weights` or the `reference` that the config gives for an extractor, where it does."""
+    return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))
+
+
+rule classifier:
+    input:
+        outdated(
+            f"{RESULTS}/reference/classifier/extractor-provenance.json",
+            lambda wildcards: STAGES.extractor("classifier"),
+        ),
+        data="<results>/data/data.json",
+    output:
+        record="<results>/reference/classifier/extractor.json",
+        weights="<results>/reference/classifier/classifier.safetensors",
+        provenance="<results>/reference/classifier/extractor-provenance.json",
+    log:
+        "<results>/logs/extractor/classifier.log",
+    benchmark:
+        "<results>/times/extractor/classifier.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        device=STUDY.resources.device,
+        gpu=GPUS,
+    params:
+        settings=lambda wildcards: STAGES.extractor("classifier").canonical(),
+    script:
+        "../workflow/scripts/extractor.py"
+
+
+# A given network is only checked and named.
+rule extractor:
+    input:
+        outdated(f"{RESULTS}/reference/{{extractor}}/extractor-provenance.json", extractor_settings),
+        data="<results>/data/data.json",
+        weights=given_file("weights"),
+    output:
+        record="<results>/reference/{extractor}/extractor.json",
+        provenance="<results>/reference/{extractor}/extractor-provenance.json",
+    log:
+        "<results>/logs/extractor/{extractor}.log",
+    benchmark:
+        "<results>/times/extractor/{extractor}.tsv"
+    wildcard_constraints:
+        extractor="inception|clean|dinov2",
+    conda:
+        "../envs/torch.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        device=STUDY.resources.device,
+        gpu=GPUS,
+    params:
+        settings=lambda wildcards: extractor_settings(wildcards).canonical(),
+    script:
+        "../workflow/scripts/extractor.py"
+
+
+rule reference:
+    input:
+        outdated(f"{RESULTS}/reference/{{extractor}}/provenance.json", reference_settings),
+        extractor="<results>/reference/{extractor}/extractor.json",
+        given=given_file("reference"),
+        vae="<results>/vae/vae.json",
+    output:
+        moments="<results>/reference/{extractor}/moments.npz",
+        features="<results>/reference/{extractor}/features.npy",
+        lines="<results>/reference/{extractor}/lines.json",
+        provenance="<results>/reference/{extractor}/provenance.json",
+    log:
+        "<results>/logs/reference/{extractor}.log",
+    benchmark:
+        "<results>/times/reference/{extractor}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        device=STUDY.resources.device,
+        gpu=GPUS,
+    params:
+        settings=lambda wildcards: reference_settings(wildcards).canonical(),
+    script:
+        "../workflow/scripts/reference.py"

@@ -1,0 +1,37 @@
+def given_vae(wildcards):
+    """Configuration of a given VAE, whose folder is the VAE; and the other files of it that are fetched."""
+    fetched = [CACHE / name for name in ASSETS if (CACHE / name).parent == VAE]
+    return [ancient(str(path)) for path in fetched or [VAE / "config.json"]] if VAE else []
+
+
+# Made here for a VAE that the study trains; a given one stays where it is.
+TRAINED_VAE = expand(
+    "<results>/vae/autoencoder/{file}",
+    file=["config.json", "diffusion_pytorch_model.safetensors"] if STUDY.vae.source == "trained" else [],
+)
+
+
+rule vae:
+    input:
+        outdated(f"{RESULTS}/vae/provenance.json", lambda wildcards: STAGES.vae()),
+        data="<results>/data/data.json",
+        given=given_vae,
+    output:
+        TRAINED_VAE,
+        record="<results>/vae/vae.json",
+        picture="<results>/vae/reconstructions.png",
+        provenance="<results>/vae/provenance.json",
+    log:
+        "<results>/logs/vae.log",
+    benchmark:
+        "<results>/times/vae.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        device=STUDY.resources.device,
+        gpu=GPUS,
+    params:
+        settings=STAGES.vae().canonical(),
+    script:
+        "../workflow/scripts/vae.py"

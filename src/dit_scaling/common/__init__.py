@@ -1,0 +1,1 @@
+"""What every room needs: files, errors, devices, progress, provenance. It knows nothing of studies."""

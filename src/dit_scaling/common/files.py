@@ -1,0 +1,149 @@
+"""Files that appear whole or not at all, and digests of their content."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dit_scaling.common.errors import DiskError, UserError
+
+DISK_FAULTS = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS, errno.ESTALE}
+)
+
+TEMPORARY = ".tmp-"  # begins the names of what is not yet whole
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``.
+
+    The temporary name ends like the final one, so libraries that choose a format by suffix keep working.
+    On an exception nothing is left behind and an older ``path`` stays as it was.
+
+    Raises:
+        DiskError: the disk is full, read-only or failing.
+    """
+    with disk_faults_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=f"-{path.name}")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written below ``folder``; nobody else may be writing there."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; on success it replaces ``path`` as a whole.
+
+    Raises:
+        DiskError: the disk is full, read-only or failing.
+    """
+    with disk_faults_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}-"))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def disk_faults_named(path: Path) -> Iterator[None]:
+    """Tell a disk that is full, read-only or failing from an error in the code.
+
+    Raises:
+        DiskError: the disk's fault, with ``path``; every other error passes.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # safetensors has errors of its own, which carry the system's number in their text alone.
+        written = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(written[1]) if written else None
+        if number not in DISK_FAULTS:
+            raise
+        raise DiskError(
+            f"{path} cannot be written: {os.strerror(number)}. Nothing half-written is left. Make room or allow "
+            "writing there, then run the same command again."
+        ) from None
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """First 16 hex digits of the sha256 of ``value`` as canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's content, read in one streaming pass."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with sorted keys, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Delete it and rerun the stage that makes it.") from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Read a file with one JSON value a line.
+
+    Raises:
+        UserError: the file is missing, unreadable, or a line is not JSON.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Rerun the stage that makes it.") from None
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} holds a line that is not JSON ({error}). Rerun the stage that makes it.") from None

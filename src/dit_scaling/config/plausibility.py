@@ -1,0 +1,152 @@
+"""What one key alone cannot tell: settings that contradict each other, and settings to doubt."""
+
+import math
+from typing import TYPE_CHECKING
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.variants import PAPER_SIZES, Variant
+from dit_scaling.variants.unet_variants import UNET_SIZES, UNetVariant, unet_problems
+
+if TYPE_CHECKING:
+    from dit_scaling.config.study import Study
+
+MNIST_LABELS = 10
+MNIST_IMAGES = 5000
+FULLEST_WIDTH = 256 / 384  # numbers of a patch over width in DiT-S/8, the fullest of the paper's variants
+EMA_SHARE = 0.5  # of the initial weights in the EMA at the last step, above which samples are noise
+
+
+def impossible_settings(study: "Study") -> list[str]:
+    """Combinations that no run can satisfy, one line each as `key: reason`."""
+    problems = []
+    data, vae, training = study.data, study.vae, study.training
+    if data.source == "mnist" and data.classes != MNIST_LABELS:
+        problems.append(f"data.classes: {data.classes}, but the digits have {MNIST_LABELS} labels")
+    if data.source == "mnist" and data.held_out >= MNIST_IMAGES:
+        problems.append(f"data.held_out: {data.held_out} leaves no training image of {MNIST_IMAGES}")
+    if data.source == "shapes" and data.held_out >= data.images:
+        problems.append(f"data.held_out: {data.held_out} leaves no training image of data.images: {data.images}")
+    if data.image_size % vae.downsampling:
+        problems.append(f"data.image_size: {data.image_size} is not divisible by the VAE's factor {vae.downsampling}")
+    if vae.source == "trained" and any(width % vae.norm_groups for width in vae.block_channels):
+        problems.append(f"vae.norm_groups: {vae.norm_groups} does not divide every width of vae.block_channels")
+    if len(set(study.variants)) < len(study.variants):
+        problems.append("variants: a variant is listed twice")
+    for overridden in study.sizes.keys() & PAPER_SIZES.keys():
+        problems.append(f"sizes.{overridden}: the paper's sizes cannot be redefined; choose another name")
+    for overridden in study.unet_sizes.keys() & UNET_SIZES.keys():
+        problems.append(f"unet_sizes.{overridden}: this size is shipped and cannot be redefined; choose another name")
+    for name in study.variants:
+        problems.extend(_impossible_variant(study, name))
+    for name in study.claims.bottlenecks:
+        if name not in study.variants:
+            problems.append(f"claims.bottlenecks: {name} is not one of the variants")
+    for name in study.checkpoints:
+        if name not in study.variants:
+            problems.append(f"checkpoints: {name} is not one of the variants")
+    if study.checkpoints and len(training.seeds) > 1:
+        problems.append("training.seeds: given checkpoints are of one training run each, so there can be one seed only")
+    for key, steps in (("milestones", training.milestones), ("gate_steps", training.gate_steps)):
+        problems += [
+            f"training.{key}: {s} is beyond the last step {training.steps}" for s in steps if s > training.steps
+        ]
+    if len(set(training.seeds)) < len(training.seeds):
+        problems.append("training.seeds: a seed is listed twice")
+    if training.batch_size % study.resources.ranks_per_node:
+        problems.append(
+            f"training.batch_size: {training.batch_size} is not divisible by resources.ranks_per_node "
+            f"{study.resources.ranks_per_node}"
+        )
+    if study.sampling.parts > study.sampling.num_samples:
+        problems.append(f"sampling.parts: {study.sampling.parts} is more than num_samples")
+    if study.metrics.kid_subset_size > study.sampling.num_samples:
+        problems.append(
+            f"metrics.kid_subset_size: {study.metrics.kid_subset_size} is more than "
+            f"sampling.num_samples {study.sampling.num_samples}"
+        )
+    for key, images in (("data.held_out", data.held_out), ("sampling.num_samples", study.sampling.num_samples)):
+        if images <= study.metrics.neighbours:
+            problems.append(
+                f"{key}: {images} images have no {study.metrics.neighbours} neighbours each (metrics.neighbours) for "
+                "precision and recall"
+            )
+    if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
+        problems.append("sampling.guidance_scales: a scale is listed twice")
+    kinds = [extractor.kind for extractor in study.metrics.extractors]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
+    return problems
+
+
+def _impossible_variant(study: "Study", name: str) -> list[str]:
+    try:
+        variant = study.variant(name)
+    except UserError as error:
+        return [f"variants: {error}"]
+    if isinstance(variant, UNetVariant):
+        return [f"variants: {name}: {problem}" for problem in unet_problems(variant, study.latent_size)]
+    problems = []
+    if study.latent_size % variant.patch:
+        problems.append(f"variants: {name}: latent size {study.latent_size} is not divisible by patch {variant.patch}")
+    if variant.width % variant.heads:
+        problems.append(f"sizes.{variant.size}: width {variant.width} is not divisible by {variant.heads} heads")
+    if variant.width % 4:
+        problems.append(f"sizes.{variant.size}: width {variant.width} is not divisible by 4 (2-D sin-cos positions)")
+    return problems
+
+
+def doubtful_settings(study: "Study") -> list[str]:
+    """Settings that run but may not mean what one hopes, one line each as `key: reason`."""
+    doubts = []
+    extractor, sampling = study.metrics.extractor, study.sampling
+    if sampling.num_samples < extractor.feature_dim:
+        doubts.append(
+            f"sampling.num_samples: {sampling.num_samples} samples are fewer than the {extractor.feature_dim} feature "
+            "dimensions behind the headline distance; its covariance is singular and the value mostly bias"
+        )
+    if study.data.held_out < extractor.feature_dim:
+        doubts.append(
+            f"data.held_out: {study.data.held_out} images are fewer than the {extractor.feature_dim} feature "
+            "dimensions; the floor line is mostly bias"
+        )
+    chosen = [variant for name in study.variants if isinstance(variant := study.variant(name), Variant)]
+    if len({variant.size for variant in chosen}) < 2:
+        doubts.append("variants: only one size, claim 1 cannot be tested")
+    if len({variant.patch for variant in chosen}) < 2:
+        doubts.append("variants: only one patch, claim 2 cannot be tested")
+    for variant in chosen:
+        patch_dim = variant.patch**2 * study.vae.latent_channels
+        stated = variant.size in PAPER_SIZES or variant.name in study.claims.bottlenecks
+        if patch_dim / variant.width > FULLEST_WIDTH and not stated:
+            doubts.append(
+                f"variants: {variant.name}: a patch has {patch_dim} numbers for a width of {variant.width}; the "
+                "network can hardly carry its noise through; state it under claims.bottlenecks or drop it"
+            )
+    if sampling.guidance_scales[0] != 1.0:
+        doubts.append(
+            f"sampling.guidance_scales: the verdicts rest on {sampling.guidance_scales[0]}; the paper's comparison "
+            "uses no guidance (1.0)"
+        )
+    training = study.training
+    left = ema_share_left(training.steps, training.ema_decay, training.ema_ramp)
+    if left > EMA_SHARE:
+        doubts.append(
+            f"training.ema_decay: {training.ema_decay} leaves {left:.0%} of the initial weights in the EMA after "
+            f"{training.steps} steps; these predict no noise, and samples come out as noise. Lower it, or set ema_ramp"
+        )
+    if sampling.sampler == "ddim":
+        doubts.append("sampling.sampler: the verdicts rest on DDIM, which is for quick looks; the paper uses ddpm")
+    return doubts
+
+
+def ema_share_left(steps: int, decay: float, ramp: bool) -> float:
+    """The share of the initial weights in an EMA after ``steps`` updates, in closed form.
+
+    The product of the decays: decay^steps; while the ramp (1 + n) / (10 + n) is below it, its factors telescope to
+    (n + 1)! 10! / (n + 10)!.
+    """
+    ramped = 0
+    if ramp:
+        ramped = steps if decay >= 1 else min(steps, max(0, math.floor((10 * decay - 1) / (1 - decay))))
+    rising = math.lgamma(ramped + 2) + math.lgamma(11) - math.lgamma(ramped + 11)
+    return math.exp(rising) * decay ** (steps - ramped)

@@ -1,0 +1,192 @@
+"""The gate stage: one look at one run at one step, its record and its page."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dit_scaling.common.files import read_json_lines, write_json
+from dit_scaling.config.stages import GateSettings
+from dit_scaling.health.check import Check
+from dit_scaling.health.check_page import Page, Section, tabulate, write_page
+from dit_scaling.health.closeness import share_like_data
+from dit_scaling.health.denoising import NUM_TIMESTEPS, noise_errors, resampling_ratio, structureless_error
+from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
+from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
+from dit_scaling.health.gates.run_checks import (
+    Predictions,
+    check_divergence,
+    check_ema,
+    check_landmarks,
+    check_log,
+    check_progress,
+    check_samples,
+    published_losses,
+    resampling_check,
+)
+from dit_scaling.health.pictures import Images, Picture, decodable, draw_samples, plausible
+from dit_scaling.health.weights import Drift, initial_model, measure_drift
+from dit_scaling.latents.autoencoder import decode, open_vae
+from dit_scaling.latents.reader import LatentReader
+from dit_scaling.models.checkpoints import load_model
+from dit_scaling.training.batches import BatchSource
+
+SAMPLES = 64
+SHOWN = 16
+LINES = 12
+FEWEST_LINES = 10  # a tenth of which is one
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GateFiles:
+    """What a gate reads: a checkpoint's two sets of weights and log, the latents, and the autoencoder's record."""
+
+    raw: Path
+    ema: Path
+    log: Path
+    manifest: Path
+    vae: Path
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a gate saw."""
+
+    predictions: Predictions
+    drift: Drift
+    lines: list[dict[str, float]]
+    variance: float
+    """Of the scaled latents."""
+    plausible: float
+    """Share of the sampled numbers that could be latents."""
+    made: Images
+    data: Images
+    nothing: Images
+
+    @property
+    def shown_lines(self) -> list[dict[str, float]]:
+        """At most LINES of the log, evenly spread, the last among them."""
+        return [self.lines[round(i)] for i in np.linspace(0, len(self.lines) - 1, min(LINES, len(self.lines)))]
+
+
+def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path, device: torch.device) -> None:
+    """Judge one run at ``settings.step``; write ``record`` (JSON) and ``page`` (HTML).
+
+    Raises:
+        UserError: a file is missing or not what it should be. A broken run raises nothing: it is a verdict.
+    """
+    training = settings.training
+    seen = look(settings, files, device)
+    faults = [
+        *check_log(seen.lines, seen.variance),
+        *check_landmarks(training, seen.lines),
+        *check_ema(training, settings.step, seen.drift, seen.predictions),
+        resampling_check(seen.predictions.resampling),
+        check_divergence(seen.plausible),
+    ]
+    enough = [check_samples(share_like_data(seen.made, seen.data, seen.nothing))]
+    if settings.step >= settings.budget and len(seen.lines) >= FEWEST_LINES:
+        enough.append(check_progress(seen.lines))
+    verdict = judge(faults, enough, settings.step, settings.budget)
+    log.info("%s seed %d step %d: %s", training.variant, training.seed, settings.step, verdict.status)
+    checks = (*faults, *enough)
+    write_page(page, _describe(settings, verdict, checks, seen))
+    write_json(
+        record,
+        {
+            "status": verdict.status,
+            "reason": verdict.reason,
+            "variant": training.variant,
+            "seed": training.seed,
+            "step": settings.step,
+            "checks": [asdict(check) for check in checks],
+            "drift": asdict(seen.drift),
+            "noise errors": {
+                name: {str(t): f"{error:.4g}" for t, error in errors.items()}
+                for name, errors in (("raw", seen.predictions.raw), ("ema", seen.predictions.ema))
+            },
+            "page": page.name,
+            "settings_digest": settings.digest,
+        },
+    )
+
+
+def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen:
+    """Measure predictions, drift and samples of one checkpoint."""
+    training = settings.training
+    raw, ema = (load_model(path).to(device) for path in (files.raw, files.ema))
+    vae = open_vae(files.vae).to(device)
+    # The product's own batches, of another size: clean latents with the labels they are trained with.
+    whole = training.model_copy(update={"batch_size": SAMPLES, "label_dropout": 0.0})
+    source = BatchSource(LatentReader(files.manifest, "train"), whole, NUM_TIMESTEPS, device)
+    batch = source.batch(0)
+    latents, _ = draw_samples(ema, settings.sampling, SAMPLES)
+    noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    images = (
+        decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (decodable(latents), batch.x0, noise)
+    )
+    return Seen(
+        Predictions(
+            raw=noise_errors(raw, batch.x0, batch.y),
+            ema=noise_errors(ema, batch.x0, batch.y),
+            resampling=resampling_ratio(raw, batch.x0, batch.y, settings.sampling.steps),
+        ),
+        measure_drift(initial_model(training), raw, ema),
+        read_json_lines(files.log),
+        float(batch.x0.var()),
+        float(plausible(latents).float().mean()),
+        *images,
+    )
+
+
+def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Check], seen: Seen) -> Page:
+    """The page: samples first, then predictions, then the loss."""
+    training, errors = settings.training, seen.predictions
+    timesteps = [str(t) for t in errors.raw]
+    columns = SHOWN // 2
+    curve = draw_loss(seen.lines, published_losses(training), seen.variance)
+    return Page(
+        title=f"{training.variant}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
+        status=verdict.status,
+        verdict=verdict.reason,
+        checks=tuple(checks),
+        sections=(
+            Section(
+                "Samples",
+                "The study's sampler with EMA weights, beside images of the data and decoded noise.",
+                pictures=tuple(
+                    Picture(title, images[:SHOWN], columns)
+                    for title, images in (("samples", seen.made), ("data", seen.data), ("decoded noise", seen.nothing))
+                ),
+            ),
+            Section(
+                "One-step predictions",
+                "Mean squared error of the predicted noise by timestep: 1 predicts nothing; the last column is what "
+                "the variance of the latents alone allows.",
+                numbers=tabulate(
+                    ("timestep", "raw weights", "EMA weights", "variance alone"),
+                    (
+                        list(errors.raw.values()),
+                        list(errors.ema.values()),
+                        [structureless_error(t, seen.variance) for t in errors.raw],
+                    ),
+                    timesteps,
+                ),
+            ),
+            Section(
+                "Loss",
+                "Means of the training log's windows, from the first to the last, beside what they are judged by.",
+                (Picture("loss beside its reference", rasterise(curve), 1),),
+                tabulate(
+                    ("step", "loss", "noise error", "gradient norm"),
+                    [[line[name] for line in seen.shown_lines] for name in ("loss", "mse", "gradient_norm")],
+                    [f"{line['step']:,}" for line in seen.shown_lines],
+                ),
+            ),
+        ),
+    )

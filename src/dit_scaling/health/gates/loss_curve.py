@@ -1,0 +1,42 @@
+"""The loss of a run beside the curves that it is judged by."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dit_scaling.health.denoising import mean_structureless_error
+from dit_scaling.health.pictures import Images
+
+
+def draw_loss(lines: Sequence[Mapping[str, float]], published: pd.DataFrame, variance: float) -> Figure:
+    """Loss and noise error against steps.
+
+    Args:
+        lines: of metrics.jsonl.
+        published: losses of healthy runs that this one can be compared with: variant, steps, loss; may be empty.
+        variance: of the scaled latents, which alone allows a certain noise error.
+    """
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    steps = [line["step"] for line in lines]
+    for name, label in (("loss", "loss"), ("mse", "noise error")):
+        axes.plot(steps, [line[name] for line in lines], label=label)
+    axes.axhline(
+        mean_structureless_error(variance), color="grey", linestyle="--", label="noise error by the variance alone"
+    )
+    for variant, rows in published.groupby("variant"):
+        axes.plot(rows["steps"], rows["loss"], "o--", label=f"loss of a healthy {variant}")
+    axes.set(xlabel="step", ylabel="mean of the log window", yscale="log")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def rasterise(figure: Figure) -> Images:
+    """The figure as one image (1, H, W, 3)."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png")
+    return np.asarray(Image.open(stream).convert("RGB"))[None]

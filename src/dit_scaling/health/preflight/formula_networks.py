@@ -1,0 +1,106 @@
+"""Networks whose right answer is known by a formula, and the small one that preflight trains."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dit_scaling.config.stages import PreflightSettings, TrainSettings
+from dit_scaling.config.study import SizeRow
+from dit_scaling.models import Network, create_model
+from dit_scaling.training.batches import seed_for
+
+PROBE_PATCH = 4  # of the probe network, at most
+
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t, y) -> eps (N, C, H, W)
+
+
+class FormulaNetwork:
+    """A network by a formula, which notes how it is called; its variance variable is 0.
+
+    Attributes:
+        training: the mode a sampler puts it in.
+        modes: that mode at each call.
+        timesteps: the timestep fed at each call.
+        labels: every label it was ever given.
+    """
+
+    def __init__(self, formula: Formula, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.training = True
+        self.modes: list[bool] = []
+        self.timesteps: list[int] = []
+        self.labels: set[int] = set()
+        self._formula = formula
+
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor, /) -> Tensor:
+        self.modes.append(self.training)
+        self.timesteps.append(int(t[0]))
+        self.labels.update(y.tolist())
+        eps = self._formula(x, t, y)
+        return torch.cat([eps, torch.zeros_like(eps)], dim=1)
+
+    def train(self, mode: bool = True) -> None:
+        """Note the mode, as a torch module would."""
+        self.training = mode
+
+
+def signal_and_noise(t: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t) of the paper's schedule, apart from the product's: (N, 1, 1, 1)."""
+    alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    abar = torch.from_numpy(alphas)[t.cpu()].to(t.device).float().view(-1, 1, 1, 1)
+    return abar.sqrt(), (1 - abar).sqrt()
+
+
+def points(values: Tensor) -> Formula:
+    """The exact noise for data that is one constant latent per label, ``values`` (K,): eps = (x - signal v) / noise."""
+
+    def formula(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        signal, noise = signal_and_noise(t)
+        known = values[y.clamp(max=len(values) - 1)]  # a label out of range is reported, not raised
+        return (x - signal * known.view(-1, 1, 1, 1)) / noise
+
+    return formula
+
+
+def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
+    """The exact noise for numbers drawn from sum_k w_k N(m_k, std^2), each on its own.
+
+    x_t is then distributed as sum_k w_k N(a m_k, a^2 std^2 + s^2) with a and s the signal and noise of t, and
+    eps = -s times its score.
+    """
+
+    def formula(x: Tensor, t: Tensor, _y: Tensor) -> Tensor:
+        signal, noise = signal_and_noise(t)
+        variance = signal**2 * std**2 + noise**2
+        distance = signal[..., None] * means - x[..., None]  # (N, C, H, W, K)
+        share = (weights.log() - distance**2 / (2 * variance[..., None])).softmax(dim=-1)
+        return -noise * (share * distance).sum(dim=-1) / variance
+
+    return formula
+
+
+def untrained(settings: TrainSettings) -> Network:
+    """The network of ``settings`` as training starts with it."""
+    torch.manual_seed(seed_for("init", settings.seed))
+    return create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
+
+
+def probe_settings(settings: PreflightSettings) -> TrainSettings:
+    """A small network on the study's latents, with the study's recipe but an optimiser of its own."""
+    patch = max(size for size in range(1, PROBE_PATCH + 1) if settings.input_size % size == 0)
+    numbers = patch**2 * settings.in_channels  # of a patch; a width below twice that hardly lets its noise through
+    return TrainSettings(
+        **settings.model_dump(exclude={"latents", "sampling"}),
+        variant=f"DiT-Probe/{patch}",
+        size=SizeRow(layers=2, width=max(64, 16 * -(-2 * numbers // 16)), heads=4),
+        learning_rate=4.0e-3,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        warmup_steps=20,
+        gradient_clip=1.0,
+        precision="float32",
+        compile=False,
+        latents=settings.latents.digest,
+    )

@@ -1,0 +1,144 @@
+"""A trained DiT as a folder of ``diffusers.DiTPipeline``: transformer, autoencoder and a DDIM scheduler.
+
+``DiTPipeline.from_pretrained`` loads the folder as it is. Two facts of the pipeline stand in no file: diffusers'
+timestep frequencies, 10000^(-i/127) where the paper's code has 10000^(-i/128), and the null class, which is 1000
+whatever the number of classes. ``load_pipeline`` corrects both.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_folder
+from dit_scaling.latents.autoencoder import load_any_vae
+from dit_scaling.models.checkpoints import load_model
+from dit_scaling.models.dit import NORM_EPS, DiT
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DiTPipeline, DiTTransformer2DModel
+
+PIPELINE_NULL_CLASS = 1000  # hard-coded in DiTPipeline.__call__
+
+
+def export_pipeline(checkpoint: Path, folder: Path, vae: str) -> None:
+    """Write a checkpoint and its autoencoder as a folder that ``DiTPipeline.from_pretrained`` loads offline.
+
+    Args:
+        checkpoint: a file that ``load_model`` reads.
+        folder: to make; it may exist if it is empty.
+        vae: a study's vae.json, a folder with an AutoencoderKL, or a hub id.
+
+    Raises:
+        UserError: a file cannot be read, the model is no transformer or does not fit the autoencoder, or ``folder``
+            holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already. Delete it or choose another folder.")
+    model = load_model(checkpoint)
+    if not isinstance(model, DiT):
+        raise UserError(f"{checkpoint} is {model.variant.name}: DiTPipeline samples transformers only.")
+    autoencoder = load_any_vae(vae)
+    with atomic_folder(folder) as temporary:
+        build_pipeline(model, autoencoder).save_pretrained(temporary)
+
+
+def load_pipeline(folder: Path | str) -> "DiTPipeline":
+    """The pipeline of an exported folder, with the paper's timestep frequencies and the model's own null class.
+
+    It samples what ``GaussianDiffusion.sample_ddim`` samples with ``guidance_channels=None``, as the pipeline guides
+    all channels: equal initial latents give equal images.
+
+    Raises:
+        UserError: the folder holds no such pipeline, or its model has more than 1000 classes, one of which the pipeline
+            takes for the null class.
+    """
+    from diffusers import DiTPipeline
+    from diffusers.models.embeddings import Timesteps
+
+    if not Path(folder, "model_index.json").is_file():
+        raise UserError(f"{folder} holds no exported pipeline (model_index.json). Make it with dit-scaling export.")
+    try:
+        pipeline: DiTPipeline = DiTPipeline.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # every library behind it raises its own kinds for a broken file
+        raise UserError(f"{folder} cannot be loaded ({str(error).partition(chr(10))[0]}). Export it again.") from None
+    num_classes = pipeline.transformer.config.num_embeds_ada_norm
+    if num_classes > PIPELINE_NULL_CLASS:
+        raise UserError(
+            f"{folder}: DiTPipeline takes label {PIPELINE_NULL_CLASS}, one of the model's {num_classes} classes, for "
+            "the null class. Sample it with GaussianDiffusion.sample_ddim."
+        )
+    for module in pipeline.transformer.modules():
+        if isinstance(module, Timesteps):
+            module.downscale_freq_shift = 0
+
+    def use_own_null_class(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        labels = kwargs["class_labels"]
+        return args, kwargs | {"class_labels": labels.masked_fill(labels == PIPELINE_NULL_CLASS, num_classes)}
+
+    pipeline.transformer.register_forward_pre_hook(use_own_null_class, with_kwargs=True)
+    return pipeline
+
+
+def build_pipeline(model: DiT, vae: "AutoencoderKL") -> "DiTPipeline":
+    """The pipeline of a model and an autoencoder, with DDIM over the paper's linear betas and x0 not clipped.
+
+    Raises:
+        UserError: the autoencoder has other channels than the model.
+    """
+    from diffusers import DDIMScheduler, DiTPipeline
+
+    if vae.config.latent_channels != model.in_channels:
+        raise UserError(
+            f"the model denoises latents of {model.in_channels} channels, but the autoencoder's have "
+            f"{vae.config.latent_channels}. Give the one it was trained with: --vae."
+        )
+    transformer = build_transformer(model)
+    transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.layers))
+    scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False)
+    return DiTPipeline(transformer, vae, scheduler)
+
+
+def build_transformer(model: DiT) -> "DiTTransformer2DModel":
+    """diffusers' transformer in the proportions of ``model``, in evaluation mode, with weights of its own."""
+    from diffusers import DiTTransformer2DModel
+
+    return DiTTransformer2DModel(
+        num_attention_heads=model.variant.heads,
+        attention_head_dim=model.variant.width // model.variant.heads,
+        in_channels=model.in_channels,
+        out_channels=2 * model.in_channels,
+        num_layers=model.variant.layers,
+        sample_size=model.input_size,
+        patch_size=model.variant.patch,
+        num_embeds_ada_norm=model.num_classes,
+        norm_eps=NORM_EPS,
+    ).eval()
+
+
+def to_diffusers_state(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """Our weights under diffusers' names, which repeat the embedders of timestep and label in every block.
+
+    The fixed position table, which diffusers makes itself, is left out. Gradients flow back to ``weights``.
+    """
+
+    def linear(ours: str, theirs: str) -> dict[str, Tensor]:
+        return {f"{theirs}.{kind}": weights[f"{ours}.{kind}"] for kind in ("weight", "bias")}
+
+    state = linear("x_embedder.proj", "pos_embed.proj")
+    state |= linear("final_layer.adaLN_modulation.1", "proj_out_1") | linear("final_layer.linear", "proj_out_2")
+    for layer in range(layers):
+        ours, theirs = f"blocks.{layer}", f"transformer_blocks.{layer}"
+        embedders = f"{theirs}.norm1.emb"
+        state |= linear("t_embedder.mlp.0", f"{embedders}.timestep_embedder.linear_1")
+        state |= linear("t_embedder.mlp.2", f"{embedders}.timestep_embedder.linear_2")
+        state[f"{embedders}.class_embedder.embedding_table.weight"] = weights["y_embedder.embedding_table.weight"]
+        state |= linear(f"{ours}.adaLN_modulation.1", f"{theirs}.norm1.linear")
+        for kind in ("weight", "bias"):
+            qkv = weights[f"{ours}.attn.qkv.{kind}"].chunk(3)
+            state |= {f"{theirs}.attn1.to_{letter}.{kind}": part for letter, part in zip("qkv", qkv, strict=True)}
+        state |= linear(f"{ours}.attn.proj", f"{theirs}.attn1.to_out.0")
+        state |= linear(f"{ours}.mlp.fc1", f"{theirs}.ff.net.0.proj") | linear(f"{ours}.mlp.fc2", f"{theirs}.ff.net.2")
+    return state

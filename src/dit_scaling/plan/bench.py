@@ -1,0 +1,240 @@
+"""How fast a device trains each variant: throughput and model-FLOPs utilisation, beside published figures.
+
+What a GPU needs to be fast is on here: bf16 autocast or TF32, attention through SDPA, a network compiled for its one
+shape, fused AdamW and EMA on flat weights, and input that is pinned and copied a step ahead.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dit_scaling.common.devices import choose_device, describe_device, matrix_products
+from dit_scaling.common.errors import UserError
+from dit_scaling.models import create_model
+from dit_scaling.plan.jobs import BACKWARD
+from dit_scaling.plan.peaks import peak_of
+from dit_scaling.training.batches import Batch
+from dit_scaling.training.prefetch import ahead
+from dit_scaling.training.step import TrainingStep, compiler_errors, compiler_found
+from dit_scaling.variants import AnyVariant, count_gflops, parse_variant
+
+PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+WARM_UP = 2
+BATCHES_OF_HOST = 4  # that are drawn beforehand, and fed in turn
+GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A training rate that somebody else has published."""
+
+    source: str
+    variant: str
+    batch_size: int
+    device: str
+    precision: str
+    steps_per_second: float
+
+
+PUBLISHED = (Published("fast-DiT", "DiT-XL/2", 128, "NVIDIA A100", "bfloat16", 0.84),)
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """Section 4 of the paper, and how it is computed."""
+
+    precision: str = "float32"
+    compile: bool = False
+    learning_rate: float = 1.0e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    gradient_clip: float | None = None
+    ema_decay: float = 0.9999
+    ema_ramp: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all variants are trained with."""
+
+    device: torch.device
+    batch_size: int
+    precision: str
+    compiled: bool
+    input_size: int = 32
+    in_channels: int = 4
+    num_classes: int = 1000
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What training one variant reaches."""
+
+    variant: str
+    steps_per_second: float
+    images_per_second: float
+    tflops: float
+    """1e12 operations of forward and backward pass a second; a multiply-add is two."""
+    memory: int
+    """Peak in bytes: allocated on a GPU, resident on a CPU."""
+
+
+def tell_bench(
+    names: Sequence[str], device_name: str, batch_size: int, precision: str, compiled: bool | None, seconds: float
+) -> str:
+    """Measure variants by name, the paper's of patch 2 where there is none, and describe what was found.
+
+    Args:
+        names: variants.
+        device_name: auto, cpu or cuda.
+        batch_size: latents of a step.
+        precision: one of ``PRECISIONS``; empty for the device's usual one.
+        compiled: whether to compile the network; None for the device's usual way.
+        seconds: to train each variant for.
+
+    Raises:
+        UserError: an argument is none of those, or the device is not there.
+    """
+    if precision not in ("", *PRECISIONS):
+        raise UserError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}.")
+    if batch_size < 1 or seconds <= 0:
+        raise UserError("--batch-size is at least 1, and --seconds more than 0.")
+    variants = [parse_variant(name) for name in names or PAPER_PATCH_2]
+    device = choose_device(device_name)
+    cuda = device.type == "cuda"
+    setting = Setting(
+        device,
+        batch_size,
+        precision or ("bfloat16" if cuda else "float32"),
+        (cuda if compiled is None else compiled) and compiler_found(),
+    )
+    gemm = measure_gemm(device, setting.precision)
+    return describe_throughput(setting, gemm, [measure_training(variant, setting, seconds) for variant in variants])
+
+
+def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> Throughput:
+    """Train a variant on random latents for some seconds.
+
+    Raises:
+        UserError: its activations do not fit the GPU's memory, or code that torch.compile kept cannot be loaded.
+    """
+    device, cuda = setting.device, setting.device.type == "cuda"
+    torch.manual_seed(0)
+    model = create_model(variant, setting.input_size, setting.num_classes, setting.in_channels).to(device).train()
+    batches = ahead(_drawn(setting), device)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with matrix_products(setting.precision), compiler_errors():
+            take = TrainingStep(model, PaperRecipe(setting.precision, setting.compiled))
+            for step in range(WARM_UP):
+                take(step, [next(batches)])
+            _wait(device)
+            started, steps, elapsed = time.perf_counter(), 0, 0.0
+            while elapsed < seconds:
+                take(WARM_UP + steps, [next(batches)])
+                steps += 1
+                if not cuda or steps % 10 == 0:  # a GPU is not kept waiting for the clock
+                    _wait(device)
+                    elapsed = time.perf_counter() - started
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"{variant.name}: a batch of {setting.batch_size} does not fit this GPU's memory. "
+            "Choose a smaller one with --batch-size."
+        ) from None
+    rate = steps / elapsed
+    multiply_adds = 1e9 * count_gflops(variant, setting.input_size, setting.in_channels) * setting.batch_size
+    return Throughput(
+        variant=variant.name,
+        steps_per_second=rate,
+        images_per_second=rate * setting.batch_size,
+        tflops=2 * (1 + BACKWARD) * multiply_adds * rate / 1e12,
+        memory=torch.cuda.max_memory_allocated(device) if cuda else peak_resident(),
+    )
+
+
+def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> float:
+    """Rate of one large matrix product, the most that training can hope for: 1e12 operations a second."""
+    side = GEMM_SIDE[device.type]
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b, out = (torch.ones(side, side, device=device, dtype=kind) for _ in range(3))
+    with matrix_products(precision):
+        for _ in range(WARM_UP):
+            torch.mm(a, b, out=out)
+        _wait(device)
+        started, products = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - started) < seconds:
+            torch.mm(a, b, out=out)
+            products += 1
+            _wait(device)
+    return 2 * side**3 * products / elapsed / 1e12
+
+
+def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) -> str:
+    """The table, with the published figures of the same variants at its end."""
+    name = describe_device(setting.device)
+    peak = peak_of(name, setting.precision)
+    lines = [
+        f"{name}, {setting.precision}, batch {setting.batch_size}, {'compiled' if setting.compiled else 'eager'}; "
+        f"data sheet {f'{peak:g} TFLOP/s' if peak else 'unknown'}, one large matrix product {gemm:.3g} TFLOP/s",
+        f"{'variant':<12}{'steps/s':>10}{'images/s':>10}{'TFLOP/s':>10}{'of peak':>10}{'of GEMM':>10}{'GiB':>8}",
+    ]
+    for row in found:
+        lines.append(
+            f"{row.variant:<12}{row.steps_per_second:>10.3g}{row.images_per_second:>10.4g}{row.tflops:>10.3g}"
+            f"{_share(row.tflops, peak):>10}{_share(row.tflops, gemm):>10}{row.memory / 2**30:>8.1f}"
+        )
+    for known in PUBLISHED:
+        tflops = published_tflops(known)
+        share = _share(tflops, peak_of(known.device, known.precision))
+        lines.append(
+            f"Published by {known.source}: {known.variant}, batch {known.batch_size}, one {known.device}: "
+            f"{known.steps_per_second:g} steps/s, {known.steps_per_second * known.batch_size:.4g} images/s, "
+            f"{tflops:.3g} TFLOP/s, {share} of peak."
+        )
+    return "\n".join(lines)
+
+
+def published_tflops(known: Published) -> float:
+    """1e12 operations a second behind a published rate, on latents of ImageNet at 256 x 256."""
+    multiply_adds = 1e9 * count_gflops(parse_variant(known.variant)) * known.batch_size
+    return 2 * (1 + BACKWARD) * multiply_adds * known.steps_per_second / 1e12
+
+
+def peak_resident() -> int:
+    """Peak resident memory of this process in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _drawn(setting: Setting) -> Iterator[Batch]:
+    """Random batches on the host, a few of them in turn, so that drawing costs nothing."""
+    rng = torch.Generator().manual_seed(0)
+    shape = (setting.batch_size, setting.in_channels, setting.input_size, setting.input_size)
+
+    def draw() -> Batch:
+        return Batch(
+            x0=torch.randn(shape, generator=rng),
+            t=torch.randint(1, 1000, shape[:1], generator=rng),
+            y=torch.randint(setting.num_classes, shape[:1], generator=rng),
+            noise=torch.randn(shape, generator=rng),
+        )
+
+    kept = [draw() for _ in range(BATCHES_OF_HOST)]
+    while True:
+        yield from kept
+
+
+def _share(rate: float, whole: float | None) -> str:
+    return "-" if whole is None else f"{rate / whole:.1%}"
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,73 @@
+"""What ``dit-scaling plan`` does: find out about images and given files, price."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config import load_study
+from dit_scaling.config.plausibility import MNIST_IMAGES
+from dit_scaling.config.study import ImageSettings, Mnist, Shapes, Study
+from dit_scaling.data.assets import stages_as_given
+from dit_scaling.data.fingerprint import fingerprint
+from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES
+from dit_scaling.data.imagenet import TRAINING as IMAGENET_TRAINING
+from dit_scaling.data.listing import class_folders, image_files
+from dit_scaling.data.sources import open_source
+from dit_scaling.plan.jobs import Job, list_jobs
+from dit_scaling.plan.price import Devices
+from dit_scaling.plan.rerun import changed_against_jobs, changed_against_results
+from dit_scaling.plan.text import describe_plan, describe_rerun
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study with its jobs; images that are not there yet are counted as ImageNet's, where they have its classes."""
+
+    study: Study
+    jobs: list[Job]
+    images: int
+
+
+def plan_study(study: Study) -> Planned:
+    """Jobs of a study.
+
+    Raises:
+        UserError: its images are missing and not to be guessed, or a given file is unreadable.
+    """
+    images, data_fingerprint = _look_at(study.data)
+    stages = stages_as_given(study, data_fingerprint, Path("results", study.study))
+    return Planned(study, list_jobs(study, stages, images), images)
+
+
+def tell_plan(study: Study, devices: Devices, diff: Path | None) -> str:
+    """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
+
+    Raises:
+        UserError: a study cannot be planned, or ``diff`` is neither.
+    """
+    planned = plan_study(study)
+    if diff is None:
+        return describe_plan(planned.study, planned.jobs, devices, planned.images)
+    if diff.is_dir():
+        if not (diff / "data" / "provenance.json").is_file():
+            raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
+        changed = changed_against_results(planned.jobs, diff)
+    else:
+        changed = changed_against_jobs(planned.jobs, plan_study(load_study(diff)).jobs)
+    return describe_rerun(changed, devices, str(diff))
+
+
+def _look_at(data: ImageSettings) -> tuple[int, str]:
+    """Number of images and their fingerprint; empty where they are not there yet."""
+    if isinstance(data, Mnist):
+        return MNIST_IMAGES, fingerprint(data)
+    if isinstance(data, Shapes):
+        return data.images, fingerprint(data)
+    root = Path(data.path)
+    if not root.is_dir():
+        if data.classes != IMAGENET_CLASSES:
+            raise UserError(f"data.path: {data.path} does not exist, so its images cannot be counted.")
+        return IMAGENET_TRAINING, ""
+    if data.source == "webdataset":
+        return len(open_source(data)), fingerprint(data)
+    return sum(1 for name in class_folders(root) for _ in image_files(root, name)), fingerprint(data)

@@ -1,0 +1,129 @@
+"""Every job of a study that costs: its arithmetic, and the digest of the settings its result depends on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dit_scaling.config import Stages
+from dit_scaling.config.stages import Evaluation
+from dit_scaling.config.study import ClassifierExtractor, Study, TrainedVae
+from dit_scaling.plan.network_costs import Autoencoder, feature_cost
+from dit_scaling.variants import count_gflops
+
+BACKWARD = 2
+"""A backward pass is two forward passes: products with the weights, and with the activations."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that runs or is spared as a whole."""
+
+    stage: str
+    name: str
+    variant: str
+    """Empty for what all variants share."""
+    digest: str
+    records: tuple[str, ...]
+    """JSON files, below the study's results, that hold the digest of the settings it ran with."""
+    multiply_adds: float
+    """In all, forward and backward."""
+    passes: float = 0.0
+    """Of a network over a batch, one after the other, where each costs something however little it computes."""
+    parts: int = 1
+    """Devices that can share it."""
+    plain: float = 0.0
+    """Further multiply-adds, always in float32: features, and training a VAE or a network of features."""
+
+
+def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
+    """The study's jobs in the order of the data.
+
+    Args:
+        study: the study.
+        stages: settings of its stages.
+        images: number of images, training and held-out together.
+    """
+    return [*_shared(study, stages, images), *_trainings(study, stages), *_evaluations(study, stages)]
+
+
+def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
+    vae, size = Autoencoder.of_study(study), study.data.image_size
+    encode, decode = vae.encoding(size), vae.decoding(size)
+    training = 0.0
+    if isinstance(study.vae, TrainedVae):
+        steps = study.vae.steps * study.vae.batch_size * (1 + BACKWARD) * (encode + decode)
+        training = steps + images * encode + study.data.held_out * (encode + decode)
+    yield Job("VAE", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
+    if study.trained:
+        yield Job(
+            "latents",
+            "latents",
+            "",
+            stages.latents().digest,
+            ("latents/provenance.json",),
+            2 * images * encode,
+            parts=study.latents.shards,
+        )
+    for extractor in study.metrics.extractors:
+        kind, features = extractor.kind, feature_cost(study, extractor)
+        learning = 0.0
+        if isinstance(extractor, ClassifierExtractor):
+            learning = extractor.steps * extractor.batch_size * (1 + BACKWARD) * features
+        record = f"reference/{kind}/extractor-provenance.json"
+        yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
+        held_out, samples = study.data.held_out, study.sampling.num_samples
+        lines = held_out * (encode + decode) + samples * decode
+        seen = (images + 2 * held_out + samples) * features
+        record = f"reference/{kind}/provenance.json"
+        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), lines, plain=seen)
+
+
+def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
+    """One job per export; each trains the steps since the one before."""
+    for name in study.trained:
+        variant = study.variant(name)
+        forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+        for seed in study.training.seeds:
+            digest, done = stages.train(variant.slug, seed).digest, 0
+            for step in study.training.exports:
+                yield Job(
+                    "training",
+                    f"{name} seed {seed} to step {step:,}",
+                    name,
+                    digest,
+                    (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
+                    (1 + BACKWARD) * forward * study.training.batch_size * (step - done),
+                    (1 + BACKWARD) * (step - done),
+                    study.resources.ranks_per_node,
+                )
+                done = step
+
+
+def _evaluations(study: Study, stages: Stages) -> Iterator[Job]:
+    decode = Autoencoder.of_study(study).decoding(study.data.image_size)
+    features = sum(feature_cost(study, extractor) for extractor in study.metrics.extractors)
+    count = study.sampling.num_samples
+    for row in stages.evaluations():
+        variant = study.variant(row.variant)
+        forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+        passes = study.sampling.steps * (1 if row.guidance_scale == 1.0 else 2)
+        place, name = _folder(study, row), f"{row.variant} seed {row.seed} step {row.step:,}"
+        name += "" if row.guidance_scale == 1.0 else f" guidance {row.guidance_scale:g}"
+        settings = variant.slug, row.seed, row.step, row.guidance_scale
+        parts = tuple(f"{place}/samples/part-{part:05d}.provenance.json" for part in range(study.sampling.parts))
+        yield Job(
+            "sampling",
+            name,
+            row.variant,
+            stages.sample(*settings).digest,
+            parts,
+            count * (passes * forward + decode),
+            study.sampling.steps * count / study.resources.sample_batch,
+            len(parts),
+        )
+        scored = (f"{place}/provenance.json",)
+        yield Job("scoring", name, row.variant, stages.score(*settings).digest, scored, 0.0, plain=count * features)
+
+
+def _folder(study: Study, row: Evaluation) -> str:
+    slug = study.variant(row.variant).slug
+    return f"{slug}/seed-{row.seed}/step-{row.step}/{study.sampling.folder(str(row.guidance_scale))}"

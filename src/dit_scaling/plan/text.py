@@ -1,0 +1,135 @@
+"""The plan as text for the terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from dit_scaling.common.progress import describe_seconds
+from dit_scaling.config.study import Study
+from dit_scaling.plan import expectation, power
+from dit_scaling.plan.jobs import Job
+from dit_scaling.plan.price import STAGES, Devices, price_of
+from dit_scaling.plan.space import disk_of, peak_memory
+from dit_scaling.variants import count_gflops, count_parameters
+
+
+def describe_plan(study: Study, jobs: Sequence[Job], devices: Devices, images: int) -> str:
+    """Costs, disk, memory, and what the budget can show."""
+    return "\n".join(
+        [
+            *_head(study, devices, images),
+            *_stages(jobs, devices),
+            "",
+            *_variants(study, jobs, devices),
+            "",
+            *_space(study, images),
+            "",
+            *_budget(study, images),
+        ]
+    )
+
+
+def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> str:
+    """What would run again, stage by stage, and its cost."""
+    if not changed:
+        return f"Nothing that costs would run again, compared with {against}."
+    lines = [f"Compared with {against}, {len(changed)} jobs would run:", _row("stage", "jobs", "device-hours", "wall")]
+    for stage in STAGES:
+        some = [job for job in changed if job.stage == stage]
+        if some:
+            price = price_of(some, devices)
+            lines.append(
+                _row(stage, str(len(some)), _hours(price.device_seconds), describe_seconds(price.wall_seconds))
+            )
+    total = sum(devices.seconds(job) for job in changed)
+    trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "training"))
+    lines.append(_row("together", str(len(changed)), _hours(total), ""))
+    return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
+
+
+def _head(study: Study, devices: Devices, images: int) -> list[str]:
+    return [
+        f"Study '{study.study}': {len(study.variants)} variants, {_seeds(study)}, "
+        f"{study.training.steps:,} steps of batch {study.training.batch_size}, {images:,} images.",
+        f"Devices: {devices.count} x {devices.name}, {devices.rate / 1e12:.3g} TFLOP/s each ({devices.source}). "
+        "A multiply-add is two operations; training is three forward passes.",
+        "",
+    ]
+
+
+def _stages(jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
+    yield _row("stage", "jobs", "device-hours", "wall")
+    wall = total = 0.0
+    for stage in STAGES:
+        some = [job for job in jobs if job.stage == stage]
+        price = price_of(some, devices)
+        total, wall = total + price.device_seconds, wall + price.wall_seconds
+        yield _row(stage, str(len(some)), _hours(price.device_seconds), describe_seconds(price.wall_seconds))
+    yield _row("together", str(len(jobs)), _hours(total), describe_seconds(wall))
+
+
+def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
+    ranks = study.resources.ranks_per_node
+    yield _row("variant", "Gflops", "parameters", "training", "sampling", "peak memory")
+    for name in study.variants:
+        variant = study.variant(name)
+        hours = {
+            stage: sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name))
+            for stage in ("training", "sampling")
+        }
+        memory = peak_memory(study, variant, ranks) if name in study.trained else None
+        beyond = memory is not None and devices.memory is not None and memory > devices.memory
+        yield _row(
+            name,
+            f"{count_gflops(variant, study.latent_size, study.vae.latent_channels):.4g}",
+            f"{count_parameters(variant, study.data.classes, study.vae.latent_channels) / 1e6:.4g}M",
+            *(f"{_hours(seconds)} h" for seconds in hours.values()),
+            "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
+        )
+        if beyond:
+            yield f"  {name} does not fit: lower resources.micro_batch or raise resources.ranks_per_node."
+
+
+def _space(study: Study, images: int) -> Iterator[str]:
+    disk = disk_of(study, images)
+    yield (
+        f"Disk: {_size(disk.total)}: latents {_size(disk.latents)}, exported weights {_size(disk.checkpoints)}, "
+        f"training states {_size(disk.states)}, samples {_size(disk.samples)}. Peak memory is an estimate, per device."
+    )
+
+
+def _budget(study: Study, images: int) -> Iterator[str]:
+    reason = expectation.why_no_band(study, images)
+    if reason:
+        yield f"What the budget can show: not known in advance, as {reason}."
+        return
+    share = expectation.gap_share(expectation.equal_steps(study))
+    yield f"FID to expect at {study.training.steps:,} steps (published at 400,000 in brackets):"
+    for name, band in expectation.expected_bands(study).items():
+        yield f"  {name}: {band.low:.0f} to {band.high:.0f} ({band.published:g})"
+    yield f"Sources: {expectation.SOURCES}."
+    yield (
+        f"Chances below: {_seeds(study)}, {study.sampling.num_samples:,} samples, ln FID of a run "
+        f"scatters by {power.noise_of_run(study.sampling.num_samples):.1%}; {share:.0%} of the published "
+        "differences are taken to be there already."
+    )
+    yield from power.describe_claims(study)
+
+
+def _row(*cells: str) -> str:
+    return f"{cells[0]:<12}" + "".join(f"{cell:>16}" for cell in cells[1:])
+
+
+def _seeds(study: Study) -> str:
+    count = len(study.training.seeds)
+    return f"{count} {'seed' if count == 1 else 'seeds'}"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.3g}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,74 @@
+"""The rate of this machine, measured by training the study's cheapest and costliest variant for a few seconds."""
+
+import time
+
+import torch
+
+from dit_scaling.common.devices import choose_device, matrix_products
+from dit_scaling.config.study import Study
+from dit_scaling.models import create_model
+from dit_scaling.plan.jobs import BACKWARD
+from dit_scaling.plan.price import Devices
+from dit_scaling.training.batches import Batch
+from dit_scaling.training.step import TrainingStep
+from dit_scaling.variants import AnyVariant, count_gflops
+
+SECONDS = 3.0
+WARM_UP = 2
+
+
+def measured_devices(study: Study, count: int) -> Devices:
+    """``count`` devices like the one here: a step costs a constant, and time in proportion to its arithmetic.
+
+    The two follow from the study's cheapest and costliest variant; from one variant alone, all is arithmetic.
+
+    Raises:
+        UserError: the config asks for CUDA, and torch sees none.
+    """
+    device = choose_device(study.resources.device)
+    torch.set_num_threads(study.resources.threads)  # as Snakemake has its jobs do
+    cost = {
+        name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
+    }
+    cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
+    batch = -(-study.training.batch_size // study.resources.ranks_per_node)
+    batch = min(batch, study.resources.micro_batch or batch)
+    with matrix_products(study.training.precision):
+        seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
+    operations = {name: 2 * (1 + BACKWARD) * 1e9 * cost[name] * batch for name in seconds}
+    rate, overhead = operations[costly] / seconds[costly], 0.0
+    if seconds[costly] > seconds[cheap]:
+        slope = (operations[costly] - operations[cheap]) / (seconds[costly] - seconds[cheap])
+        rate, overhead = max(rate, slope), max(0.0, seconds[cheap] - operations[cheap] / slope)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU process of one thread"
+    memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+    steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
+    source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
+    return Devices(name, count, rate, rate, rate, memory, source, overhead / (1 + BACKWARD))
+
+
+def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:
+    """Seconds of a training step, not compiled, on a batch of so many latents."""
+    channels, size = study.vae.latent_channels, study.latent_size
+    model = create_model(variant, size, study.data.classes, channels).to(device)
+    train_step = TrainingStep(model, study.training.model_copy(update={"compile": False}))
+    shape = (batch, channels, size, size)
+    drawn = Batch(
+        x0=torch.randn(shape, device=device),
+        t=torch.arange(batch) % train_step.num_timesteps,
+        y=torch.zeros(batch, dtype=torch.long, device=device),
+        noise=torch.randn(shape, device=device),
+    )
+
+    def step() -> None:
+        train_step(0, [drawn])
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    for _ in range(WARM_UP):
+        step()
+    started, steps = time.monotonic(), 0
+    while time.monotonic() - started < SECONDS:
+        step()
+        steps += 1
+    return (time.monotonic() - started) / steps

@@ -1,0 +1,52 @@
+"""The report's table of all metrics on the same samples: which order the variants as the headline distance does."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.report.table import Column, Row, Table, number, words
+
+COLUMNS = (
+    *("metric", "higher_is_better", "agreement", "spearman", "p", "pearson_gflops", "pearson_params"),
+    *("claimed_1", "pairs_1", "claimed_2", "pairs_2"),
+)
+UNDEFINED = "undefined"
+
+
+def tabulate_agreement(path: Path) -> Table:
+    """agreement.csv of the aggregate stage; the first row is the headline.
+
+    Raises:
+        UserError: the file is missing or not what it should be.
+    """
+    try:
+        data = pd.read_csv(path)
+        missing = set(COLUMNS) - set(data.columns)
+        if missing:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Run: snakemake --until aggregate.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no table of metrics ({error}). Run: snakemake --forcerun aggregate.") from None
+    data.insert(1, "headline", [place == 0 for place in range(len(data))])
+    columns = (
+        words("metric"),
+        Column("better", lambda row: "higher" if row["higher_is_better"] else "lower", words=True),
+        Column("beside the headline", lambda row: "headline" if row["headline"] else row["agreement"], words=True),
+        number("rank correlation", "spearman", _describe),
+        number("p", form=_describe),
+        Column("pairs of claim 1", lambda row: _count(row, 1)),
+        Column("pairs of claim 2", lambda row: _count(row, 2)),
+        number("r with ln Gflops", "pearson_gflops", _describe),
+        number("r with ln params", "pearson_params", _describe),
+    )
+    return Table("agreement", data, columns)
+
+
+def _count(row: Row, claim: int) -> str:
+    return f"{row[f'claimed_{claim}']} of {row[f'pairs_{claim}']}"
+
+
+def _describe(value: float) -> str:
+    return UNDEFINED if pd.isna(value) else f"{value:.2g}"

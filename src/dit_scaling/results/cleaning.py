@@ -1,0 +1,146 @@
+"""What of a study's results can be deleted, by `keep` and `sampling.keep_samples`; nothing goes before it was shown.
+
+Only files that nothing else needs are named: the verdict, the report and everything before them stay up to date, and
+Snakemake makes a deleted file again only for a job that has to run anew.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import canonical_json, read_json
+from dit_scaling.config.study import Study
+from dit_scaling.data.assets import open_stages
+from dit_scaling.training.lock import in_use
+
+
+@dataclass(frozen=True)
+class Heap:
+    """Files that can go for one reason."""
+
+    reason: str
+    files: tuple[Path, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that deleting them frees, where all links to a file are among them."""
+        stats = {(status := path.stat()).st_ino: status.st_size for path in self.files}
+        return sum(stats.values())
+
+
+def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Heap]:
+    """What can be deleted from the folder ``results`` of a study.
+
+    States of a run are named only if its last step is published, or if it is none of the study's runs as its config,
+    images and given files are now and ``other_runs`` asks for such; never while a process works on the run. Weights and
+    samples are named only if all that reads them is made.
+
+    Raises:
+        UserError: ``other_runs``, and the images or a given file are not here.
+    """
+    finished = _finished_runs(study, results)
+    wanted = _wanted_runs(study, results) if other_runs else set()
+    states: list[Path] = []
+    checkpoints: list[Path] = []
+    others: list[Path] = []
+    for folder in sorted(path.parent for path in results.glob("states/*/settings.json")):
+        if in_use(folder):
+            continue
+        settings = _settings(folder / "settings.json")
+        published = finished.get(settings)
+        if published is None:
+            if settings not in wanted:
+                others += [path for path in folder.rglob("*") if path.is_file()]
+            continue
+        if not study.keep.states:
+            states += folder.glob("state-*")
+        for place in (folder, published.parent):
+            checkpoints += _unwanted_checkpoints(study, published.parent, place)
+    heaps = [
+        Heap("states of finished runs (keep.states)", tuple(sorted(states))),
+        Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
+        Heap("samples that are scored (sampling.keep_samples)", tuple(_unwanted_samples(study, results))),
+    ]
+    if other_runs:
+        heaps.append(Heap("runs of other settings, finished or not", tuple(sorted(others))))
+    return [heap for heap in heaps if heap.files]
+
+
+def delete(heaps: list[Heap]) -> None:
+    """Delete the files, and the folders that this leaves empty.
+
+    Raises:
+        UserError: a file cannot be deleted.
+    """
+    try:
+        for path in (path for heap in heaps for path in heap.files):
+            path.unlink()
+            for folder in path.parents:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be deleted: {error.strerror}.") from None
+
+
+def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
+    """Training settings, as text, to the published folder of the last step."""
+    last = f"step-{study.training.steps}"
+    runs = [(study.variant(name).slug, f"seed-{seed}") for name in study.variants for seed in study.training.seeds]
+    folders = (results / slug / seed / last for slug, seed in runs)
+    published = [folder for folder in folders if (folder / "ema.safetensors").exists()]
+    return {_settings(folder / "provenance.json"): folder for folder in published}
+
+
+def _wanted_runs(study: Study, results: Path) -> set[str]:
+    """Training settings, as text, of every run that the study has now: one that is under way goes on from its state."""
+    stages, seeds = open_stages(study, results), study.training.seeds
+    return {stages.train(study.variant(name).slug, seed).canonical() for name in study.trained for seed in seeds}
+
+
+def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path]:
+    """Weights in ``place`` that are not to be kept, and that all that reads them in the results ``run`` has read."""
+    keep, last = study.keep.checkpoints, f"step-{study.training.steps}"
+    for path in place.glob("step-*/*.safetensors"):
+        step, ema = path.parent.name, path.name == "ema.safetensors"
+        kept = keep == "all" or (ema and (keep == "ema" or step == last))
+        if not kept and _is_read(path, _readers(study, run / step, ema)):
+            yield path
+
+
+def _readers(study: Study, folder: Path, ema: bool) -> list[Path]:
+    """The records that are made from the weights of a step: its gate and, of EMA, its evaluations."""
+    training, sampling = study.training, study.sampling
+    step = int(folder.name.removeprefix("step-"))
+    gates = [folder / "gate.json"] if training.gates != "off" and step in training.stops else []
+    scales = sampling.guidance_scales if ema and step in training.exports else ()
+    return [*gates, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
+
+
+def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
+    """Parts of samples that were there when all that reads them was written."""
+    sampling, seeds = study.sampling, study.training.seeds
+    if sampling.keep_samples:
+        return
+    for name, seed, scale in product(study.variants, seeds, sampling.guidance_scales):
+        for step in study.exports(name):
+            folder = results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / sampling.folder(scale)
+            headline = (seed, scale, step) == (seeds[0], sampling.guidance_scales[0], study.training.steps)
+            readers = [folder / file for file in ("metrics.json", *(["memorisation.json"] if headline else []))]
+            yield from (part for part in sorted(folder.glob("samples/part-*.npz")) if _is_read(part, readers))
+
+
+def _is_read(file: Path, readers: list[Path]) -> bool:
+    """Whether all readers were written, and after what they read."""
+    written = file.stat().st_mtime_ns
+    return all(reader.exists() and written <= reader.stat().st_mtime_ns for reader in readers)
+
+
+def _settings(record: Path) -> str:
+    """The settings that a JSON record holds, as text; where it is broken its path, which no other record equals."""
+    try:
+        return canonical_json(read_json(record)["settings"])
+    except (UserError, KeyError, TypeError):
+        return str(record)

@@ -1,0 +1,223 @@
+"""How far a study is, read from the files it has written so far; nothing is imported that a stage computes with."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json
+from dit_scaling.common.progress import describe_seconds
+from dit_scaling.common.provenance import settings_digest
+from dit_scaling.config.stages import Stages, StageSettings, TrainSettings
+from dit_scaling.config.study import Study
+from dit_scaling.training.lock import in_use
+
+State = Literal["done", "running", "stopped", "waiting"]
+Stage = Literal["train", "sample", "score"]
+
+SILENCE = 60.0  # seconds without a line in its log before a job that holds no lock counts as stopped
+INTERVALS = 4.0  # the same in intervals between lines of the log, which are long for large models
+RECENT = 10  # lines of the log that the rate is taken from
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant and seed. What is not known is None: no line of the log yet, or nothing that runs."""
+
+    variant: str
+    seed: int
+    state: State
+    stage: Stage
+    """The first stage that is not done; the last one where all are."""
+    step: int
+    steps: int
+    loss: float | None
+    steps_per_second: float | None
+    seconds_left: float | None
+    """Of training, while it runs."""
+    sampled: tuple[int, int]
+    """Parts of samples, over all exports and guidance scales: there, and wanted."""
+    scored: tuple[int, int]
+    """Evaluations: there, and wanted."""
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study: its shared stages, its runs, and whether the report is written."""
+
+    study: str
+    shared: dict[str, bool]
+    runs: tuple[Run, ...]
+    reported: bool
+
+
+def read_status(study: Study, stages: Stages, results: Path, now: float | None = None) -> StudyStatus:
+    """The state of every run of ``study`` below ``results``; ``now`` in seconds since the epoch.
+
+    A result counts as done where the record beside it has the digest of today's settings: what was made with others
+    waits to be made again. Training runs where a living process holds its lock, or its log was written a moment ago.
+    """
+    now = time.time() if now is None else now
+    shared = {
+        name: settings_digest(results / record) == settings.digest
+        for name, (record, settings) in _shared_stages(study, stages).items()
+    }
+    folders = _state_folders(results / "states", results / "latents" / "manifest.json")
+    runs = tuple(
+        _read_run(study, stages, results, name, seed, folders, now)
+        for name in study.variants
+        for seed in study.training.seeds
+    )
+    return StudyStatus(study.study, shared, runs, shared["aggregate"] and (results / "report.html").exists())
+
+
+def describe_status(status: StudyStatus, results: Path) -> str:
+    """The status as lines for a terminal."""
+    shared = {**status.shared, "report": status.reported}
+    line = "{:<16}{:>5}  {:<15}{:>19}{:>9}{:>9}{:>13}{:>9}{:>9}"
+    heads = ("variant", "seed", "state", "step", "loss", "steps/s", "time left", "sampled", "scored")
+    return "\n".join(
+        [
+            f"Study {status.study} in {results}",
+            ", ".join(f"{name} {'done' if done else 'waiting'}" for name, done in shared.items()),
+            "",
+            line.format(*heads),
+            *(
+                line.format(
+                    run.variant,
+                    run.seed,
+                    run.state if run.state == "done" else f"{run.state}: {run.stage}",
+                    f"{run.step:,} of {run.steps:,}",
+                    "" if run.loss is None else f"{run.loss:.4f}",
+                    "" if run.steps_per_second is None else f"{run.steps_per_second:.3g}",
+                    "" if run.seconds_left is None else describe_seconds(run.seconds_left),
+                    "{} of {}".format(*run.sampled),
+                    "{} of {}".format(*run.scored),
+                )
+                for run in status.runs
+            ),
+        ]
+    )
+
+
+def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, StageSettings]]:
+    """Stages that all variants share: their records below the study's folder, and their settings of today."""
+    shared: dict[str, tuple[str, StageSettings]] = {
+        "data": ("data/provenance.json", stages.data()),
+        "vae": ("vae/provenance.json", stages.vae()),
+        "latents": ("latents/provenance.json", stages.latents()),
+    }
+    for extractor in study.metrics.extractors:
+        folder = f"reference/{extractor.kind}"
+        shared[f"{extractor.kind} features"] = (f"{folder}/extractor-provenance.json", stages.extractor(extractor.kind))
+        shared[f"{extractor.kind} reference"] = (f"{folder}/provenance.json", stages.reference(extractor.kind))
+    return shared | {"aggregate": ("provenance.json", stages.aggregate())}
+
+
+def _read_run(
+    study: Study, stages: Stages, results: Path, variant: str, seed: int, folders: dict[str, Path], now: float
+) -> Run:
+    slug, exports = study.variant(variant).slug, study.exports(variant)
+    settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
+    sampling, steps = study.sampling, study.training.steps
+    exported = [
+        step
+        for step in exports
+        if variant in study.checkpoints
+        or settings_digest(place / f"step-{step}" / "provenance.json") == settings.digest
+    ]
+    wanted = [
+        (step, scale, place / f"step-{step}" / sampling.folder(scale))
+        for step in exports
+        for scale in sampling.guidance_scales
+    ]
+    sampled = sum(
+        settings_digest(folder / "samples" / f"part-{part:05d}.provenance.json")
+        == stages.sample(slug, seed, step, scale).digest
+        for step, scale, folder in wanted
+        for part in range(sampling.parts)
+    )
+    scored = sum(
+        settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale).digest
+        for step, scale, folder in wanted
+    )
+    folder = folders.get(settings.canonical())
+    lines = _read_log(folder / "metrics.jsonl") if folder else []
+    rate = _rate(lines)
+    step = min(steps, max([*exported, *(int(line["step"]) for line in lines[-1:])], default=0))
+    stage: Stage = "train" if steps not in exported else "sample" if sampled < len(wanted) * sampling.parts else "score"
+    state: State = "waiting"
+    if stage == "score" and scored == len(wanted):
+        state = "done"
+    elif stage == "train" and folder is not None:
+        signs = [folder / "metrics.jsonl", folder / "settings.json"]
+        alive = in_use(folder) or _is_fresh(signs, max(SILENCE, INTERVALS * _interval(lines)), now)
+        state = "running" if alive else "waiting" if step in exported else "stopped"
+    elif stage != "train" and _is_fresh((results / "logs" / stage).glob(f"{slug}_seed-{seed}_*.log"), SILENCE, now):
+        state = "running"
+    training = state == "running" and stage == "train" and rate is not None
+    return Run(
+        variant=settings.variant,
+        seed=seed,
+        state=state,
+        stage=stage,
+        step=step,
+        steps=steps,
+        loss=float(lines[-1]["loss"]) if lines else None,
+        steps_per_second=rate,
+        seconds_left=(steps - step) / rate if training and rate else None,
+        sampled=(sampled, len(wanted) * sampling.parts),
+        scored=(scored, len(wanted)),
+    )
+
+
+def _state_folders(states: Path, manifest: Path) -> dict[str, Path]:
+    """Folders of training states by the settings they belong to, of those trained on today's latents."""
+    try:
+        latents = read_json(manifest)["content"]
+    except UserError:
+        return {}
+    found = {}
+    for path in states.glob("*/settings.json"):
+        try:
+            facts = read_json(path)
+            if facts["latents"] == latents:
+                found[TrainSettings.model_validate_json(json.dumps(facts["settings"])).canonical()] = path.parent
+        except (UserError, KeyError, TypeError, ValueError):
+            continue  # of another version, or being written: the run shows as waiting
+    return found
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """The last lines of a training log; a line that is still being written is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines()[-RECENT - 1 :]:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _rate(lines: list[dict[str, Any]]) -> float | None:
+    """Steps per second over the lines."""
+    if not lines:
+        return None
+    first = lines[0] if len(lines) > 1 else {"step": 0, "seconds": 0.0}
+    seconds = lines[-1]["seconds"] - first["seconds"]
+    return float((lines[-1]["step"] - first["step"]) / seconds) if seconds > 0 else None
+
+
+def _interval(lines: list[dict[str, Any]]) -> float:
+    """Seconds between lines of the log; 0 where that is not known yet."""
+    return float(lines[-1]["seconds"] - lines[0]["seconds"]) / (len(lines) - 1) if len(lines) > 1 else 0.0
+
+
+def _is_fresh(files: Iterable[Path], seconds: float, now: float) -> bool:
+    """Whether one of the files was written less than ``seconds`` ago."""
+    return any(path.exists() and now - path.stat().st_mtime < seconds for path in files)

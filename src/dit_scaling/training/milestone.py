@@ -1,0 +1,64 @@
+"""The training stage: one milestone of one variant and seed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_scaling.common.files import atomic_path
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.training.launch import TrainJob, train_on_ranks
+from dit_scaling.training.loop import train_to
+from dit_scaling.training.runtime import Runtime
+from dit_scaling.training.state import publish
+
+
+@dataclass(frozen=True)
+class MilestoneFiles:
+    """What a milestone declares."""
+
+    ema: Path
+    raw: Path
+    metrics: Path
+    curve: Path
+
+
+def train_milestone(
+    settings: TrainSettings,
+    manifest: Path,
+    step: int,
+    states: Path,
+    files: MilestoneFiles,
+    runtime: Runtime,
+    ranks: int = 1,
+    nodes: int = 1,
+) -> None:
+    """Train up to ``step`` on so many ranks per node and publish its weights, log and loss curve.
+
+    Raises:
+        UserError: as `train_to`.
+    """
+    if ranks * nodes == 1:
+        folder = train_to(settings, manifest, step, states, runtime)
+    else:
+        folder = train_on_ranks(TrainJob(settings, manifest, step, states, runtime), ranks, nodes)
+    publish(folder.export_path(step, "metrics.jsonl"), files.metrics)
+    draw_loss_curve(files.metrics, f"{settings.variant}, seed {settings.seed}", files.curve)
+    publish(folder.export_path(step, "raw.safetensors"), files.raw)
+    publish(folder.export_path(step, "ema.safetensors"), files.ema)
+
+
+def draw_loss_curve(metrics: Path, title: str, output: Path) -> None:
+    """Draw loss, its two terms and the gradient norm against steps."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    loss_axes, norm_axes = figure.subplots(1, 2)
+    for name in ("loss", "mse", "vb"):
+        loss_axes.plot([line["step"] for line in lines], [line[name] for line in lines], label=name)
+    norm_axes.plot([line["step"] for line in lines], [line["gradient_norm"] for line in lines], color="black")
+    loss_axes.set(xlabel="step", ylabel="loss (mean of the log window)", yscale="log", title=title)
+    norm_axes.set(xlabel="step", ylabel="gradient norm", yscale="log")
+    loss_axes.legend()
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary)

@@ -1,0 +1,401 @@
+"""Verdicts: on the published table, on simulated truth, and on tables that can tell nothing."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dit_scaling.claims import Claim, ClaimsReport, evaluate_claims
+from dit_scaling.common.errors import UserError
+from dit_scaling.paper.published import table4
+
+VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
+
+
+def verdicts(report: ClaimsReport) -> dict[str, str]:
+    return {claim.claim: claim.verdict for claim in report.claims}
+
+
+def unresolved(claim: Claim) -> set[frozenset[str]]:
+    return {frozenset((c.favoured, c.other)) for c in claim.unresolved}
+
+
+def simulate(ln_metric: "pd.Series[float]", seeds: int, sd: float, rng: np.random.Generator) -> pd.DataFrame:
+    """The grid of Table 4 with ``seeds`` rows a variant that scatter around ``ln_metric`` by ``sd``."""
+    base = table4().drop(columns=["steps", "fid50k"])
+    rows = [base.assign(seed=seed, fid50k=np.exp(ln_metric + rng.normal(0, sd, len(base)))) for seed in range(seeds)]
+    return pd.concat(rows)
+
+
+# The published table
+
+
+def test_published_table_supports_claims_1_and_2_jointly_with_every_pair_the_claimed_way() -> None:
+    report = evaluate_claims(table4())
+    assert verdicts(report) == {"0": "not testable", "1": "supported", "2": "supported", "3": "supported"}
+    for claim, pairs in (("1", 18), ("2", 12)):
+        assert len(report[claim].comparisons) == pairs
+        assert all(c.effect < 0 for c in report[claim].comparisons)
+        assert f"{pairs} of {pairs} pairs point the claimed way" in report[claim].reason
+        assert "published spread" in report[claim].reason
+
+
+def test_published_pairs_closer_than_the_spread_are_unresolved_alone() -> None:
+    close = unresolved(evaluate_claims(table4())["1"])
+    assert {frozenset(("DiT-B/8", "DiT-L/8")), frozenset(("DiT-L/4", "DiT-XL/4"))} <= close
+    assert frozenset(("DiT-S/2", "DiT-XL/2")) not in close
+
+
+def test_published_correlations_to_three_decimals() -> None:
+    claim = evaluate_claims(table4())["3"]
+    found = claim.correlations
+    assert found is not None
+    assert found.williams is not None
+    assert round(found.pearson_gflops, 3) == -0.930
+    assert round(found.pearson_params, 3) == -0.471
+    assert round(found.r2_gflops, 3) == 0.875
+    assert found.r2_params_tokens == pytest.approx(0.94, abs=0.005)
+    assert found.williams.p_gflops < 0.001
+    assert "Gflops do not tell the whole" in claim.reason
+
+
+def test_published_exceptions_are_listed_with_their_forty_points() -> None:
+    exceptions = {(e.better, e.worse): e for e in evaluate_claims(table4())["3"].exceptions}
+    assert set(exceptions) == {
+        ("DiT-S/4", "DiT-B/8"),
+        ("DiT-S/2", "DiT-L/8"),
+        ("DiT-B/4", "DiT-L/8"),
+        ("DiT-S/2", "DiT-XL/8"),
+        ("DiT-B/4", "DiT-XL/8"),
+    }
+    assert exceptions["DiT-S/4", "DiT-B/8"].kind == "equal Gflops"
+    assert exceptions["DiT-B/4", "DiT-XL/8"].kind == "more Gflops, worse"
+    for (_, worse), exception in exceptions.items():
+        if worse != "DiT-B/8":
+            assert exception.metric_worse - exception.metric_better == pytest.approx(44, abs=7)
+
+
+def test_report_is_plain_json_with_a_reason_for_every_verdict() -> None:
+    report = evaluate_claims(table4())
+    plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert [claim["claim"] for claim in plain["claims"]] == ["0", "1", "2", "3"]
+    assert plain["metric"] == "fid50k"
+    assert plain["exclusions"] == []
+    assert plain["assumptions"]
+    for claim in plain["claims"]:
+        assert claim["verdict"] in VERDICTS
+        assert claim["reason"].endswith(".")
+        assert (claim["effect"] is None) == (claim["verdict"] == "not testable")
+    first = plain["claims"][1]
+    assert first["confidence"]["low"] < first["effect"] < first["confidence"]["high"] < 0
+
+
+def test_four_variants_decide_claim_3_by_the_equal_params_pair_only() -> None:
+    four = table4().query("variant in ['DiT-B/2', 'DiT-L/2', 'DiT-XL/2', 'DiT-XL/4']")
+    claim = evaluate_claims(four)["3"]
+    assert claim.verdict == "supported"
+    assert [(c.favoured, c.other) for c in claim.comparisons] == [("DiT-XL/2", "DiT-XL/4")]
+    assert "the correlations decide nothing" in claim.reason
+    alike = four.assign(fid50k=four["fid50k"].where(four["variant"] != "DiT-XL/4", 19.0))
+    assert evaluate_claims(alike)["3"].verdict == "inconclusive"
+    worse = four.assign(fid50k=four["fid50k"].where(four["variant"] != "DiT-XL/4", 9.0))
+    assert evaluate_claims(worse)["3"].verdict == "contradicted"
+
+
+# Simulated truth
+
+
+def test_equal_models_seldom_get_a_verdict() -> None:
+    rng = np.random.default_rng(0)
+    flat = pd.Series(np.full(12, math.log(80)))
+    simulations = 150
+    wrong = {"1": 0, "2": 0, "3": 0}
+    for _ in range(simulations):
+        found = verdicts(evaluate_claims(simulate(flat, seeds=3, sd=0.1, rng=rng)))
+        assert found["0"] == "not testable"
+        for claim in wrong:
+            wrong[claim] += found[claim] != "inconclusive"
+    for claim, count in wrong.items():
+        assert stats.binomtest(count, simulations, 0.05, alternative="greater").pvalue > 0.001, claim
+
+
+def test_large_effects_are_found_in_either_direction() -> None:
+    rng = np.random.default_rng(0)
+    ln_gflops = pd.Series(np.log(table4()["gflops"]))
+    falling = evaluate_claims(simulate(4 - 0.3 * ln_gflops, seeds=3, sd=0.03, rng=rng))
+    rising = evaluate_claims(simulate(3 + 0.3 * ln_gflops, seeds=3, sd=0.03, rng=rng))
+    assert verdicts(falling) == {"0": "not testable", "1": "supported", "2": "supported", "3": "supported"}
+    assert verdicts(rising) == {"0": "not testable", "1": "contradicted", "2": "contradicted", "3": "contradicted"}
+    assert "training seeds" in falling["1"].reason
+
+
+def test_parameters_alone_contradict_claim_3_and_leave_claim_2_open() -> None:
+    by_params = pd.Series(4 - 0.4 * np.log(table4()["params_m"].replace({131: 130, 459: 458, 676: 675})))
+    report = evaluate_claims(simulate(by_params, seeds=3, sd=0.03, rng=np.random.default_rng(0)))
+    assert verdicts(report) == {"0": "not testable", "1": "supported", "2": "inconclusive", "3": "contradicted"}
+    assert "parameters explain more" in report["3"].reason
+
+
+def test_one_resolved_counter_example_contradicts_a_claim_on_every_pair() -> None:
+    table = table4().assign(fid50k_se=table4()["fid50k"] * 0.01)
+    table.loc[table["variant"] == "DiT-XL/2", "fid50k"] = 60.0
+    claim = evaluate_claims(table)["1"]
+    assert claim.verdict == "contradicted"
+    assert "DiT-XL/2 and DiT-L/2" in claim.reason
+    assert "what another training seed would change" in claim.reason
+    excused = evaluate_claims(table, bottlenecks={"DiT-XL/2": "learning rate too high"})
+    assert excused["1"].verdict == "supported"
+    assert [e.variant for e in excused.exclusions] == ["DiT-XL/2"]
+    assert all("DiT-XL/2" not in (c.favoured, c.other) for c in excused["1"].comparisons)
+
+
+def test_few_seeds_weigh_less_than_a_known_noise_of_the_same_size() -> None:
+    rng = np.random.default_rng(1)
+    shift = pd.Series(np.log(table4()["fid50k"]))
+    table = simulate(shift, seeds=2, sd=0.1, rng=rng).query("variant in ['DiT-L/4', 'DiT-XL/4']")
+    (few,) = evaluate_claims(table)["1"].comparisons
+    assert few.df == 2
+    assert few.p == pytest.approx(stats.t.cdf(few.statistic, 2))
+
+
+def test_a_resolved_pair_without_a_joint_effect_is_no_support() -> None:
+    table = table4().query("patch == 2 and size != 'XL'").reset_index(drop=True)
+    ln_metric, relative_error = np.array([0.0, -0.5, -0.1]), np.array([0.03, 0.03, 1.0])
+    table = table.assign(fid50k=np.exp(ln_metric), fid50k_se=np.exp(ln_metric) * relative_error)
+    claim = evaluate_claims(table)["1"]
+    assert [c.outcome for c in claim.comparisons].count("resolved for") == 1
+    assert claim.effect is not None
+    assert claim.effect < 0
+    assert claim.verdict == "inconclusive"
+
+
+def test_claim_3_needs_pairs_and_correlations_and_falls_with_either() -> None:
+    table = table4().assign(fid50k_se=table4()["fid50k"] * 0.01)
+    assert evaluate_claims(table)["3"].verdict == "supported"
+
+    one_pair_against = table.assign(fid50k=table["fid50k"].where(table["variant"] != "DiT-XL/2", 90.0))
+    claim = evaluate_claims(one_pair_against)["3"]
+    assert claim.correlations is not None
+    assert claim.correlations.williams is not None
+    assert claim.correlations.williams.p_gflops < 0.05
+    assert claim.verdict == "contradicted"
+
+    balanced = 100 * table["params_m"] ** -1.0 * table["patch"]
+    claim = evaluate_claims(table.assign(fid50k=balanced, fid50k_se=balanced * 0.01))["3"]
+    assert claim.correlations is not None
+    assert claim.correlations.williams is not None
+    assert min(claim.correlations.williams.p_gflops, claim.correlations.williams.p_params) > 0.05
+    assert all(c.outcome == "resolved for" for c in claim.comparisons)
+    assert claim.verdict == "inconclusive"
+    assert "do not both favour Gflops" in claim.reason
+
+
+# Sets that tell nothing
+
+
+def test_models_that_made_no_images_support_nothing() -> None:
+    noise = table4().assign(fid50k=np.linspace(330, 300, 12))
+    report = evaluate_claims(noise, decoded_noise=320.0)
+    assert {c.verdict for c in report.claims[1:]} == {"inconclusive"}
+    assert len(report.exclusions) == 12
+    for claim in report.claims[1:]:
+        assert "made no images" in claim.reason
+
+
+def test_noise_with_an_order_beyond_its_scatter_still_supports_nothing() -> None:
+    once = table4().assign(fid50k=500 - 4 * np.log(table4()["gflops"]), seed=0)
+    ordered = pd.concat([once, once.assign(fid50k=1.0005 * once["fid50k"], seed=1)])
+    assert evaluate_claims(ordered)["2"].verdict == "supported"
+    report = evaluate_claims(ordered, decoded_noise=470.0)
+    assert {c.verdict for c in report.claims[1:]} == {"inconclusive"}
+
+
+def test_metrics_within_their_noise_are_inconclusive_and_say_so() -> None:
+    report = evaluate_claims(table4().assign(fid50k=np.linspace(82, 80, 12)))
+    for claim in report.claims[1:]:
+        assert claim.verdict == "inconclusive"
+        assert "within their noise" in claim.reason
+
+
+def test_a_perfect_correlation_within_noise_is_inconclusive() -> None:
+    by_params = 80 - 0.1 * np.log(table4()["params_m"]) + 0.001 * np.sin(np.arange(12))
+    claim = evaluate_claims(table4().assign(fid50k=by_params))["3"]
+    assert claim.correlations is not None
+    assert claim.correlations.williams is not None
+    assert claim.correlations.williams.p_params < 0.001
+    assert claim.verdict == "inconclusive"
+
+
+def test_claim_3_needs_images_of_two_sizes() -> None:
+    table = table4().query("size in ['S', 'XL']")
+    table = table.assign(fid50k=table["fid50k"].where(table["size"] == "XL", 400.0))
+    claim = evaluate_claims(table, decoded_noise=400.0)["3"]
+    assert claim.verdict == "inconclusive"
+    assert "only one size made images" in claim.reason
+
+
+def test_decoded_noise_is_itself_a_noisy_measurement() -> None:
+    # Both 0.22 below in ln: 3.5 spreads of one run, but 2.4 of a difference, p = 0.06 on 5 degrees after Holm.
+    table = table4().query("variant in ['DiT-B/2', 'DiT-L/2']").assign(fid50k=[80.25, 80.25])
+    assert len(evaluate_claims(table, decoded_noise=100.0).exclusions) == 2
+    assert len(evaluate_claims(table, decoded_noise=120.0).exclusions) == 0
+
+
+def test_a_variant_without_images_is_left_out_of_pairs_and_correlations() -> None:
+    table = table4()
+    table.loc[table["variant"] == "DiT-S/8", "fid50k"] = 400.0
+    report = evaluate_claims(table, decoded_noise=400.0)
+    assert [e.variant for e in report.exclusions] == ["DiT-S/8"]
+    assert len(report["1"].comparisons) == 15
+    assert report["3"].correlations is not None
+    assert report["3"].correlations.variants == 11
+
+
+@pytest.mark.parametrize(
+    ("rows", "untestable"),
+    [
+        ("patch == 2", {"0", "2", "3"}),
+        ("size == 'B'", {"0", "1", "3"}),
+        ("variant in ['DiT-S/8', 'DiT-B/4']", {"0", "1", "2", "3"}),
+        ("variant == 'DiT-XL/2'", {"0", "1", "2", "3"}),
+    ],
+)
+def test_sizes_and_patches_not_run_are_never_supported(rows: str, untestable: set[str]) -> None:
+    report = evaluate_claims(table4().query(rows))
+    assert {claim for claim, verdict in verdicts(report).items() if verdict == "not testable"} == untestable
+
+
+def test_a_claim_left_with_bottlenecks_only_is_not_testable() -> None:
+    two = table4().query("variant in ['DiT-B/2', 'DiT-L/2']")
+    claim = evaluate_claims(two, bottlenecks={"DiT-B/2": "narrower than its patch"})["1"]
+    assert claim.verdict == "not testable"
+    assert "bottleneck" in claim.reason
+
+
+# Other families
+
+
+@pytest.mark.parametrize(
+    ("fid", "gflops", "verdict"),
+    [
+        (60.0, 120.0, "supported"),
+        (19.0, 120.0, "inconclusive"),
+        (5.0, 120.0, "contradicted"),
+        (60.0, 300.0, "not testable"),
+    ],
+)
+def test_claim_0_compares_with_a_unet_of_equal_gflops(fid: float, gflops: float, verdict: str) -> None:
+    unet = pd.DataFrame(
+        [{"variant": "UNet-M", "size": "M", "patch": math.nan, "params_m": 400, "gflops": gflops, "fid50k": fid}]
+    )
+    report = evaluate_claims(pd.concat([table4(), unet]))
+    assert report["0"].verdict == verdict
+    assert "within a factor of 1.25" in report["0"].statement
+    assert report["1"] == evaluate_claims(table4())["1"]
+    assert report["3"] == evaluate_claims(table4())["3"]
+
+
+def test_another_single_family_is_judged_and_mixed_ones_are_not() -> None:
+    sit = table4().assign(variant=table4()["variant"].str.replace("DiT", "SiT"))
+    assert verdicts(evaluate_claims(sit)) == verdicts(evaluate_claims(table4()))
+    both = evaluate_claims(pd.concat([table4(), sit]))
+    assert both.claims[1:] == evaluate_claims(table4()).claims[1:]
+    assert {e.variant for e in both.exclusions} == set(sit["variant"])
+    other = table4().assign(variant=table4()["variant"].str.replace("DiT", "UViT"))
+    with pytest.raises(UserError, match="mixes families"):
+        evaluate_claims(pd.concat([sit, other]))
+
+
+# What must not matter
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(12)), factor=st.floats(0.001, 1000))
+def test_neither_the_order_of_rows_nor_the_unit_of_the_metric_matters(order: list[int], factor: float) -> None:
+    table = table4()
+    changed = table.iloc[order].assign(fid50k=table["fid50k"].iloc[order] * factor)
+    before = evaluate_claims(table, decoded_noise=150.0)
+    after = evaluate_claims(changed, decoded_noise=150.0 * factor)
+    assert verdicts(after) == verdicts(before)
+    assert after.exclusions == before.exclusions
+    for a, b in zip(after.claims, before.claims, strict=True):
+        assert [(c.favoured, c.other, c.outcome) for c in a.comparisons] == [
+            (c.favoured, c.other, c.outcome) for c in b.comparisons
+        ]
+        assert [c.effect for c in a.comparisons] == pytest.approx([c.effect for c in b.comparisons])
+
+
+def test_order_of_seeds_does_not_matter_at_all() -> None:
+    table = simulate(pd.Series(np.log(table4()["fid50k"])), seeds=3, sd=0.1, rng=np.random.default_rng(0))
+    assert evaluate_claims(table.sample(frac=1, random_state=1)) == evaluate_claims(table)
+
+
+def test_names_of_sizes_do_not_matter() -> None:
+    names = {"S": "Zeta", "B": "Nano", "L": "Alpha", "XL": "Micro"}
+    renamed = table4().assign(size=table4()["size"].map(names))
+    renamed["variant"] = "DiT-" + renamed["size"] + "/" + renamed["patch"].astype(str)
+    before, after = evaluate_claims(table4()), evaluate_claims(renamed)
+    assert verdicts(after) == verdicts(before)
+    for a, b in zip(after.claims, before.claims, strict=True):
+        assert sorted(c.effect for c in a.comparisons) == pytest.approx(sorted(c.effect for c in b.comparisons))
+
+
+def test_a_metric_by_another_name_gives_the_same_verdicts() -> None:
+    renamed = evaluate_claims(table4().rename(columns={"fid50k": "fd_digits"}))
+    assert renamed.metric == "fd_digits"
+    assert verdicts(renamed) == verdicts(evaluate_claims(table4()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"alpha": 5}, "alpha is 5"),
+        ({"decoded_noise": -1.0}, "decoded_noise is -1.0"),
+        ({"decoded_noise": math.nan}, "decoded_noise is nan"),
+        ({"bottlenecks": {"DiT-M/2": "typo"}}, "DiT-M/2 is no variant"),
+        ({"metric": "kid"}, "no column 'kid'"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate_claims(table4(), **arguments)
+
+
+# Claim 3 among few variants
+
+
+def few_variants(patch_effect: float, size_effect: float) -> pd.DataFrame:
+    """Three sizes at two patches; ln metric falls by the effects per size and per halved patch; two seeds agree."""
+    rows = []
+    for number, size in enumerate(("S", "B", "L")):
+        for halvings, patch in enumerate((4, 2)):
+            gflops = 4.0**number * 4.0**halvings
+            ln_metric = 4 - size_effect * number - patch_effect * halvings
+            rows.append((f"DiT-{size}/{patch}", size, patch, 30 * 4.0**number, gflops, math.exp(ln_metric)))
+    table = pd.DataFrame(rows, columns=["variant", "size", "patch", "params_m", "gflops", "fid50k"])
+    return pd.concat([table.assign(seed=0), table.assign(seed=1, fid50k=1.01 * table["fid50k"])])
+
+
+def test_few_variants_support_gflops_where_they_explain_more_than_parameters() -> None:
+    claim = evaluate_claims(few_variants(patch_effect=0.5, size_effect=0.5))["3"]
+    assert claim.verdict == "supported"
+    assert "equal sizes do" in claim.reason
+
+
+def test_few_variants_that_follow_parameters_do_not_support_gflops_though_every_pair_does() -> None:
+    claim = evaluate_claims(few_variants(patch_effect=0.05, size_effect=0.5))["3"]
+    assert all(pair.effect < 0 and pair.outcome == "resolved for" for pair in claim.comparisons)
+    assert claim.correlations is not None
+    assert claim.correlations.r2_params > claim.correlations.r2_gflops
+    assert claim.verdict == "inconclusive"
+    assert "parameters explain more than Gflops" in claim.reason
+
+
+def test_few_variants_with_patches_the_wrong_way_contradict_gflops() -> None:
+    assert evaluate_claims(few_variants(patch_effect=-0.3, size_effect=0.5))["3"].verdict == "contradicted"

@@ -1,0 +1,269 @@
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.utils import update_config
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config import Stages, load_study, parse_study
+from dit_scaling.config.schema import schema_text, study_schema
+from dit_scaling.config.study import _laid_over
+
+ROOT = Path(__file__).parents[2]
+EMBEDDED = ROOT / "config" / "config.yaml"
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(EMBEDDED.read_text())
+    return loaded
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of the config with the dotted key set; the value `...` removes it."""
+    result = copy.deepcopy(config)
+    *parents, last = key.split(".")
+    section = result
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    if value is ...:
+        del section[last]
+    else:
+        section[last] = value
+    return result
+
+
+def test_embedded_study_is_valid_and_without_doubts(config: dict[str, Any]) -> None:
+    study = load_study(EMBEDDED)
+    assert study.warnings() == []
+    jsonschema.validate(config, study_schema())
+
+
+def test_committed_schema_is_the_generated_one() -> None:
+    assert (ROOT / "config" / "study.schema.json").read_text() == schema_text()
+
+
+def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> None:
+    properties = study_schema()["properties"]
+    assert "results/NAME" in properties["study"]["description"]
+    assert "seed" in properties["seed"]["description"].lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("typo", 1, ["typo", "unknown key"]),
+        ("training.lerning_rate", 1.0, ["training.lerning_rate", "unknown key"]),
+        ("training.learning_rate", "1e-4", ["training.learning_rate", "1e-4", "1.0e-4"]),
+        ("training.learning_rate", -1.0, ["training.learning_rate", "greater than 0", "-1.0"]),
+        ("training.learning_rate", float("nan"), ["training.learning_rate"]),
+        ("training.steps", 0, ["training.steps", "0"]),
+        ("training.steps", 10.5, ["training.steps", "10.5"]),
+        ("training.steps", True, ["training.steps"]),
+        ("training.steps", ..., ["training.steps", "required"]),
+        ("training.milestones", [20000], ["training.milestones", "20000", "beyond the last step 10000"]),
+        ("training.seeds", [], ["training.seeds"]),
+        ("training.seeds", [1, 1], ["training.seeds", "twice"]),
+        ("training.precision", "float16", ["training.precision", "float16"]),
+        ("training.label_dropout", 1.5, ["training.label_dropout", "1.5"]),
+        ("data.classes", 11, ["data.classes", "11", "10 labels"]),
+        ("data.held_out", 5000, ["data.held_out", "5000"]),
+        ("data.image_size", 28, ["data", "image_size", "28"]),
+        ("data.source", "cifar", ["data", "cifar"]),
+        ("vae.block_channels", [8, 16, 32, 32, 32, 32, 32], ["image_size", "32", "64"]),
+        ("vae.block_channels", [8, 15], ["vae.norm_groups", "4"]),
+        ("variants", ["DiT-Nano/3"], ["DiT-Nano/3", "8", "patch 3"]),
+        ("variants", ["DiT-Giga/2"], ["Giga", "size table"]),
+        ("variants", ["DiT-Nano-2"], ["variants.0", "DiT-Nano-2"]),
+        ("variants", ["DiT-Nano/2", "DiT-Nano/2"], ["variants", "twice"]),
+        ("variants", [], ["variants"]),
+        ("variants", ["../etc/2"], ["variants.0"]),
+        ("sizes.Nano.heads", 5, ["sizes.Nano", "32", "5 heads"]),
+        ("sizes.Nano.width", 30, ["sizes.Nano", "30", "4"]),
+        ("sizes.S", {"layers": 1, "width": 8, "heads": 1}, ["sizes.S", "paper"]),
+        ("unet_sizes", {"B": {"channels": 8}}, ["unet_sizes.B", "shipped"]),
+        ("unet_sizes", {"Tiny": {"channels": 8, "layers": 2}}, ["unet_sizes.Tiny.layers", "unknown key"]),
+        ("unet_sizes", {"Tiny": {"channels": 8, "multipliers": []}}, ["unet_sizes.Tiny.multipliers"]),
+        ("variants", ["UNet-Nope"], ["'Nope' is not in the size table"]),
+        ("variants", ["UNet-B/2"], ["variants", "UNet-B/2"]),
+        ("sampling.steps", 2000, ["sampling.steps", "2000"]),
+        ("sampling.sampler", "plms", ["sampling.sampler", "plms"]),
+        ("sampling.parts", 2000, ["sampling.parts", "2000"]),
+        ("sampling.guidance_scales", [], ["sampling.guidance_scales"]),
+        ("sampling.guidance_scales", [1.0, 1.5, 1.0], ["sampling.guidance_scales", "twice"]),
+        ("sampling.num_samples", 3, ["sampling.num_samples", "3 images have no 3 neighbours"]),
+        ("data.held_out", 3, ["data.held_out", "3 images have no 3 neighbours", "metrics.neighbours"]),
+        ("metrics.kid_subset_size", 4000, ["metrics.kid_subset_size", "4000", "1000"]),
+        ("metrics.extractor.kind", "clip", ["metrics.extractor", "clip"]),
+        ("metrics.extractor", {"kind": "clean", "weights": "inception.pt"}, ["metrics.extractor", "clean"]),
+        (
+            "metrics.beside",
+            [{"kind": "classifier", "steps": 10}],
+            ["metrics.beside", "classifier is there twice"],
+        ),
+        ("claims.bottlenecks", {"DiT-S/2": "none"}, ["claims.bottlenecks", "DiT-S/2"]),
+        ("claims.alpha", 0.0, ["claims.alpha"]),
+        ("resources.device", "tpu", ["resources.device", "tpu"]),
+        ("study", "../elsewhere", ["study", "../elsewhere"]),
+        ("study", "a b; rm", ["study", "a b; rm"]),
+    ],
+)
+def test_bad_values_are_refused_by_key_value_and_reason(
+    config: dict[str, Any], key: str, value: Any, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_study(changed(config, key, value))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("sampling.num_samples", 50, ["num_samples", "50", "64 feature dimensions"]),
+        ("data.held_out", 10, ["data.held_out", "10"]),
+        ("variants", ["DiT-Nano/2", "DiT-Nano/1"], ["claim 1"]),
+        ("variants", ["DiT-Nano/2", "DiT-Mini/2"], ["claim 2"]),
+        ("variants", ["DiT-Nano/4", "DiT-Nano/2", "DiT-Mini/2"], ["DiT-Nano/4", "bottlenecks"]),
+        ("sampling.guidance_scales", [4.0], ["4.0", "no guidance"]),
+        ("sampling.sampler", "ddim", ["sampling.sampler", "DDIM"]),
+    ],
+)
+def test_doubtful_values_are_warned_of(config: dict[str, Any], key: str, value: Any, words: list[str]) -> None:
+    modified = changed(config, key, value)
+    modified["metrics"]["kid_subset_size"] = 20
+    warnings = " ".join(parse_study(modified).warnings())
+    for word in words:
+        assert word in warnings
+
+
+def test_an_ema_that_keeps_its_start_is_doubted(config: dict[str, Any]) -> None:
+    for decay, doubted in ((0.998, False), (0.99999, True), (1.0, True)):
+        modified = changed(changed(config, "training.ema_ramp", False), "training.ema_decay", decay)
+        assert any(doubt.startswith("training.ema_decay") for doubt in parse_study(modified).warnings()) == doubted
+
+
+def test_a_declared_bottleneck_is_no_doubt(config: dict[str, Any]) -> None:
+    modified = changed(config, "variants", ["DiT-Nano/4", "DiT-Nano/2", "DiT-Mini/2"])
+    modified["claims"] = {"bottlenecks": {"DiT-Nano/4": "a patch is as wide as the model"}}
+    assert parse_study(modified).warnings() == []
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "just text"])
+def test_files_that_are_no_study_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"broken\.yaml"):
+        load_study(path)
+
+
+def test_several_problems_are_told_at_once(config: dict[str, Any]) -> None:
+    modified = changed(changed(config, "training.steps", 0), "typo", 1)
+    with pytest.raises(UserError) as caught:
+        parse_study(modified)
+    assert "training.steps" in str(caught.value)
+    assert "typo" in str(caught.value)
+
+
+def mappings(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from("abc"), values, max_size=3)
+
+
+CONFIGS = mappings(st.recursive(st.none() | st.integers() | st.lists(st.integers()), mappings, max_leaves=8))
+
+
+@given(CONFIGS, CONFIGS)
+def test_configs_are_laid_over_each_other_as_snakemake_lays_them(
+    config: dict[str, Any], overlay: dict[str, Any]
+) -> None:
+    before = copy.deepcopy((config, overlay))
+    merged = _laid_over(config, overlay)
+    assert (config, overlay) == before
+    update_config(config, overlay)
+    assert merged == config
+
+
+def settings_texts(config: dict[str, Any], fingerprint: str = "digits") -> dict[str, str]:
+    stages = Stages(parse_study(config), fingerprint)
+    run = ("DiT-Nano-2", 0)
+    return {
+        "data": stages.data().canonical(),
+        "vae": stages.vae().canonical(),
+        "latents": stages.latents().canonical(),
+        "train": stages.train(*run).canonical(),
+        "sample": stages.sample(*run, 5000, 1.0).canonical(),
+        "extractor": stages.extractor("classifier").canonical(),
+        "reference": stages.reference("classifier").canonical(),
+        "score": stages.score(*run, 5000, 1.0).canonical(),
+        "aggregate": stages.aggregate().canonical(),
+    }
+
+
+EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "reference", "score", "aggregate"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("resources.threads", 7, set()),
+        ("resources.encode_batch", 7, set()),
+        ("resources.save_minutes", 1.0, set()),
+        ("claims.alpha", 0.01, {"aggregate"}),
+        ("training.milestones", [1000, 2500], {"aggregate"}),
+        ("training.steps", 6000, {"aggregate"}),
+        ("training.learning_rate", 1.0e-3, {"train", "sample", "score", "aggregate"}),
+        ("training.compile", True, {"train", "sample", "score", "aggregate"}),
+        ("training.ema_decay", 0.9, {"train", "sample", "score", "aggregate"}),
+        ("sampling.keep_samples", False, set()),
+        ("sampling.steps", 25, {"sample", "score", "aggregate"}),
+        ("sampling.sampler", "ddim", {"sample", "score", "aggregate"}),
+        ("metrics.neighbours", 5, {"reference", "score", "aggregate"}),
+        ("metrics.beside", [{"kind": "dinov2", "weights": "vit.pth"}], {"score", "aggregate"}),
+        ("metrics.extractor.steps", 10, {"extractor", "reference", "score", "aggregate"}),
+        ("vae.steps", 10, EVERYTHING - {"data", "extractor"}),
+        ("latents.shards", 3, EVERYTHING - {"data", "extractor", "vae"}),
+        ("data.held_out", 400, EVERYTHING),
+        ("seed", 1, EVERYTHING),
+    ],
+)
+def test_a_setting_reaches_exactly_the_stages_it_changes(
+    config: dict[str, Any], key: str, value: Any, stages: set[str]
+) -> None:
+    before, after = settings_texts(config), settings_texts(changed(config, key, value))
+    assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_new_images_reach_every_stage(config: dict[str, Any]) -> None:
+    before, after = settings_texts(config), settings_texts(config, "other images")
+    assert {stage for stage in before if before[stage] != after[stage]} == EVERYTHING - {"aggregate"}
+
+
+def test_order_of_keys_changes_nothing(config: dict[str, Any]) -> None:
+    reordered = {key: config[key] for key in reversed(config)}
+    reordered["training"] = {key: config["training"][key] for key in reversed(config["training"])}
+    assert settings_texts(config) == settings_texts(reordered)
+
+
+def test_stage_settings_survive_their_text(config: dict[str, Any]) -> None:
+    settings = Stages(parse_study(config), "digits").train("DiT-Mini-1", 0)
+    assert type(settings).parse(settings.canonical()) == settings
+    assert settings.build_variant().name == "DiT-Mini/1"
+    assert json.loads(settings.canonical())["learning_rate"] == 4.0e-3
+
+
+def test_a_slug_that_is_no_variant_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="DiT-S-2"):
+        Stages(parse_study(config), "digits").train("DiT-S-2", 0)
+
+
+def test_reading_a_config_needs_no_torch() -> None:
+    code = "import sys, dit_scaling.config, dit_scaling.cli, dit_scaling.claims; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,348 @@
+"""Fetching into the cache, from a server on this machine that can be made to fail; no network."""
+
+import hashlib
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dit_scaling.cli import app
+from dit_scaling.common.errors import UserError
+from dit_scaling.config import load_study
+from dit_scaling.data import assets
+from dit_scaling.data.assets import (
+    HUB_FILES,
+    HUB_PINS,
+    KNOWN,
+    Asset,
+    locate_file,
+    locate_vae,
+    needed_assets,
+    open_stages,
+)
+from dit_scaling.data.fetch import fetch
+from pipeline import OFFLINE, ROOT, edited, plan, snakemake
+
+CONTENT = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT under every path."""
+
+    content = CONTENT
+    tear_after: int | None = None
+    """Break the connection after so many bytes."""
+    ranges = True
+    asked: list[tuple[str, str | None]]
+
+    def url(self, path: str = "file.bin") -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server, wanted = self.server, self.headers["Range"]
+        server.asked.append((self.path, wanted))
+        if self.path.endswith("missing"):
+            self.send_error(404)
+            return
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        if begin and begin >= len(server.content):
+            self.send_error(416)
+            return
+        body = server.content[begin:]
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if server.tear_after is None else body[: server.tear_after])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.asked = []
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def asset(server: Server, sha256: str | None = SHA256, name: str = "deep/file.bin") -> Asset:
+    return Asset(name, server.url(), sha256)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_file_is_fetched_once(server: Server, tmp_path: Path) -> None:
+    path = fetch(asset(server), tmp_path)
+    assert path == tmp_path / "deep/file.bin"
+    assert path.read_bytes() == CONTENT
+    fetch(asset(server), tmp_path)
+    assert len(server.asked) == 1
+    assert files(tmp_path) == {"deep/file.bin"}
+
+
+def test_another_file_than_the_pinned_one_is_not_kept(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"its sha256 is {SHA256}, but the pinned one is 0+\. .* serves another file"):
+        fetch(asset(server, "0" * 64), tmp_path)
+    assert files(tmp_path) == set()
+
+
+def test_a_file_damaged_in_the_cache_is_seen(server: Server, tmp_path: Path) -> None:
+    path = fetch(asset(server), tmp_path)
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(UserError, match="Delete what is there and fetch it again"):
+        fetch(asset(server), tmp_path)
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_a_torn_download_is_no_file_and_goes_on_where_it_broke(
+    server: Server, tmp_path: Path, sha256: str | None
+) -> None:
+    server.tear_after = 3000
+    with pytest.raises(UserError, match=r"file\.bin: only 3,000 of 10,240 bytes arrived"):
+        fetch(asset(server, sha256), tmp_path)
+    assert files(tmp_path) == {"deep/file.bin.part"}
+    server.tear_after = None
+    assert fetch(asset(server, sha256), tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=3000-"]
+    assert "deep/file.bin.part" not in files(tmp_path)
+
+
+def test_a_server_that_cannot_go_on_from_the_middle_sends_it_all_again(server: Server, tmp_path: Path) -> None:
+    server.tear_after, server.ranges = 3000, False
+    with pytest.raises(UserError, match="only 3,000"):
+        fetch(asset(server), tmp_path)
+    server.tear_after = None
+    assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_whole_part_that_was_never_compared_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / "deep/file.bin.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * len(CONTENT))
+    assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_the_rest_of_another_file_does_not_pass(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / "deep/file.bin.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 3000)
+    with pytest.raises(UserError, match="the pinned one is"):
+        fetch(asset(server), tmp_path)
+    assert files(tmp_path) == set()
+
+
+def test_an_unpinned_file_is_held_to_what_was_fetched_first(server: Server, tmp_path: Path) -> None:
+    path = fetch(asset(server, None), tmp_path)
+    record = path.with_name("file.bin.sha256")
+    assert record.read_text() == f"{SHA256}  file.bin\n", "the form that sha256sum --check reads"
+    path.unlink()
+    server.content = CONTENT + b"more"
+    with pytest.raises(UserError, match=rf"the recorded one is {SHA256}"):
+        fetch(asset(server, None), tmp_path)
+    assert files(tmp_path) == {"deep/file.bin.sha256"}
+
+
+def test_no_network_names_the_command_for_a_machine_that_has_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be fetched .* `dit-scaling prefetch --configfile CONFIG`"):
+        fetch(Asset("file.bin", "http://127.0.0.1:9/file.bin", SHA256), tmp_path)
+    assert files(tmp_path) == set()
+
+
+def test_a_name_that_the_server_does_not_know(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="answers 404"):
+        fetch(Asset("file.bin", server.url("missing"), None), tmp_path)
+
+
+# --- what a study needs
+
+
+GIVEN_VAE = {"source": "pretrained", "path": "someone/vae", "latent_channels": 2, "downsampling": 4}
+
+
+def test_every_pin_is_a_sha256_and_only_one_known_file_lacks_one() -> None:
+    pins = [asset.sha256 for asset in KNOWN.values()] + [pin for _, pair in HUB_PINS.values() for pin in pair]
+    assert all(len(pin) == 64 and int(pin, 16) for pin in pins if pin)
+    assert [name for name, known in KNOWN.items() if known.sha256 is None] == ["DiT-XL-2-512x512.pt"]
+
+
+def test_a_study_that_trains_its_vae_needs_nothing() -> None:
+    assert needed_assets(load_study(ROOT / "config" / "config.yaml")) == ()
+
+
+def test_a_hub_id_is_two_files_of_a_pinned_revision(tmp_path: Path) -> None:
+    for hub_id, (revision, pins) in HUB_PINS.items():
+        config = edited(tmp_path, {"vae": {**GIVEN_VAE, "path": hub_id}})
+        found = needed_assets(load_study(config))
+        assert [asset.name for asset in found] == [f"{hub_id}/{file}" for file in HUB_FILES]
+        assert [asset.sha256 for asset in found] == list(pins)
+        assert all(f"/{hub_id}/resolve/{revision}/" in asset.url for asset in found)
+
+
+def test_feature_networks_and_references_are_fetched_by_name(tmp_path: Path) -> None:
+    inception = {"kind": "inception", "reference": "VIRTUAL_imagenet256_labeled.npz"}
+    config = edited(
+        tmp_path, {"metrics.beside": [inception, {"kind": "clean"}, {"kind": "dinov2", "weights": "own.pth"}]}
+    )
+    names = [asset.name for asset in needed_assets(load_study(config))]
+    assert names == ["inception-2015-12-05.pt", "VIRTUAL_imagenet256_labeled.npz"]
+
+
+def test_local_files_go_before_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = Path("cache")
+    assert locate_vae("someone/vae", cache) == cache / "someone/vae"
+    assert locate_file("DiT-XL-2-256x256.pt", cache, "checkpoints") == cache / "DiT-XL-2-256x256.pt"
+    Path("someone/vae").mkdir(parents=True)
+    Path("DiT-XL-2-256x256.pt").touch()
+    assert locate_vae("someone/vae", cache) == Path("someone/vae")
+    assert locate_file("DiT-XL-2-256x256.pt", cache, "checkpoints") == Path("DiT-XL-2-256x256.pt")
+    with pytest.raises(UserError, match=r"vae\.path: /nowhere/vae is neither a folder here nor a hub id"):
+        locate_vae("/nowhere/vae", cache)
+    with pytest.raises(UserError, match=r"checkpoints\.X: my\.pt does not exist"):
+        locate_file("my.pt", cache, "checkpoints.X")
+
+
+@pytest.mark.parametrize("spelling", ["{}", "./{}", "../here/{}"])
+def test_replaced_content_counts_however_its_path_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "vae").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    paths = {"vae": here / "vae" / "config.json", "weights": here / "weights.pt", "reference": here / "reference.npz"}
+    for path in paths.values():
+        path.write_text("first")
+    inception = {"kind": "inception", "reference": spelling.format("reference.npz")}
+    changes = {
+        "vae": {**GIVEN_VAE, "path": spelling.format("vae/")},
+        "checkpoints": {"DiT-Nano/2": spelling.format("weights.pt")},
+        "metrics.beside": [inception],
+    }
+    study = load_study(edited(tmp_path, changes))
+
+    def digests() -> dict[str, str]:
+        stages = open_stages(study, here / "results")
+        run = "DiT-Nano-2", 0, 20, 1.0
+        return {
+            "vae": stages.vae().digest,
+            "samples": stages.sample(*run).digest,
+            "reference": stages.reference("inception").digest,
+            "features": stages.extractor("inception").digest,
+            "scores": stages.fid(*run).digest,
+        }
+
+    def changed_by(given: str) -> set[str]:
+        before = digests()
+        paths[given].write_text("replaced")
+        after = digests()
+        assert digests() == after
+        return {stage for stage in after if after[stage] != before[stage]}
+
+    assert changed_by("reference") == {"reference", "scores"}
+    assert changed_by("weights") == {"samples", "scores"}
+    assert changed_by("vae") == {"vae", "samples", "reference", "scores"}
+
+
+def test_a_fetched_name_stands_for_its_content(tmp_path: Path) -> None:
+    reference = "VIRTUAL_imagenet256_labeled.npz"
+    config = edited(tmp_path, {"metrics.beside": [{"kind": "inception", "reference": reference}]})
+    settings = open_stages(load_study(config), tmp_path).reference("inception")
+    assert settings.extractor == open_stages(load_study(config), tmp_path).extractor("inception")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("vae", {**GIVEN_VAE, "path": "/nowhere/vae"}, r"vae\.path: /nowhere/vae"),
+        ("checkpoints", {"DiT-Nano/2": "no.pt"}, r"checkpoints\.DiT-Nano/2: no\.pt does not exist"),
+        ("metrics.beside", [{"kind": "clean", "reference": "no.npz"}], r"metrics: clean: reference: no\.npz does not"),
+    ],
+)
+def test_a_given_file_that_is_missing_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
+    study = load_study(edited(tmp_path, {key: value}))
+    with pytest.raises(UserError, match=words):
+        open_stages(study, tmp_path)
+
+
+def test_prefetch_fetches_what_the_config_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url("").rstrip("/"))
+    monkeypatch.setitem(
+        assets.KNOWN, "DiT-XL-2-256x256.pt", Asset("DiT-XL-2-256x256.pt", server.url("DiT/weights.pt"), SHA256)
+    )
+    changes = {
+        "vae": GIVEN_VAE,
+        "checkpoints": {"DiT-Nano/2": "DiT-XL-2-256x256.pt"},
+        "resources.cache": str(tmp_path / "cache"),
+    }
+    config = edited(tmp_path, changes)
+    with caplog.at_level(logging.INFO):
+        answer = CliRunner().invoke(app, ["prefetch", "--configfile", str(config)])
+    assert answer.exit_code == 0, answer.output
+    names = {f"someone/vae/{file}" for file in HUB_FILES}
+    assert {name for name in files(tmp_path / "cache") if not name.endswith(".sha256")} == {
+        *names,
+        "DiT-XL-2-256x256.pt",
+    }
+    assert {path for path, _ in server.asked} == {
+        *(f"/someone/vae/resolve/main/{file}" for file in HUB_FILES),
+        "/DiT/weights.pt",
+    }
+    assert "DiT-XL-2-256x256.pt: whole, sha256 as pinned" in answer.output
+    assert "config.json: whole, sha256 as recorded" in answer.output
+
+
+def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url("").rstrip("/"))
+    config = edited(tmp_path, {"vae": GIVEN_VAE})
+    wanted = [f"cache/someone/vae/{file}" for file in HUB_FILES]
+    assert plan(tmp_path, "--until", "latents", config=config)["fetch"] == set(wanted)
+    run = snakemake(tmp_path, "--cores", "1", *wanted, config=config)
+    assert run.returncode == 0, run.stderr
+    assert all((tmp_path / path).read_bytes() == CONTENT for path in wanted)
+    assert "fetch" not in plan(tmp_path, "--until", "latents", "--forceall", config=config)
+
+
+def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_names_the_command(
+    toy_vae: Path, tmp_path: Path
+) -> None:
+    config = edited(tmp_path, {"vae": GIVEN_VAE})
+    shard = "results/tiny/latents/train-00000.tar"
+    run = snakemake(tmp_path, "--cores", "1", shard, config=config)
+    assert run.returncode != 0
+    assert "dit-scaling prefetch --configfile" in run.stderr
+    shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
+    run = snakemake(tmp_path, "--cores", "1", shard, config=config)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / shard).exists()
+
+
+def test_the_network_of_the_pipelines_tests_is_cut() -> None:
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=9)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(OFFLINE)}, capture_output=True, text=True, check=False
+    )
+    assert "the network is cut: ('192.0.2.1', 80)" in run.stderr

@@ -1,0 +1,432 @@
+"""Every fault that preflight can see, put into the product's own code, is caught by the check that names it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config import Stages, parse_study
+from dit_scaling.config.stages import PreflightSettings
+from dit_scaling.data import sources
+from dit_scaling.data.fingerprint import fingerprint
+from dit_scaling.diffusion import GaussianDiffusion, gaussian, samplers
+from dit_scaling.diffusion.chain import Chain, ReverseStep
+from dit_scaling.health.check import Check
+from dit_scaling.health.preflight import overfit_batch as memory
+from dit_scaling.health.preflight import preflight as stage
+from dit_scaling.health.preflight.ema_checks import check_formula
+from dit_scaling.health.preflight.formula_networks import signal_and_noise
+from dit_scaling.latents import autoencoder, encode
+from dit_scaling.latents.manifest import write_manifest
+from dit_scaling.latents.shards import LatentSample
+from dit_scaling.latents.vae_stage import make_vae
+from dit_scaling.sampling import sample_noise as sampling_draws
+from dit_scaling.training import batches as training_draws
+from dit_scaling.training import step as step_module
+from dit_scaling.training.batches import BatchSource
+from dit_scaling.training.ranks import Ranks
+
+CPU = torch.device("cpu")
+CLASSES = 3
+COLOURS = ((220, 40, 20), (30, 200, 90), (60, 50, 230))
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A study of coloured squares, encoded by the stages themselves."""
+
+    settings: PreflightSettings
+    folder: Path
+
+    @property
+    def vae(self) -> Path:
+        return self.folder / "vae.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "latents" / "manifest.json"
+
+    def encode(self, folder: Path) -> "Toy":
+        """The same study with its latents made anew, by whatever code there is now."""
+        latents, facts = self.settings.latents, []
+        for split in ("train", "held_out"):
+            facts.append(folder / "latents" / f"{split}.json")
+            encode.encode_shard(latents, split, 0, self.vae, facts[-1].with_suffix(".tar"), facts[-1], 64, CPU)
+        write_manifest(latents, facts, self.vae, folder / "latents" / "manifest.json")
+        for name in ("vae.json", "autoencoder"):
+            if folder != self.folder:
+                (folder / name).symlink_to(self.folder / name)
+        return Toy(self.settings, folder)
+
+    def check(self, *groups: str) -> list[Check]:
+        """The checks of these groups, of all but the slow one by default."""
+        found = stage.list_groups(self.settings, self.vae, self.manifest, self.folder, CPU)
+        chosen = groups or tuple(name for name in found if name != "memorised batch")
+        return [check for name in chosen for check in stage.run_group(name, found[name])]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """72 images of 16x16: a bright square somewhere on a ground whose colour is that of the class."""
+    folder = tmp_path_factory.mktemp("preflight")
+    rng = np.random.default_rng(0)
+    for number in range(72):
+        label = number % CLASSES
+        pixels = np.full((16, 16, 3), COLOURS[label], dtype=np.uint8)
+        top, left = rng.integers(0, 11, 2)
+        pixels[top : top + 5, left : left + 5] = rng.integers(150, 256, 3)
+        path = folder / "images" / f"class-{label}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    study = parse_study(
+        {
+            "study": "toy",
+            "data": {
+                "source": "image_folder",
+                "path": str(folder / "images"),
+                "image_size": 16,
+                "classes": CLASSES,
+                "held_out": 8,
+            },
+            "vae": {
+                "source": "trained",
+                "block_channels": [8, 8],
+                "latent_channels": 4,
+                "steps": 150,
+                "batch_size": 16,
+                "learning_rate": 5e-3,
+            },
+            "latents": {"shards": 1},
+            "variants": ["DiT-S/2"],
+            "training": {"steps": 10, "batch_size": 16, "ema_decay": 0.9},
+            "sampling": {"num_samples": 30, "parts": 3, "steps": 10, "guidance_scales": [1.0, 2.0]},
+            "metrics": {"extractor": {"kind": "classifier", "steps": 10}, "kid_subset_size": 10},
+        }
+    )
+    settings = Stages(study, fingerprint(study.data)).preflight()
+    make_vae(settings.latents.vae, folder / "vae.json", folder / "autoencoder", folder / "vae.png", CPU)
+    return Toy(settings, folder).encode(folder)
+
+
+# --- healthy
+
+
+def test_a_healthy_study_passes_every_check_and_leaves_its_record(toy: Toy) -> None:
+    output = toy.folder / "preflight" / "preflight.json"
+    stage.run_preflight(toy.settings, toy.vae, toy.manifest, output, CPU)
+    record = json.loads(output.read_text())
+    assert record["passed"]
+    assert record["settings_digest"] == toy.settings.digest
+    assert len({check["name"] for check in record["checks"]}) == len(record["checks"]) >= 30
+    assert {path.name for path in output.parent.iterdir()} == {"preflight.json", "pairs.png", "memory.png"}
+
+
+def test_a_failure_is_told_in_words_and_leaves_another_record(toy: Toy, monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "STEPS", 1)
+    output = tmp_path / "preflight.json"
+    with pytest.raises(UserError, match=r"a memorised batch comes back: is .*, expected at most 0\.6\. It usually"):
+        stage.run_preflight(toy.settings, toy.vae, toy.manifest, output, CPU)
+    assert not output.exists()
+    assert {path.name for path in (tmp_path / "failed").iterdir()} == {"preflight.json", "pairs.png", "memory.png"}
+    assert not json.loads((tmp_path / "failed" / "preflight.json").read_text())["passed"]
+
+
+def test_a_check_that_breaks_has_failed(toy: Toy, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(GaussianDiffusion, "training_losses", lambda *_: 1 / 0)
+    assert [check.value for check in toy.check("loss") if not check.passed] == ["ZeroDivisionError: division by zero"]
+
+
+@pytest.mark.parametrize("ramp", [False, True])
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.998, 0.9999, 1.0])
+def test_the_closed_form_of_the_ema_holds_for_every_decay(decay: float, ramp: bool) -> None:
+    assert all(check.passed for check in check_formula(decay, ramp))
+
+
+def test_the_schedule_of_the_formulas_is_diffusers() -> None:
+    from diffusers import DDPMScheduler
+
+    signal, noise = signal_and_noise(torch.arange(1000))
+    abar = DDPMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02).alphas_cumprod
+    torch.testing.assert_close(signal.flatten() ** 2, abar, rtol=2e-5, atol=1e-7)
+    torch.testing.assert_close(noise.flatten() ** 2, 1 - abar, rtol=2e-5, atol=1e-6)
+
+
+# --- faults in the code that runs
+
+
+def never_updated(patch: Patch) -> None:
+    patch.setattr(step_module, "update_ema", lambda *_: None)
+
+
+def restarted_from_zero(patch: Patch) -> None:
+    update, seen = step_module.update_ema, set()
+
+    def restart(average: torch.Tensor, weights: torch.Tensor, decay: float) -> None:
+        if id(average) not in seen:
+            average.zero_()
+            seen.add(id(average))
+        update(average, weights, decay)
+
+    patch.setattr(step_module, "update_ema", restart)
+
+
+def respaced_index(patch: Patch) -> None:
+    patch.setattr(samplers, "_timesteps", lambda _chain, index, y: torch.full_like(y, index))
+
+
+def clipped(patch: Patch) -> None:
+    step = Chain.p_mean_variance
+
+    def clip(self: Chain, output: torch.Tensor, x: torch.Tensor, index: Any) -> ReverseStep:
+        c = self.coefficients(index, x)
+        x0 = step(self, output, x, index).pred_x0.clamp(-1, 1)
+        eps = (x - c.signal * x0) / c.noise
+        return step(self, torch.cat([eps, output.chunk(2, dim=1)[1]], dim=1), x, index)
+
+    patch.setattr(Chain, "p_mean_variance", clip)
+
+
+def exchange(output: torch.Tensor) -> torch.Tensor:
+    return torch.cat(output.chunk(2, dim=1)[::-1], dim=1)
+
+
+def exchanged_in_the_sampler(patch: Patch) -> None:
+    step = Chain.p_mean_variance
+    patch.setattr(Chain, "p_mean_variance", lambda self, output, x, index: step(self, exchange(output), x, index))
+
+
+def exchanged_in_the_loss(patch: Patch) -> None:
+    losses = GaussianDiffusion.training_losses
+
+    def swap(self: GaussianDiffusion, model: Any, *rest: Any) -> Any:
+        return losses(self, lambda *inputs: exchange(model(*inputs)), *rest)
+
+    patch.setattr(GaussianDiffusion, "training_losses", swap)
+
+
+def altered_batches(change: Callable[[BatchSource, Any], Any]) -> Callable[[Patch], None]:
+    batch = BatchSource.batch
+
+    def patched(patch: Patch) -> None:
+        patch.setattr(BatchSource, "batch", lambda self, step: change(self, batch(self, step)))
+
+    return patched
+
+
+def scaled(power: int) -> Callable[[Patch], None]:
+    return altered_batches(lambda self, batch: replace(batch, x0=batch.x0 * self._reader.manifest.scale**power))
+
+
+def undivided_decoding(patch: Patch) -> None:
+    decode = autoencoder.decode
+    patch.setattr(autoencoder, "decode", lambda vae, z, *rest: decode(vae, z * vae.config.scaling_factor, *rest))
+
+
+def null_class(number: int) -> Callable[[Patch], None]:
+    return altered_batches(
+        lambda _, batch: replace(batch, y=torch.where(batch.y == CLASSES, torch.tensor(number), batch.y))
+    )
+
+
+class Renumbered:
+    """A network that says it has another null class."""
+
+    def __init__(self, model: Any, number: int) -> None:
+        self._model, self.num_classes = model, number
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self._model(*inputs)
+        return output
+
+
+def null_class_of_guidance(number: int) -> Callable[[Patch], None]:
+    guided = samplers.guided
+    return lambda patch: patch.setattr(
+        gaussian, "guided", lambda model, scale, *rest: guided(Renumbered(model, number), scale, *rest)
+    )
+
+
+def wrong_half(patch: Patch) -> None:
+    guided = samplers.guided
+    patch.setattr(
+        gaussian,
+        "guided",
+        lambda model, scale, channels: model if scale == 1.0 else guided(model, 1.0 - scale, channels),
+    )
+
+
+def fed_unit_range(patch: Patch) -> None:
+    convert = autoencoder.to_unit_range
+    patch.setattr(autoencoder, "to_unit_range", lambda *inputs: (convert(*inputs) + 1) / 2)
+
+
+def blue_first_to_the_vae(patch: Patch) -> None:
+    convert = autoencoder.to_unit_range
+    patch.setattr(autoencoder, "to_unit_range", lambda *inputs: convert(*inputs).flip(1))
+
+
+def blue_first_from_the_file(patch: Patch) -> None:
+    crop = sources.centre_crop
+    patch.setattr(sources, "centre_crop", lambda *inputs: crop(*inputs)[..., ::-1])
+
+
+def shuffled_labels(patch: Patch) -> None:
+    start = BatchSource.__init__
+
+    def shuffle(self: BatchSource, *inputs: Any) -> None:
+        start(self, *inputs)
+        self._labels = self._labels[torch.randperm(len(self._labels), generator=torch.Generator().manual_seed(0))]
+
+    patch.setattr(BatchSource, "__init__", shuffle)
+
+
+def training_mode(patch: Patch) -> None:
+    @contextmanager
+    def as_it_is(_model: Any) -> Iterator[None]:
+        with torch.inference_mode():
+            yield
+
+    patch.setattr(gaussian, "evaluating", as_it_is)
+
+
+def one_seed(module: Any) -> Callable[[Patch], None]:
+    """Every rank, step and sample with the seed of the first."""
+    seed_for = module.seed_for
+    return lambda patch: patch.setattr(module, "seed_for", lambda *parts: seed_for(*parts[:-1]))
+
+
+def same_images(patch: Patch) -> None:
+    """The second rank reads the images of the first, with timesteps and noise of its own."""
+
+    class Repeated(training_draws.EpochOrder):
+        def indices(self, step: int, batch_size: int) -> Any:
+            return np.tile(super().indices(step, batch_size)[: batch_size // 2], 2)
+
+    patch.setattr(training_draws, "EpochOrder", Repeated)
+
+
+def half_attention(patch: Patch) -> None:
+    def attend(*inputs: torch.Tensor) -> torch.Tensor:
+        q, k, v = (some.half() for some in inputs)
+        with torch.autocast("cpu", enabled=False):
+            return ((q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1) @ v).to(inputs[0])
+
+    patch.setattr(F, "scaled_dot_product_attention", attend)
+
+
+def raw_exported_as_ema(patch: Patch) -> None:
+    patch.setattr(step_module.FlatParameters, "named", lambda *_: {})
+
+
+def one_share(patch: Patch) -> None:
+    """Every rank with the rows of the first."""
+    patch.setattr(Ranks, "share", lambda self, size: slice(0, size // self.count))
+
+
+FAULTS: dict[str, tuple[Callable[[Patch], None], str, str]] = {
+    "EMA never updated": (never_updated, "real steps", "EMA moves"),
+    "raw weights in the EMA's place": (raw_exported_as_ema, "real steps", "EMA follows the weights"),
+    "EMA restarted from zero": (restarted_from_zero, "real steps", "EMA starts from the weights"),
+    "respaced index as timestep": (respaced_index, "sampler", "timesteps of the sampler"),
+    "x0 clipped": (clipped, "sampler", "x0 not clipped"),
+    "channels exchanged in the sampler": (exchanged_in_the_sampler, "sampler", "noise channels in the sampler"),
+    "channels exchanged in the loss": (exchanged_in_the_loss, "loss", "noise channels in the loss"),
+    "scale applied twice": (scaled(1), "batches", "latent scale"),
+    "scale not applied": (scaled(-1), "batches", "latent scale"),
+    "scale not undone": (undivided_decoding, "VAE", "decoder scale"),
+    "null class off by one": (null_class(CLASSES - 1), "batches", "null class in training"),
+    "null class 1000": (null_class(1000), "batches", "null class in training"),
+    "null class off by one in guidance": (null_class_of_guidance(CLASSES - 1), "sampler", "null class in guidance"),
+    "null class 1000 in guidance": (null_class_of_guidance(1000), "sampler", "null class in guidance"),
+    "guidance on the wrong half": (wrong_half, "sampler", "guidance 1 is conditional"),
+    "VAE fed [0, 1]": (fed_unit_range, "VAE", "VAE input range"),
+    "VAE fed blue first": (blue_first_to_the_vae, "VAE", "VAE input channels"),
+    "files read blue first": (blue_first_from_the_file, "images", "image colours"),
+    "labels shuffled in the batches": (shuffled_labels, "batches", "labels of the batches"),
+    "training mode at sampling": (training_mode, "sampler", "evaluation mode"),
+    "one seed for all samples": (one_seed(sampling_draws), "sampler", "noise of the samples differs"),
+    "one share for all ranks": (one_share, "batches", "noise of training differs"),
+    "the same images for all ranks": (same_images, "batches", "images of the batches"),
+    "float16 overflow in attention": (half_attention, "mixed precision", "large attention is finite"),
+    "one seed for all of training": (one_seed(training_draws), "batches", "noise of training differs"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught_by_name(toy: Toy, monkeypatch: Patch, fault: str) -> None:
+    inject, group, name = FAULTS[fault]
+    inject(monkeypatch)
+    failed = [check for check in toy.check(group) if not check.passed]
+    # The check that names the fault is the first that fails; others may fail as its consequence.
+    assert failed
+    assert failed[0].name == name
+
+
+# --- faults in what was stored
+
+
+def mirror_first(patch: Patch) -> None:
+    encode_images = encode._encode
+    patch.setattr(
+        encode,
+        "_encode",
+        lambda *inputs: (replace(sample, moments=sample.moments[::-1]) for sample in encode_images(*inputs)),
+    )
+
+
+def mirrors_of_other_images(patch: Patch) -> None:
+    encode_images = encode._encode
+
+    def shift(*inputs: Any) -> Iterator[LatentSample]:
+        samples = list(encode_images(*inputs))
+        for sample, other in zip(samples, samples[1:] + samples[:1], strict=True):
+            yield replace(sample, moments=np.stack([sample.moments[0], other.moments[1]]))
+
+    patch.setattr(encode, "_encode", shift)
+
+
+def labels_in_another_order(patch: Patch) -> None:
+    encode_images = encode._encode
+
+    def reverse(*inputs: Any) -> Iterator[LatentSample]:
+        samples = list(encode_images(*inputs))
+        for sample, other in zip(samples, reversed(samples), strict=True):
+            yield replace(sample, label=other.label)
+
+    patch.setattr(encode, "_encode", reverse)
+
+
+def another_split(patch: Patch) -> None:
+    patch.setattr(encode, "split_indices", lambda count, held_out, _: (np.arange(held_out, count), np.arange(held_out)))
+
+
+STORED: dict[str, tuple[Callable[[Patch], None], str, str]] = {
+    "labels in another order": (labels_in_another_order, "stored latents", "labels belong to latents"),
+    "mirror in the image's place": (mirror_first, "stored latents", "mirrored moments"),
+    "mirror under another image's key": (mirrors_of_other_images, "stored latents", "mirrored moments"),
+    "encoded from [0, 1]": (fed_unit_range, "stored latents", "latents belong to images"),
+    "held-out images trained on": (another_split, "label histogram", "label histogram"),
+}
+
+
+@pytest.mark.parametrize("fault", STORED)
+def test_a_fault_of_the_stored_latents_is_caught_by_name(
+    toy: Toy, monkeypatch: Patch, tmp_path: Path, fault: str
+) -> None:
+    inject, group, name = STORED[fault]
+    with monkeypatch.context() as patch:
+        inject(patch)
+        faulty = toy.encode(tmp_path)
+    failed = [check.name for check in faulty.check(group) if not check.passed]
+    assert failed
+    assert failed[0] == name

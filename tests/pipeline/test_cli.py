@@ -1,0 +1,186 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dit_scaling import cli
+from dit_scaling.cli import app, main
+from dit_scaling.common.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+TABLE_4 = ROOT / "src" / "dit_scaling" / "paper" / "published" / "dit_table4.csv"
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and output of the installed command."""
+    command = [sys.executable, "-c", "from dit_scaling.cli import main; main()", *map(str, arguments)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "variants", "claims", "export", "export-samples", "schema"])
+def test_help_explains_each_command(command: str) -> None:
+    answer = CliRunner().invoke(app, [command, "--help"])
+    assert answer.exit_code == 0
+    assert command in answer.output
+    assert "Usage" in answer.output
+
+
+def test_check_accepts_the_embedded_study() -> None:
+    answer = CliRunner().invoke(app, ["check", str(ROOT / "config" / "config.yaml")])
+    assert answer.exit_code == 0
+    assert "study 'embedded', 8 training runs of 10000 steps" in answer.output
+    assert "Doubtful" not in answer.output
+
+
+def test_check_asks_for_reasons(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text((ROOT / "config" / "config.yaml").read_text().replace("  warm-up:", "  precision:"))
+    answer = CliRunner().invoke(app, ["check", str(path)])
+    assert answer.exit_code == 0
+    assert "Doubtful: deviations: 'warm-up' deviates from the paper without a reason." in answer.output
+    assert "Doubtful: deviations: 'precision' has a reason, but is the paper's." in answer.output
+
+
+def test_variants_prints_closed_form_counts() -> None:
+    answer = CliRunner().invoke(app, ["variants", str(ROOT / "config" / "config.yaml")])
+    row = next(line.split() for line in answer.output.splitlines() if line.startswith("DiT-Mini/1"))
+    assert row[1:4] == ["4", "64", "64"]
+    assert row[4] == "328,836"
+
+
+def overlaid(folder: Path, text: str) -> list[str]:
+    """The embedded study's config file, and one to lay over it."""
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(text)
+    return [str(ROOT / "config" / "config.yaml"), str(overlay)]
+
+
+def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "study: other\nvariants: [DiT-Mini/2]\ntraining: {steps: 5000}\nkeep: {states: false}\n"
+    files = overlaid(tmp_path, text)
+    options = [word for file in files for word in ("--configfile", file)]
+    monkeypatch.chdir(tmp_path)
+    answers = {
+        command: CliRunner().invoke(app, [command, *(files if command in ("check", "variants") else options)])
+        for command in ("check", "prefetch", "variants", "status", "plan", "clean")
+    }
+    assert all(answer.exit_code == 0 for answer in answers.values()), answers
+    told = {command: answer.output for command, answer in answers.items()}
+    assert f"{files[0]}, {files[1]}: study 'other', 1 training runs of 5000 steps" in told["check"]
+    assert [line.split()[0] for line in told["variants"].splitlines()] == ["variant", "DiT-Mini/2"]
+    assert "Study other in results/other" in told["status"]
+    assert "DiT-Mini/2" in told["plan"]
+    assert "DiT-Micro" not in told["plan"]
+    assert f"results/other. What may go is set under `keep` in {files[0]}, {files[1]}." in told["clean"]
+
+
+def test_prefetch_fetches_for_the_study_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = overlaid(tmp_path, "checkpoints: {DiT-Mini/2: DiT-XL-2-256x256.pt}\n")
+    fetched = []
+    monkeypatch.setattr("dit_scaling.data.fetch.fetch", lambda asset, cache: fetched.append(asset.name) or cache)
+    answer = CliRunner().invoke(app, ["prefetch", "--configfile", files[0], "--configfile", files[1]])
+    assert answer.exit_code == 0, answer.output
+    assert fetched == ["DiT-XL-2-256x256.pt"]
+
+
+def test_a_config_that_is_named_is_a_study_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, overlay = overlaid(tmp_path, "study: other\n")
+    monkeypatch.chdir(ROOT)
+    for command in ("status", "clean"):
+        answer = CliRunner().invoke(app, [command, "--configfile", overlay])
+        assert isinstance(answer.exception, UserError)
+        assert str(answer.exception).startswith(f"{overlay}: data: required, but not given")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {steps: -1}", "config.yaml, {overlay}: training.steps: "),
+        ("- a list", "{overlay} holds no mapping"),
+        ("a: [", "{overlay} is not valid YAML"),
+        (None, "{overlay} does not exist"),
+    ],
+)
+def test_errors_name_the_config_files(tmp_path: Path, text: str | None, words: str) -> None:
+    files = overlaid(tmp_path, text or "")
+    if text is None:
+        Path(files[1]).unlink()
+    answer = CliRunner().invoke(app, ["check", *files])
+    assert isinstance(answer.exception, UserError)
+    assert words.format(overlay=files[1]) in str(answer.exception)
+
+
+@pytest.mark.parametrize("name", ["embedded-confirm", "embedded-guidance"])
+def test_the_overlays_that_are_shipped_are_studies_on_the_embedded_one(name: str) -> None:
+    files = [str(ROOT / "config" / f"{file}.yaml") for file in ("config", name)]
+    answer = CliRunner().invoke(app, ["check", *files])
+    assert answer.exit_code == 0, answer.exception
+
+
+def test_claims_on_the_published_table() -> None:
+    answer = CliRunner().invoke(app, ["claims", str(TABLE_4), "--json"])
+    verdicts = {claim["claim"]: claim["verdict"] for claim in json.loads(answer.output)["claims"]}
+    assert verdicts["1"] == verdicts["2"] == "supported"
+    assert verdicts["0"] == "not testable"
+
+
+def test_claims_in_sentences() -> None:
+    answer = CliRunner().invoke(app, ["claims", str(TABLE_4)])
+    assert "Claim 1: supported." in answer.output
+    assert "DiT-L/8 and DiT-B/8" in answer.output.split("Unresolved alone: ")[1].splitlines()[0]
+    assert (
+        "Exception, equal Gflops: DiT-S/4 (1.41 Gflops, 100.4) is better than DiT-B/8 (1.42 Gflops, 122.7)."
+        in answer.output
+    )
+    assert "Assumed:" in answer.output
+
+
+def test_schema_check_tells_a_stale_file(tmp_path: Path) -> None:
+    path = tmp_path / "schema.json"
+    assert run("schema", path)[0] == 0
+    assert run("schema", path, "--check")[0] == 0
+    path.write_text(path.read_text().replace("Study", "Studio"))
+    code, output = run("schema", path, "--check")
+    assert code == 2
+    assert "schema.json" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "missing.yaml"], ["missing.yaml", "does not exist"]),
+        (["claims", "missing.csv"], ["missing.csv"]),
+        (["claims", TABLE_4, "--metric", "nothing"], ["nothing"]),
+        (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
+        (["nonsense"], ["nonsense"]),
+        (["check"], ["Missing argument", "config"]),
+    ],
+)
+def test_bad_input_is_one_paragraph_and_code_2(arguments: list[object], words: list[str]) -> None:
+    code, output = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in output
+    for word in words:
+        assert word in output
+
+
+def test_main_exits_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["dit-scaling", "check", "missing.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("Error: missing.yaml")
+
+
+@pytest.mark.parametrize(("command", "kept"), [("bench", True), ("plan", True), ("check", False)])
+def test_what_times_training_keeps_freed_memory(command: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(command))
+    monkeypatch.setattr(sys, "argv", ["dit-scaling", command, "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert bool(asked) is kept

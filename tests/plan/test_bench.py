@@ -1,0 +1,110 @@
+"""`dit-scaling bench` on a CPU with a tiny variant."""
+
+import re
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dit_scaling.cli import app
+from dit_scaling.common.errors import UserError
+from dit_scaling.models import create_model
+from dit_scaling.plan import bench
+from dit_scaling.plan.bench import PUBLISHED, PaperRecipe, Setting, measure_training, published_tflops
+from dit_scaling.training.batches import Batch
+from dit_scaling.training.prefetch import ahead
+from dit_scaling.training.step import TrainingStep
+from dit_scaling.variants import Size, count_gflops, parse_variant
+
+CPU = torch.device("cpu")
+TINY = parse_variant("DiT-Toy/4", {"Toy": Size(layers=1, width=16, heads=2)})
+SETTING = Setting(CPU, batch_size=2, precision="float32", compiled=False, input_size=8, in_channels=2, num_classes=3)
+
+
+@pytest.fixture(autouse=True)
+def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench.GEMM_SIDE, "cpu", 32)
+
+
+def draw(count: int = 2) -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn((2, count, 2, 8, 8), generator=rng)
+    return Batch(x0, torch.arange(1, count + 1), torch.zeros(count, dtype=torch.long), noise)
+
+
+def test_throughput_follows_from_the_rate_of_steps() -> None:
+    found = measure_training(TINY, SETTING, seconds=0.05)
+    assert found.variant == "DiT-Toy/4"
+    assert found.images_per_second == pytest.approx(2 * found.steps_per_second)
+    operations = 6e9 * count_gflops(TINY, 8, 2) * 2
+    assert found.tflops == pytest.approx(operations * found.steps_per_second / 1e12)
+    assert found.memory > 2**20
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_is_adamw_and_ema_on_the_hybrid_loss(precision: str) -> None:
+    torch.manual_seed(0)
+    recipe = PaperRecipe(precision)
+    step = TrainingStep(create_model(TINY, 8, 3, 2), recipe)
+    before = step.weights.clone()
+    loss, mse, vb, norm = step(0, [draw()])
+    torch.testing.assert_close(loss, mse + vb)
+    assert norm > 0
+    moved = (step.weights - before).abs()
+    assert moved.max() == pytest.approx(recipe.learning_rate, rel=0.05)  # AdamW's first step, weight decay 0
+    kept = recipe.ema_decay * before + (1 - recipe.ema_decay) * step.weights
+    torch.testing.assert_close(step.ema, kept)
+
+
+def test_on_a_cpu_batches_pass_as_they_are() -> None:
+    batches = [draw(), draw()]
+    assert list(ahead(iter(batches), CPU)) == batches
+
+
+def test_fast_dits_rate_is_a_quarter_of_an_a100() -> None:
+    known = PUBLISHED[0]
+    assert (known.variant, known.batch_size, known.steps_per_second) == ("DiT-XL/2", 128, 0.84)
+    assert published_tflops(known) == pytest.approx(118.62e9 * 6 * 128 * 0.84 / 1e12, rel=1e-3)
+
+
+def test_the_command_prints_rates_beside_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "parse_variant", lambda name: TINY if "Toy" in name else parse_variant(name))
+    monkeypatch.setattr(bench, "measure_training", lambda variant, _setting, _seconds: found(variant.name))
+    answer = CliRunner().invoke(
+        app, ["bench", "DiT-Toy/4", "--device", "cpu", "--batch-size", "2", "--seconds", "0.05", "--eager"]
+    )
+    assert answer.exit_code == 0, answer.output
+    assert "float32, batch 2, eager" in answer.output
+    assert re.search(r"DiT-Toy/4 +3 +6 +0\.5 +- +\d+\.\d%", answer.output)
+    assert "fast-DiT: DiT-XL/2, batch 128, one NVIDIA A100: 0.84 steps/s" in answer.output
+    assert "24.5% of peak" in answer.output
+
+
+def found(name: str) -> bench.Throughput:
+    return bench.Throughput(name, steps_per_second=3.0, images_per_second=6.0, tflops=0.5, memory=2**30)
+
+
+def test_utilisation_is_told_where_the_data_sheet_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "describe_device", lambda _device: "NVIDIA A100-SXM4-80GB")
+    text = bench.describe_throughput(
+        Setting(CPU, batch_size=2, precision="tf32", compiled=True), gemm=100.0, found=[found("DiT-S/2")]
+    )
+    assert "data sheet 156 TFLOP/s" in text
+    assert re.search(r"DiT-S/2 .* 0\.3% +0\.5%", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "float16"], "float32, tf32, bfloat16"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["DiT-Q/2"], "size 'Q'"),
+        (["--device", "cuda"], "no CUDA device"),
+    ],
+)
+def test_bad_arguments_end_in_a_message(arguments: list[str], message: str) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    answer = CliRunner().invoke(app, ["bench", *arguments])
+    assert isinstance(answer.exception, UserError)
+    assert message in str(answer.exception)

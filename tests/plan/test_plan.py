@@ -1,0 +1,392 @@
+"""Prices against closed forms worked out by hand and against torch's own counter; what a change reruns; power."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy import stats
+from typer.testing import CliRunner
+
+from dit_scaling.cli import app
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import write_json
+from dit_scaling.config import Stages, load_study, parse_study
+from dit_scaling.config.study import Study
+from dit_scaling.data.assets import open_stages
+from dit_scaling.latents.shards import LatentSample, write_shard
+from dit_scaling.models import create_model
+from dit_scaling.paper.published import convergence
+from dit_scaling.plan import expectation, power
+from dit_scaling.plan.command import plan_study, tell_plan
+from dit_scaling.plan.jobs import list_jobs
+from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
+from dit_scaling.plan.price import Devices, price_of, stated_devices
+from dit_scaling.plan.space import BLOCK_BYTES, disk_of, peak_memory
+from dit_scaling.variants import Size, parse_variant
+from pipeline import edited
+
+IMAGES = 1_281_167
+CONFIG: dict[str, Any] = {
+    "study": "budget",
+    "data": {"source": "image_folder", "path": "/nowhere", "image_size": 256, "classes": 1000, "held_out": 10_000},
+    "vae": {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse"},
+    "variants": ["DiT-B/2", "DiT-L/2", "DiT-XL/2", "DiT-XL/4"],
+    "training": {"steps": 52_000, "milestones": [26_000], "precision": "bfloat16"},
+    "sampling": {"num_samples": 10_000},
+    "metrics": {"extractor": {"kind": "inception", "weights": "/nowhere"}},
+    "resources": {"ranks_per_node": 8},
+}
+
+
+def study_of(**changes: Any) -> Study:
+    config = json.loads(json.dumps(CONFIG))
+    for key, value in changes.items():
+        section, name = key.split("__")
+        config[section][name] = value
+    return parse_study(config)
+
+
+def written(folder: Path, study: Study, name: str = "study.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    return path
+
+
+# --- arithmetic
+
+
+def test_autoencoders_cost_what_torch_counts() -> None:
+    import torch
+    from diffusers import AutoencoderKL
+    from torch.utils.flop_counter import FlopCounterMode
+
+    given = Autoencoder.of_study(study_of())
+    trained = Autoencoder(1, (8, 16, 16), 2, 1, False)
+    for shape, size in ((given, 256), (trained, 32)):
+        levels = len(shape.blocks)
+        with torch.device("meta"):
+            vae = AutoencoderKL(
+                in_channels=shape.channels,
+                out_channels=shape.channels,
+                latent_channels=shape.latent_channels,
+                block_out_channels=shape.blocks,
+                layers_per_block=shape.layers,
+                norm_num_groups=8,
+                mid_block_add_attention=shape.attention,
+                down_block_types=("DownEncoderBlock2D",) * levels,
+                up_block_types=("UpDecoderBlock2D",) * levels,
+            )
+            images = torch.empty(1, shape.channels, size, size)
+            small = size // 2 ** (levels - 1)
+            latents = torch.empty(1, shape.latent_channels, small, small)
+        with FlopCounterMode(display=False) as counter:
+            vae.encode(images)
+        assert 2 * shape.encoding(size) == counter.get_total_flops()
+        with FlopCounterMode(display=False) as counter:
+            vae.decode(latents)
+        assert 2 * shape.decoding(size) == counter.get_total_flops()
+
+
+def test_jobs_cost_what_one_works_out_by_hand() -> None:
+    study = study_of()
+    jobs = {(job.stage, job.name): job for job in list_jobs(study, Stages(study, ""), IMAGES)}
+    forward = 118.64e9  # of XL/2, Table 4
+    first = jobs["training", "DiT-XL/2 seed 0 to step 26,000"]
+    last = jobs["training", "DiT-XL/2 seed 0 to step 52,000"]
+    assert first.multiply_adds == last.multiply_adds == pytest.approx(3 * forward * 256 * 26_000, rel=1e-3)
+    decoding = Autoencoder.of_study(study).decoding(256)
+    sampling = jobs["sampling", "DiT-XL/2 seed 0 step 52,000"]
+    assert sampling.multiply_adds == pytest.approx(10_000 * (250 * forward + decoding), rel=1e-3)
+    assert jobs["scoring", "DiT-XL/2 seed 0 step 52,000"].plain == 10_000 * INCEPTION
+
+
+def test_guidance_doubles_the_passes_of_a_sample() -> None:
+    study = study_of(sampling__guidance_scales=[1.0, 1.5])
+    jobs = {job.name: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "sampling"}
+    decoding = 10_000 * Autoencoder.of_study(study).decoding(256)
+    plain, guided = (jobs[f"DiT-B/2 seed 0 step 52,000{end}"].multiply_adds - decoding for end in ("", " guidance 1.5"))
+    assert guided == pytest.approx(2 * plain)
+
+
+def test_hours_follow_from_rate_and_devices() -> None:
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
+    assert devices.rate == pytest.approx(0.4 * 312e12)
+    assert devices.sampling_rate == pytest.approx(0.4 * 19.5e12)
+    study = study_of()
+    jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "training"]
+    one = price_of([job for job in jobs if job.variant == "DiT-XL/2"], devices)
+    # 6 x 118.64e9 x 256 x 52,000 operations at 124.8e12 a second
+    assert one.device_seconds / 3600 == pytest.approx(21.09, rel=1e-3)
+    assert one.wall_seconds == pytest.approx(one.device_seconds / 8)
+
+
+def test_milestones_of_a_run_wait_for_each_other() -> None:
+    study = study_of(resources__ranks_per_node=1)
+    jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"]
+    devices = Devices("any", 8, 1e14, 1e14, 1e14, None, "stated")
+    price = price_of([job for job in jobs if job.stage == "training"], devices)
+    assert price.wall_seconds == pytest.approx(price.device_seconds)
+
+
+@pytest.mark.parametrize(("device", "utilisation"), [("abacus", 0.4), ("h200", 1.5), ("h200", 0.0)])
+def test_impossible_devices_are_refused(device: str, utilisation: float) -> None:
+    with pytest.raises(UserError, match=r"--device abacus|--utilisation"):
+        stated_devices(device, 8, utilisation, study_of())
+
+
+# --- space
+
+
+def test_latents_take_the_bytes_of_a_shard(tmp_path: Path) -> None:
+    study = study_of()
+    moments = np.zeros((2, 8, 32, 32), dtype=np.float16)
+    sizes = []
+    for count in (3, 43):
+        write_shard(tmp_path / "x.tar", (LatentSample(i, moments, 999, f"n0/{i}.JPEG") for i in range(count)))
+        sizes.append((tmp_path / "x.tar").stat().st_size)
+    # Tars end on blocks of 10,240 bytes, so the difference of two sizes tells an image's to within one of them.
+    assert disk_of(study, 40).latents == pytest.approx(sizes[1] - sizes[0], abs=10_240)
+
+
+def test_weights_states_and_samples_by_hand() -> None:
+    disk = disk_of(study_of(), IMAGES)
+    weights = 4 * (130.3e6 + 457.8e6 + 674.8e6 + 675.0e6)
+    assert disk.checkpoints == pytest.approx(2 * 2 * weights, rel=1e-3)
+    assert disk.states == pytest.approx(2 * 4 * weights, rel=1e-3)
+    assert disk.samples == 4 * 2 * 10_000 * (256 * 256 * 3 + 16)
+    few = disk_of(study_of(sampling__keep_samples=False, sampling__parts=3), IMAGES)
+    assert few.samples == 4 * 2 * 3 * 20 * (256 * 256 * 3 + 16)
+
+
+def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
+    study = study_of(resources__ranks_per_node=1)
+    jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
+    devices = Devices("any", 1, 1e14, 1e13, 1e12, None, "measured", overhead=0.01)
+    training, sampling = jobs["training"], jobs["sampling"]
+    first = training.passes / 3
+    assert devices.seconds(training) == pytest.approx(2 * training.multiply_adds / 1e14 + 0.03 * first)
+    assert devices.seconds(jobs["scoring"]) == pytest.approx(2 * 10_000 * INCEPTION / 1e12)
+    passes = 250 * 10_000 / study.resources.sample_batch
+    assert devices.seconds(sampling) == pytest.approx(2 * sampling.multiply_adds / 1e13 + 0.01 * passes)
+
+
+def test_peak_memory_counts_weights_six_times_and_falls_with_ranks() -> None:
+    study = study_of()
+    variant = study.variant("DiT-XL/2")
+    alone, shared = peak_memory(study, variant, 1), peak_memory(study, variant, 8)
+    activations = 256 * 256 * 28 * 52 * 1152
+    assert alone == pytest.approx(26 * 675e6 + activations, rel=1e-3)
+    assert shared == pytest.approx(26 * 675e6 + activations / 8, rel=1e-3)
+    in_parts = peak_memory(study_of(resources__micro_batch=8), variant, 8)
+    assert in_parts == pytest.approx(30 * 675e6 + activations / 32, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_blocks_keep_what_the_plan_says(precision: str) -> None:
+    """Measured: what a network of four blocks keeps for its backward pass beside one of two."""
+    batch, side, width = 2, 16, 128
+    x, t, y = torch.randn(batch, 4, 2 * side, 2 * side), torch.tensor([3, 500]), torch.tensor([0, 1])
+
+    def kept(layers: int) -> tuple[int, int]:
+        model = create_model(parse_variant("DiT-T/2", {"T": Size(layers, width, 4)}), 2 * side, 10, 4).train()
+        own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        storages: dict[int, tuple[int, torch.Tensor]] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            if (place := tensor.untyped_storage().data_ptr()) not in own:
+                storages[place] = (tensor.untyped_storage().nbytes(), tensor)  # held, lest another takes its place
+            return tensor
+
+        casting = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), casting:
+            model(x, t, y)
+        return sum(size for size, _ in storages.values()), sum(p.numel() for p in model.parameters())
+
+    (few, few_weights), (many, many_weights) = kept(2), kept(4)
+    copies = 2 * (many_weights - few_weights) if precision == "bfloat16" else 0
+    # A CPU's autocast leaves the two gated outputs in bfloat16; a GPU's has addcmul among what it promotes.
+    expected = BLOCK_BYTES[precision] - (2 * 2 if precision == "bfloat16" else 0)
+    assert (many - few - copies) / (2 * batch * side**2 * width) == pytest.approx(expected, rel=0.01)
+
+
+# --- what a change reruns
+
+
+def names(text: str) -> dict[str, int]:
+    """Stage to number of jobs, as the text says."""
+    rows = [line.split() for line in text.splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 2 and row[0] in ("training", "sampling", "scoring")}
+
+
+def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: Path) -> None:
+    old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
+    text = tell_plan(new, devices, old)
+    assert names(text) == {"training": 8, "sampling": 8, "scoring": 8}
+    assert "44.7" in text  # all of training's device-hours
+
+
+def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
+    longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
+    old = written(tmp_path, study_of())
+    text = tell_plan(longer, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
+    assert names(text) == {"training": 4, "sampling": 4, "scoring": 4}
+
+
+def test_resources_rerun_nothing(tmp_path: Path) -> None:
+    old, new = written(tmp_path, study_of()), study_of(resources__ranks_per_node=4)
+    assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
+
+
+def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
+    study, results = study_of(), tmp_path / "results"
+    for job in plan_study(study).jobs:
+        for record in job.records:
+            write_json(results / record, {"settings_digest": job.digest})
+    write_json(results / "data" / "provenance.json", {})
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
+    assert tell_plan(study, devices, results).startswith("Nothing that costs would run")
+    (results / "DiT-B-2" / "seed-0" / "step-52000" / "guidance-1.0" / "provenance.json").unlink()
+    assert names(tell_plan(study, devices, results)) == {"scoring": 1}
+    with pytest.raises(UserError, match="no results of a study"):
+        tell_plan(study, devices, tmp_path)
+
+
+def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vae").mkdir()
+    for name in ("vae/config.json", "weights.pt", "reference.npz"):
+        (tmp_path / name).write_text(name)
+    changes = {
+        "vae": {"source": "pretrained", "path": "./vae", "latent_channels": 2, "downsampling": 4},
+        "checkpoints": {"DiT-Nano/2": "weights.pt"},
+        "metrics.beside": [{"kind": "inception", "weights": "weights.pt", "reference": "reference.npz"}],
+    }
+    study = load_study(edited(tmp_path, changes))
+    jobs = list_jobs(study, open_stages(study, tmp_path / "results"), IMAGES)
+    assert [(job.stage, job.name, job.digest) for job in plan_study(study).jobs] == [
+        (job.stage, job.name, job.digest) for job in jobs
+    ]
+
+
+# --- what the budget can show
+
+
+def test_bands_hold_the_published_figures_they_are_made_of() -> None:
+    bands = expectation.expected_bands(study_of(training__steps=400_000))
+    assert all(band.low < band.published < band.high for band in bands.values())
+    early = expectation.expected_bands(study_of(training__steps=50_000))
+    accelerated = convergence().query("steps == 50000").set_index("model")["fid50k"]
+    for size in ("B", "L", "XL"):
+        band = early[f"DiT-{size}/2"]
+        # A plain run is no better than the accelerated one, but for the spread of reproductions.
+        assert band.low >= accelerated[f"SiT-{size}/2+REPA"] / 1.0658  # exp of the pooled spread
+        assert band.high > band.low > bands[f"DiT-{size}/2"].high
+
+
+def test_gaps_between_sizes_open_with_the_steps() -> None:
+    # ln(78.2 / 52.3) over ln(24.4 / 7.9): the accelerated runs at 50K and 400K steps
+    assert expectation.gap_share(50_000) == pytest.approx(math.log(78.2 / 52.3) / math.log(24.4 / 7.9))
+    shares = [expectation.gap_share(steps) for steps in (10, 25_000, 50_000, 100_000, 200_000, 400_000)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_power_is_that_of_simulated_t_tests() -> None:
+    rng = np.random.default_rng(0)
+    effect, sd, df, level = -0.3, 0.1, 5, 0.05
+    draws = rng.normal(effect, sd, 200_000) / (sd * np.sqrt(rng.chisquare(df, 200_000) / df))
+    simulated = np.mean(stats.t.cdf(draws, df) < level)
+    assert power.pair_power(effect, sd, df, level) == pytest.approx(simulated, abs=0.005)
+    assert power.pair_power(0.0, sd, df, level) == pytest.approx(level)
+
+
+def test_more_seeds_and_samples_never_lose_power() -> None:
+    def weakest(**changes: Any) -> float:
+        study = study_of(**changes)
+        return min(
+            pair.power for pair in power.power_of_pairs(study, power.size_pairs(power.published_estimates(study)))
+        )
+
+    assert weakest() < weakest(training__seeds=[0, 1, 2]) < weakest(training__seeds=list(range(10)))
+    assert weakest(sampling__num_samples=2000) < weakest(sampling__num_samples=50_000)
+    assert weakest() < weakest(training__steps=400_000)
+
+
+def test_the_budget_of_52k_steps_gets_one_sentence_per_claim() -> None:
+    claims = power.describe_claims(study_of())
+    assert [claim[:7] for claim in claims] == ["Claim 1", "Claim 2", "Claim 3"]
+    assert "0 of 3 pairs" in claims[0]
+    assert "the weakest is DiT-XL/2 against DiT-L/2" in claims[0]
+    assert "1 of 1 pair" in claims[1]
+    assert "Williams' test needs 8 variants" in claims[2]
+
+
+def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
+    study = load_study(Path(__file__).parents[2] / "config" / "imagenet256-52k.yaml")
+    text = tell_plan(study, stated_devices("a100-80gb", 8, 0.4, study), None)
+    claims = [line for line in text.splitlines() if line.startswith("Claim ")]
+    assert [claim[:7] for claim in claims] == ["Claim 1", "Claim 2", "Claim 3"]
+    assert all(claim.endswith(".") and "; the weakest is DiT-XL/2 against" in claim for claim in claims)
+    for variant in ("DiT-B/2", "DiT-L/2", "DiT-XL/2", "DiT-XL/4"):
+        assert f"  {variant}: " in text.split("FID to expect at 52,000 steps")[1]
+    assert "Sources: DiT (arXiv 2212.09748) Table 4" in text
+    assert "TOO MUCH" not in text
+
+
+def test_other_data_get_no_figures_of_imagenet() -> None:
+    study = parse_study(CONFIG | {"data": CONFIG["data"] | {"image_size": 128}})
+    text = tell_plan(study, stated_devices("h200", 8, 0.4, study_of()), None)
+    assert "not known in advance, as published curves are of ImageNet's 1,000 classes at 256x256" in text
+    assert "FID to expect" not in text
+
+
+# --- the command
+
+
+def test_plan_is_told_on_the_command_line_without_torch(tmp_path: Path) -> None:
+    config = written(tmp_path, study_of())
+    program = "import sys; from dit_scaling.cli import app; sys.argv[1:] = ['plan', '--configfile', sys.argv[1]]\n"
+    program += "try: app()\nfinally: assert 'torch' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", program, str(config)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for words in ("8 x a100-80gb", "together", "Disk: ", "FID to expect at 52,000 steps", "Claim 3"):
+        assert words in run.stdout
+
+
+def test_a_probe_multiplies_as_the_study_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dit_scaling.plan import throughput as probe
+
+    allowed = []
+
+    def step_seconds(*_: object) -> float:
+        allowed.append(torch.backends.cuda.matmul.allow_tf32)
+        return 1.0
+
+    monkeypatch.setattr(probe, "_step_seconds", step_seconds)
+    study = study_of()
+    tf32 = study.training.model_copy(update={"precision": "tf32"})
+    probe.measured_devices(study.model_copy(update={"training": tf32}), 1)
+    assert set(allowed) == {True}
+
+
+def test_a_probe_measures_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dit_scaling.plan import throughput as probe
+
+    monkeypatch.setattr(probe, "SECONDS", 0.05)
+    root = Path(__file__).parents[2]
+    run = CliRunner().invoke(app, ["plan", "--configfile", str(root / "config" / "config.yaml"), "--probe"])
+    assert run.exit_code == 0, run.output
+    assert re.search(
+        r"\(measured: DiT-Micro/4 \S+ ms a step, DiT-Mini/1 \S+ ms a step, of which \S+ ms whatever", run.output
+    )

@@ -1,0 +1,307 @@
+"""The figures: what is drawn is what was measured, named by its features, and equal data give equal bytes."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json, write_json
+from dit_scaling.paper.published import reproduction_spread, table4
+from dit_scaling.report.captions import FIGURES
+from dit_scaling.report.curves import CURVE_POINTS, bin_curves, draw_steps
+from dit_scaling.report.figures import draw_figures
+from dit_scaling.report.grid import arrange_samples
+from dit_scaling.report.measurements import fit_points, read_measurements
+from dit_scaling.report.scaling import draw_compute, draw_scaling
+from dit_scaling.report.study_tables import tabulate_variants
+from dit_scaling.report.style import PALETTE, describe_metric, style_variants
+from dit_scaling.report.table4 import draw_published
+from report_study import StudyFiles, make_study
+
+
+def draw(study: StudyFiles, folder: Path, **changes: Path) -> None:
+    inputs = study.inputs
+    files = {"table": inputs.table, "curves": study.curves, "lines": inputs.lines, "claims": inputs.claims} | changes
+    samples = dict(zip(study.study.variants, inputs.samples, strict=True))
+    draw_figures(files["table"], files["curves"], files["lines"], files["claims"], samples, folder)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def figures(study: StudyFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    draw(study, folder)
+    return folder
+
+
+def test_every_figure_comes_as_svg_png_and_csv(figures: Path) -> None:
+    expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "csv")}
+    assert {path.name for path in figures.iterdir()} == expected
+    assert all(path.stat().st_size > 500 for path in figures.iterdir())
+
+
+def test_equal_data_give_equal_bytes(study: StudyFiles, figures: Path, tmp_path: Path) -> None:
+    draw(study, tmp_path)
+    for path in figures.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", ["fid-gflops", "bubbles", "fid-compute", "fid-steps"])
+def test_points_are_the_tables_at_the_first_guidance_scale(study: StudyFiles, figures: Path, name: str) -> None:
+    table = pd.read_parquet(study.inputs.table)
+    steps = [2500, 5000] if name in ("fid-compute", "fid-steps") else [5000]
+    expected = table[(table["guidance_scale"] == 1.0) & table["step"].isin(steps)].set_index(["variant", "step"])
+    drawn = pd.read_csv(figures / f"{name}.csv")
+    if name == "fid-gflops":
+        drawn = drawn[drawn["panel"] == "gflops"]
+    points = drawn[drawn["kind"] == "variant"].set_index(["variant", "step"])
+    assert len(points) == len(expected)
+    x = {"fid-compute": "train_gflops", "fid-steps": None}.get(name, "gflops")
+    for column in [study.metric, *([x] if x else [])]:
+        np.testing.assert_allclose(points[column], expected[column].loc[points.index], rtol=1e-12)
+    se = np.hypot(expected[f"{study.metric}_se"] / expected[study.metric], reproduction_spread().sd)
+    half = np.log(points["high"] / points["low"]) / 2
+    t = stats.t.isf(0.025, reproduction_spread().df)
+    np.testing.assert_allclose(half, t * se.loc[points.index], rtol=1e-6)
+
+
+def test_lines_are_those_of_the_reference(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "bubbles.csv")
+    assert drawn.loc[drawn["kind"] == "floor", study.metric].tolist() == [6.1, 11.2]
+    assert drawn.loc[drawn["kind"] == "ceiling", study.metric].tolist() == [1480.0]
+    assert "held-out images (N = 500)" in (figures / "bubbles.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["fid-gflops", "fid-compute", "fid-steps", "loss", "published"])
+def test_legends_name_the_variants(study: StudyFiles, figures: Path, name: str) -> None:
+    svg = (figures / f"{name}.svg").read_text()
+    for variant in study.study.variants:
+        assert f">{variant}<" in svg
+
+
+def test_axes_name_metric_and_units(figures: Path) -> None:
+    svg = (figures / "fid-gflops.svg").read_text()
+    assert ">Frechet distance on classifier features (64-d)<" in svg
+    assert "1e9 multiply-adds of one forward pass" in svg
+    assert not any("FID" in (figures / f"{name}.svg").read_text() for name in FIGURES if name != "published")
+
+
+def test_correlation_is_pearsons(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "fid-gflops.csv")
+    for panel, name in (("gflops", "Gflops"), ("params_m", "params")):
+        points = drawn[(drawn["kind"] == "variant") & (drawn["panel"] == panel)]
+        r = np.log(points[panel]).corr(points[study.metric])
+        svg = (figures / "fid-gflops.svg").read_text()
+        assert f"Pearson r of ln {name} and the distance: {r:+.2f} (6 variants)" in svg
+
+
+def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles) -> None:
+    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    data = draw_compute(measured).data
+    largest = measured.final["train_gflops"].max()
+    beyond = data[data["train_gflops"] > 1.000001 * largest]
+    assert set(beyond["kind"]) == {"extrapolated fit"}
+    assert beyond["train_gflops"].max() == pytest.approx(10 * largest)
+
+
+def test_fits_against_gflops_and_compute_carry_their_band(study: StudyFiles) -> None:
+    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    for drawing, x in ((draw_scaling(measured), "gflops"), (draw_compute(measured), "train_gflops")):
+        fit = fit_points(measured.final, x)
+        assert fit is not None
+        data = drawing.data[drawing.data[x].notna() & drawing.data["kind"].isin(["fit", "extrapolated fit"])]
+        expected = fit.predict(data[x])
+        np.testing.assert_allclose(data[["low", "high"]], expected[["mean_low", "mean_high"]])
+        (band,) = drawing.figure.axes[0].collections[:1]
+        corners = band.get_paths()[0].vertices
+        assert corners[:, 1].min() == pytest.approx(expected["mean_low"].min())
+        assert corners[:, 1].max() == pytest.approx(expected["mean_high"].max())
+
+
+def test_only_inception_features_make_a_fid() -> None:
+    assert describe_metric("fid", 50_000) == "FID-50K"
+    assert describe_metric("fid", 1234) == "FID (1,234 samples)"
+    assert describe_metric("fd_classifier64", 50_000) == "Frechet distance on classifier features (64-d)"
+    assert "FID" not in describe_metric("fd_dinov2", 50_000)
+
+
+def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> None:
+    ours = make_study(tmp_path / "small", features="inception")
+    small = read_measurements(ours.inputs.table, ours.inputs.lines, ours.inputs.claims)
+    assert small.label == "FID-1K"
+    assert "published" not in set(draw_scaling(small).data["kind"])
+
+    paper = make_study(tmp_path / "paper", features="inception", variants=["DiT-S/4", "DiT-S/2", "DiT-B/2"])
+    table = pd.read_parquet(paper.inputs.table)
+    table.loc[table["variant"] == "DiT-B/2", "gflops"] = 23.01  # on the paper's 32x32 latents
+    table.to_parquet(paper.inputs.table)
+    measured = read_measurements(paper.inputs.table, paper.inputs.lines, paper.inputs.claims)
+    data = draw_scaling(measured).data
+    published = data[(data["kind"] == "published") & (data["panel"] == "gflops")].set_index("variant")["fid"]
+    assert len(published) == 12
+    assert published["DiT-XL/2"] == 19.47
+    quick = dataclasses.replace(measured, rows=measured.rows.assign(sampler="ddim"))
+    assert "published" not in set(draw_scaling(quick).data["kind"])
+
+
+def test_seeds_join_as_geometric_mean_with_their_pooled_spread(tmp_path: Path) -> None:
+    several = make_study(tmp_path, seeds=(0, 1, 2))
+    measured = read_measurements(several.inputs.table, several.inputs.lines, several.inputs.claims)
+    rows = measured.rows[measured.rows["step"] == 5000]
+    logs = np.log(rows.set_index("variant")[several.metric])
+    point = measured.final.set_index("variant").loc["DiT-Mini/1"]
+    assert point["runs"] == 3
+    assert point["value"] == pytest.approx(np.exp(logs["DiT-Mini/1"].mean()))
+    pooled = np.sqrt(logs.groupby("variant").var().mean() / 3)
+    assert np.log(point["high"] / point["value"]) == pytest.approx(2.178813 * pooled, rel=1e-5)  # t, 12 degrees
+
+
+def test_loss_curves_are_means_over_stretches_and_seeds() -> None:
+    steps = np.arange(1, 601)
+    runs = [
+        pd.DataFrame({"variant": "DiT-Nano/2", "seed": seed, "step": steps, "loss": steps + seed, "gradient_norm": 1.0})
+        for seed in (0, 2)
+    ]
+    binned = bin_curves(pd.concat(runs))
+    assert len(binned) == CURVE_POINTS
+    assert binned["step"].tolist() == [10 * k + 5.5 for k in range(60)]
+    np.testing.assert_allclose(binned["loss"], binned["step"] + 1)
+
+
+def test_colours_tell_sizes_and_markers_patches(study: StudyFiles) -> None:
+    styles = style_variants(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims).final)
+    assert tuple(styles) == study.study.variants  # by size, then from the largest patch to the smallest
+    assert styles["DiT-Nano/1"].colour == styles["DiT-Nano/2"].colour == PALETTE[0]
+    assert styles["DiT-Nano/1"].marker == styles["DiT-Mini/1"].marker != styles["DiT-Mini/2"].marker
+
+
+def test_panels_for_every_patch_and_every_size(study: StudyFiles) -> None:
+    figure = draw_steps(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)).figure
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert {title for title in titles if title} == {"patch 2", "patch 1", "DiT-Nano", "DiT-Micro", "DiT-Mini"}
+
+
+@pytest.mark.parametrize("missing", ["table", "curves", "lines"])
+def test_missing_inputs_are_named(study: StudyFiles, tmp_path: Path, missing: str) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        draw(study, tmp_path, **{missing: tmp_path / "nowhere"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_that_no_figure_may_join_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    table = pd.read_parquet(study.inputs.table)
+
+    def refusal(changed: pd.DataFrame) -> str:
+        changed.to_parquet(tmp_path / "changed.parquet")
+        with pytest.raises(UserError) as error:
+            read_measurements(tmp_path / "changed.parquet", study.inputs.lines, study.inputs.claims)
+        return str(error.value)
+
+    assert "n_samples" in refusal(table.assign(n_samples=range(len(table))))
+    ours = table["variant"] == "DiT-Mini/1"
+    for column, one, other in (("extractor", "a", "b"), ("sampler", "ddpm", "ddim"), ("sampling_steps", 250, 50)):
+        mixed = table.assign(**{column: np.where(ours, one, other)})
+        assert f"mixes protocols: {column} " in refusal(mixed)
+    assert "train_gflops" in refusal(table.drop(columns="train_gflops"))
+    assert "no rows" in refusal(table.iloc[:0])
+    assert study.metric in refusal(table.assign(**{study.metric: np.nan}))
+
+
+def test_broken_files_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("neither table nor record")
+    with pytest.raises(UserError, match="Parquet"):
+        read_measurements(broken, study.inputs.lines, study.inputs.claims)
+    with pytest.raises(UserError, match="has no column"):
+        draw(study, tmp_path, curves=broken)
+    write_json(broken, {"metric": study.metric})
+    with pytest.raises(UserError, match="extractor"):
+        read_measurements(study.inputs.table, broken, study.inputs.claims)
+    with pytest.raises(UserError, match="no report on claims"):
+        read_measurements(study.inputs.table, study.inputs.lines, broken)
+
+
+def test_what_the_verdicts_leave_out_is_drawn_and_not_fitted(study: StudyFiles, tmp_path: Path) -> None:
+    claims = read_json(study.inputs.claims)
+    write_json(tmp_path / "claims.json", claims | {"exclusions": [{"variant": "DiT-Nano/2", "reason": "bottleneck"}]})
+    measured = read_measurements(study.inputs.table, study.inputs.lines, tmp_path / "claims.json")
+    drawing = draw_scaling(measured)
+    assert set(study.study.variants) <= set(drawing.data["variant"])
+    assert "(5 variants)" in drawing.figure.axes[0].get_title()
+    kept = measured.final[measured.final["variant"] != "DiT-Nano/2"]
+    fit = fit_points(measured.final, "gflops")
+    assert fit is not None
+    assert fit.b == pytest.approx(np.polyfit(np.log(kept["gflops"]), np.log(kept["value"]), 1)[0])
+
+
+def test_a_study_of_one_variant_is_drawn_without_fit(tmp_path: Path) -> None:
+    lone = make_study(tmp_path, variants=["DiT-Nano/2"])
+    reference = json.loads(lone.inputs.lines.read_text())
+    write_json(lone.inputs.lines, reference | {"lines": {}})
+    drawing = draw_scaling(read_measurements(lone.inputs.table, lone.inputs.lines, lone.inputs.claims))
+    assert set(drawing.data["kind"]) == {"variant"}
+    assert drawing.figure.axes[0].get_title() == ""
+    low, high = drawing.figure.axes[0].get_xlim()
+    assert low < drawing.data["gflops"].iloc[0] < high
+    draw(lone, tmp_path / "figures")
+
+
+@pytest.fixture
+def with_unet(tmp_path: Path) -> StudyFiles:
+    """The study with a U-Net, which has neither patches nor tokens."""
+    made = make_study(tmp_path)
+    table = pd.read_parquet(made.inputs.table)
+    unet = table[table["variant"] == "DiT-Nano/2"].assign(variant="UNet-S", size="S", params_m=0.2, gflops=0.0021)
+    pd.concat([table, unet.assign(patch=np.nan, tokens=np.nan)]).to_parquet(made.inputs.table)
+    return made
+
+
+def test_a_unet_is_drawn_beside_the_transformers_and_fitted_with_none(with_unet: StudyFiles, tmp_path: Path) -> None:
+    samples = dict(zip(with_unet.study.variants, with_unet.inputs.samples, strict=True))
+    samples["UNet-S"] = with_unet.inputs.samples[0]
+    inputs = with_unet.inputs
+    draw_figures(inputs.table, with_unet.curves, inputs.lines, inputs.claims, samples, tmp_path / "figures")
+    svg = (tmp_path / "figures" / "fid-gflops.svg").read_text()
+    assert ">UNet-S<" in svg
+    assert "the distance: " in svg
+    assert "(6 variants)" in svg
+    measured = read_measurements(inputs.table, inputs.lines, inputs.claims)
+    fit = fit_points(measured.final, "gflops")
+    assert fit is not None
+    assert fit.n == 6
+    grid = arrange_samples(measured.final, samples)
+    assert grid.columns == ("DiT-Nano", "DiT-Micro", "DiT-Mini", "UNet-S")
+    assert grid.rows[-1] == ("no patches", (None, None, None, "UNet-S"))
+    assert [label for label, _ in grid.rows] == ["patch 2", "patch 1", "no patches"]
+    rows = tabulate_variants(measured, beside_paper=False).rows
+    assert [row[3] for row in rows] == ["16", "64", "16", "64", "16", "64", "–"]
+
+
+def test_samples_stand_sizes_across_and_patches_down(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "samples.csv")
+    assert set(drawn["variant"]) == set(study.study.variants)
+    assert drawn.groupby("variant")["index"].apply(list).map(lambda found: found == list(range(10))).all()
+    svg = (figures / "samples.svg").read_text()
+    assert all(f">{text}<" in svg for text in ("DiT-Nano", "DiT-Micro", "DiT-Mini", "patch 2", "patch 1"))
+
+
+def test_table_4_and_the_study_share_no_axis(study: StudyFiles, figures: Path) -> None:
+    drawn = pd.read_csv(figures / "published.csv").set_index("variant")
+    paper = table4().set_index("variant")
+    theirs = drawn[drawn["metric"] == "fid50k"]
+    np.testing.assert_allclose(theirs["value"], paper.loc[theirs.index, "fid50k"], rtol=1e-12)
+    assert set(drawn[drawn["metric"] == study.metric].index) == set(study.study.variants)
+    figure = draw_published(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)).figure
+    left, right = figure.axes
+    assert left.get_ylabel() == "FID-50K"
+    assert right.get_ylabel() == "Frechet distance on classifier features (64-d)"
+    assert not left.get_shared_y_axes().joined(left, right)

@@ -1,0 +1,191 @@
+"""The status of a study is read from its files: each state from the files that make it, and without torch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dit_scaling.common.files import write_json
+from dit_scaling.config.stages import Stages
+from dit_scaling.config.study import Study, parse_study
+from dit_scaling.data.assets import open_stages
+from dit_scaling.results.status import Run, describe_status, read_status
+from dit_scaling.training.lock import locked
+from pipeline import TINY
+from report_study import CONFIG
+
+NOW = 2_000_000_000.0
+SLUG = "DiT-Nano-2"
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return parse_study(CONFIG | {"variants": ["DiT-Nano/2", "DiT-Mini/1"]})
+
+
+@pytest.fixture(scope="module")
+def stages(study: Study) -> Stages:
+    return Stages(study, "0" * 16)
+
+
+def first_run(study: Study, stages: Stages, results: Path) -> Run:
+    return read_status(study, stages, results, NOW).runs[0]
+
+
+def write_old(path: Path, text: str, age: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (NOW - age, NOW - age))
+
+
+def write_training(results: Path, stages: Stages, *, last: int, rate: float, age: float) -> Path:
+    """A state folder whose log has a line every 50 steps up to ``last``; its files are ``age`` seconds old."""
+    write_json(results / "latents" / "manifest.json", {"content": "toy"})
+    folder = results / "states" / "abc"
+    facts = {"settings": stages.train(SLUG, 0).model_dump(mode="json"), "latents": "toy"}
+    write_old(folder / "settings.json", json.dumps(facts), age)
+    lines = [{"step": step, "loss": 1 / step, "seconds": step / rate} for step in range(50, last + 1, 50)]
+    write_old(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines), age)
+    return folder
+
+
+def write_record(path: Path, digest: str) -> None:
+    write_json(path, {"settings_digest": digest})
+
+
+def write_results(results: Path, study: Study, stages: Stages, *, sampled: bool, scored: bool) -> None:
+    """Everything that training of the first variant leaves, and what follows it where asked for."""
+    for step in study.training.exports:
+        place = results / SLUG / "seed-0" / f"step-{step}"
+        write_record(place / "provenance.json", stages.train(SLUG, 0).digest)
+        for scale in study.sampling.guidance_scales:
+            folder = place / study.sampling.folder(scale)
+            if sampled:
+                digest = stages.sample(SLUG, 0, step, scale).digest
+                write_record(folder / "samples" / "part-00000.provenance.json", digest)
+            if scored:
+                write_record(folder / "provenance.json", stages.fid(SLUG, 0, step, scale).digest)
+
+
+def test_nothing_there_is_waiting(study: Study, stages: Stages, tmp_path: Path) -> None:
+    status = read_status(study, stages, tmp_path, NOW)
+    assert [(run.variant, run.state, run.step) for run in status.runs] == [
+        ("DiT-Nano/2", "waiting", 0),
+        ("DiT-Mini/1", "waiting", 0),
+    ]
+    assert not any(status.shared.values())
+    assert not status.reported
+
+
+def test_a_fresh_log_is_a_running_training_with_its_rate_and_time_left(
+    study: Study, stages: Stages, tmp_path: Path
+) -> None:
+    write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.stage, run.step, run.steps) == ("running", "train", 2000, 5000)
+    assert run.loss == pytest.approx(1 / 2000)
+    assert run.steps_per_second == pytest.approx(20.0)
+    assert run.seconds_left == pytest.approx(150.0)
+    assert read_status(study, stages, tmp_path, NOW).runs[1].state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("rate", "age", "state"),
+    [(20.0, 59.0, "running"), (20.0, 61.0, "stopped"), (0.5, 390.0, "running"), (0.5, 410.0, "stopped")],
+)
+def test_how_long_a_log_may_be_silent_follows_from_its_own_intervals(
+    study: Study, stages: Stages, tmp_path: Path, rate: float, age: float, state: str
+) -> None:
+    write_training(tmp_path, stages, last=2000, rate=rate, age=age)
+    run = first_run(study, stages, tmp_path)
+    assert run.state == state
+    assert (run.seconds_left is not None) == (state == "running")
+
+
+def test_a_living_lock_keeps_a_silent_training_running(study: Study, stages: Stages, tmp_path: Path) -> None:
+    folder = write_training(tmp_path, stages, last=2000, rate=20.0, age=3600.0)
+    with locked(folder):
+        assert first_run(study, stages, tmp_path).state == "running"
+    assert first_run(study, stages, tmp_path).state == "stopped"
+
+
+def test_a_line_that_is_being_written_is_no_line(study: Study, stages: Stages, tmp_path: Path) -> None:
+    folder = write_training(tmp_path, stages, last=500, rate=20.0, age=1.0)
+    write_old(folder / "metrics.jsonl", (folder / "metrics.jsonl").read_text() + '{"step": 55', 1.0)
+    assert first_run(study, stages, tmp_path).step == 500
+
+
+def test_trained_with_other_settings_or_latents_is_not_done(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
+    write_json(tmp_path / "latents" / "manifest.json", {"content": "others"})
+    write_record(tmp_path / SLUG / "seed-0" / "step-5000" / "provenance.json", "other settings")
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.step) == ("waiting", 0)
+
+
+def test_samples_and_scores_are_counted_and_a_fresh_log_says_who_makes_them(
+    study: Study, stages: Stages, tmp_path: Path
+) -> None:
+    write_results(tmp_path, study, stages, sampled=False, scored=False)
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.stage, run.step, run.sampled, run.scored) == ("waiting", "sample", 5000, (0, 4), (0, 4))
+    log = tmp_path / "logs" / "sample" / f"{SLUG}_seed-0_step-2500_guidance-1.0_part-00000.log"
+    write_old(log, "sampling", 5.0)
+    assert first_run(study, stages, tmp_path).state == "running"
+    write_results(tmp_path, study, stages, sampled=True, scored=False)
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.stage, run.sampled) == ("waiting", "fid", (4, 4))
+    write_results(tmp_path, study, stages, sampled=True, scored=True)
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.scored) == ("done", (4, 4))
+
+
+def test_given_weights_wait_for_no_training(tmp_path: Path) -> None:
+    given = parse_study(CONFIG | {"variants": ["DiT-Nano/2"], "checkpoints": {"DiT-Nano/2": "weights.pt"}})
+    run = first_run(given, Stages(given, "0" * 16, checkpoints={"DiT-Nano/2": "f" * 64}), tmp_path)
+    assert (run.state, run.stage, run.step) == ("waiting", "sample", 5000)
+    assert run.sampled == (0, 2)  # one export at two guidance scales
+
+
+def test_shared_stages_and_report(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_record(tmp_path / "vae" / "provenance.json", stages.vae().digest)
+    write_record(tmp_path / "provenance.json", stages.aggregate().digest)
+    (tmp_path / "report.html").touch()
+    status = read_status(study, stages, tmp_path, NOW)
+    assert [name for name, done in status.shared.items() if done] == ["vae", "aggregate"]
+    assert status.reported
+
+
+def test_lines_for_the_terminal(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
+    lines = describe_status(read_status(study, stages, tmp_path, NOW), tmp_path).splitlines()
+    assert "report waiting" in lines[1]
+    assert lines[4].split() == (
+        "DiT-Nano/2 0 running: train 2,000 of 5,000 0.0005 20 3 min 0 of 4 0 of 4".replace("3 min", "2 min").split()
+    )
+
+
+def test_the_command_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['dit-scaling', 'status', '--configfile', sys.argv[1]]\n"
+        "from dit_scaling.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "assert not {'torch', 'matplotlib', 'scipy'} & sys.modules.keys()"
+    )
+    answer: Any = subprocess.run(
+        [sys.executable, "-c", code, str(TINY)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Study tiny in results/tiny" in answer.stdout
+    assert answer.stdout.count("waiting: train") == 4
+    assert not (tmp_path / "results").exists()
+
+
+def test_open_stages_are_those_of_the_snakefile(study: Study, stages: Stages, tmp_path: Path) -> None:
+    opened = open_stages(study, tmp_path)
+    assert opened.train(SLUG, 0).digest != stages.train(SLUG, 0).digest  # the digits' own fingerprint counts
+    assert opened.train(SLUG, 0).digest == open_stages(study, tmp_path).train(SLUG, 0).digest

@@ -1,0 +1,65 @@
+"""Run this clone's Snakefile on a study in a folder of its own, and read what a dry run plans."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "data" / "tiny.yaml"
+OFFLINE = ROOT / "tests" / "offline"
+
+Plan = dict[str, set[str]]
+"""Rule to the first output of each of its jobs that would run; the gathering rules have none."""
+
+JOB = re.compile(r"^(?:local)?rule (?P<rule>\w+):\n(?P<details>(?:    .*\n)*)", re.MULTILINE)
+FIRST_OUTPUT = re.compile(r"^    output: (?P<file>[^,\n]+)", re.MULTILINE)
+
+
+def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile."""
+    with start_snakemake(folder, *arguments, config=config) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":
+    """Start what `snakemake` runs, with the network cut: no stage may need one."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    # Last, because --configfile, --until and the like take as many values as follow.
+    command += [] if config is None else ["--configfile", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT / 'src'}"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def plan(folder: Path, *arguments: str, config: Path | None = TINY) -> Plan:
+    """What a dry run would run, apart from rules that only gather."""
+    run = snakemake(folder, "--dry-run", *arguments, config=config)
+    assert run.returncode == 0, run.stderr
+    jobs = defaultdict(set)
+    for job in JOB.finditer(run.stdout + run.stderr):
+        if output := FIRST_OUTPUT.search(job["details"]):
+            jobs[job["rule"]].add(output["file"])
+    return dict(jobs)
+
+
+def edited(folder: Path, changes: dict[str, Any], base: Path = TINY) -> Path:
+    """A config file in ``folder`` like ``base`` with some keys, written a.b.c, set to other values."""
+    config = yaml.safe_load(base.read_text())
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = config
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    path = folder / "edited.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
