@@ -78,7 +78,7 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     step = TrainingStep(model.train(), PaperRecipe())
     facts = {
         "tokens": count_tokens(variant, model.input_size),
-        "width": variant.width,
+        "width": variant.hidden_size,
         "batch": point.count,
         "size": (1 + BACKWARD) * point.count * count_gflops(variant),
     }

@@ -56,7 +56,7 @@ def diffusers_model(model: DiT) -> Any:
     from dit_scaling.models.export import build_transformer, to_diffusers_state
 
     transformer = build_transformer(model)
-    transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.layers))
+    transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.depth))
     for module in transformer.modules():
         if isinstance(module, Timesteps):
             module.downscale_freq_shift = 0

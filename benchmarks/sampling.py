@@ -42,7 +42,7 @@ def with_least_variance(model: DiT) -> DiT:
     """Make the network predict the posterior's variance at every step: -1 for every variance channel."""
     head = model.final_layer.linear
     with torch.no_grad():
-        head.weight.view(-1, 2, model.in_channels, model.variant.width)[:, 1] = 0
+        head.weight.view(-1, 2, model.in_channels, model.variant.hidden_size)[:, 1] = 0
         head.bias.view(-1, 2, model.in_channels)[:, 1] = -1
     return model
 

@@ -46,11 +46,11 @@ rule train_milestone:
     priority: costliest_first
     conda:
         "../envs/torch.yaml"
-    threads: STUDY.resources.threads * STUDY.resources.ranks_per_node
+    threads: STUDY.resources.threads * STUDY.resources.gpus_per_node
     resources:
         device=STUDY.resources.device,
-        gpu=GPUS * STUDY.resources.ranks_per_node,
-        ranks=STUDY.resources.ranks_per_node,
+        gpu=GPUS * STUDY.resources.gpus_per_node,
+        ranks=STUDY.resources.gpus_per_node,
         nodes=1,
         micro_batch=STUDY.resources.micro_batch,
         save_minutes=STUDY.resources.save_minutes,

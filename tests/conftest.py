@@ -94,7 +94,7 @@ def toy_run() -> TrainSettings:
     """A one-layer DiT on the toy latents."""
     return TrainSettings(
         variant="DiT-Toy/2",
-        size=SizeRow(layers=1, width=16, heads=2),
+        size=SizeRow(depth=1, hidden_size=16, num_heads=2),
         seed=0,
         input_size=8,
         in_channels=2,
@@ -107,8 +107,8 @@ def toy_run() -> TrainSettings:
         gradient_clip=None,
         ema_decay=0.9,
         ema_ramp=True,
-        label_dropout=0.1,
-        mirror=True,
+        class_dropout_prob=0.1,
+        horizontal_flip=True,
         shuffle_shards=None,
         precision="float32",
         compile=False,

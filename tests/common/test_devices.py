@@ -122,7 +122,7 @@ def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest
 def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(UserError, match=r"ranks_per_node: 2 ranks.*sees 1"):
+    with pytest.raises(UserError, match=r"gpus_per_node: 2 ranks.*sees 1"):
         choose_device("auto", 2)
 
 

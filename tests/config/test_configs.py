@@ -30,7 +30,7 @@ def jobs_of(trainings: int, parts: int, scores: int, memorisations: int) -> dict
         "train_milestone": trainings,
         "gate": trainings,
         "sample_part": parts,
-        "score": scores,
+        "score_samples": scores,
         "memorisation": memorisations,
     }
 
@@ -55,7 +55,7 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
         ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(72, 1536, 48, 12)}),
         ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 128, 4, 4)}),
         ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 256, 8, 4)}),
-        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 96, "score": 3, "memorisation": 1}),
+        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 96, "score_samples": 3, "memorisation": 1}),
         ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],
 )
@@ -74,7 +74,7 @@ def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) 
         assert "#   reaches " in header or "#   shows " in header
 
 
-JOBS_OF_STAGE = {"latents": "encode_shard", "sampling": "sample_part", "scoring": "score", "reference": "reference"}
+JOBS_OF_STAGE = {"latents": "encode_shard", "sampling": "sample_part", "scoring": "score_samples", "reference": "reference"}
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -102,7 +102,7 @@ def test_costs_and_hardware_of_the_header_are_the_plans(name: str) -> None:
     device, count = command[1], int(command[2])
 
     def prices(ranks: int) -> dict[str, Price]:
-        split = study.model_copy(update={"resources": study.resources.model_copy(update={"ranks_per_node": ranks})})
+        split = study.model_copy(update={"resources": study.resources.model_copy(update={"gpus_per_node": ranks})})
         jobs = list_jobs(split, Stages(split, "", "", split.checkpoints), IMAGES.get(name, TRAINING))
         devices = stated_devices(device, count, 0.4, study)
         return {stage: price_of([job for job in jobs if job.stage == stage], devices) for stage in STAGES}
@@ -116,7 +116,7 @@ def test_costs_and_hardware_of_the_header_are_the_plans(name: str) -> None:
         assert float(number.replace(",", "")) == pytest.approx(hours[what], rel=0.01), what
     for pattern, ranks in (
         (r"On \w+ A100 ([\d.]+) days", 1),
-        (r"([\d.]+)\s+with[#\s]+resources: {ranks_per_node: 8}", 8),
+        (r"([\d.]+)\s+with[#\s]+resources: {gpus_per_node: 8}", 8),
     ):
         for days in re.findall(pattern, header):
             assert float(days) == pytest.approx(

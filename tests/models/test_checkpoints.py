@@ -17,7 +17,7 @@ from dit_scaling.models.checkpoints import CheckpointHeader, load_model, read_he
 from dit_scaling.variants import PAPER_SIZES, Size, Variant
 from oracles import randomize
 
-TINY = Variant("DiT", "Tiny", 2, layers=2, width=32, heads=2)
+TINY = Variant("DiT", "Tiny", 2, depth=2, hidden_size=32, num_heads=2)
 HEADER: dict[str, Any] = {
     "variant": TINY,
     "input_size": 8,
@@ -37,7 +37,7 @@ def model() -> DiT:
 @pytest.fixture
 def tiny_is_a_paper_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a small model play a released one."""
-    monkeypatch.setattr(variants, "PAPER_SIZES", {**PAPER_SIZES, "Tiny": Size(layers=2, width=32, heads=2)})
+    monkeypatch.setattr(variants, "PAPER_SIZES", {**PAPER_SIZES, "Tiny": Size(depth=2, hidden_size=32, num_heads=2)})
     monkeypatch.setattr("dit_scaling.models.checkpoints.PAPER_SIZES", variants.PAPER_SIZES)
 
 
@@ -81,7 +81,7 @@ def test_weights_that_are_views_of_one_flat_tensor_are_saved(model: DiT, tmp_pat
 @pytest.mark.parametrize("fault", ["prefix", "other variant"])
 def test_weights_of_another_model_are_not_saved(model: DiT, tmp_path: Path, fault: str) -> None:
     state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    header = HEADER | {"variant": Variant("DiT", "Deep", 2, layers=3, width=32, heads=2)}
+    header = HEADER | {"variant": Variant("DiT", "Deep", 2, depth=3, hidden_size=32, num_heads=2)}
     with pytest.raises(UserError, match=r"blocks\.2|module\.pos_embed|pos_embed is missing"):
         save_model(
             tmp_path / "x.safetensors",
@@ -133,13 +133,13 @@ def test_every_paper_variant_is_known_by_its_shapes(size: str, patch: int, input
         state = create_model(f"DiT-{size}/{patch}", input_size).state_dict()
     torch.save(state, tmp_path / "released.pt")
     header = read_header(tmp_path / "released.pt")
-    assert (header.variant.name, header.variant.heads) == (f"DiT-{size}/{patch}", PAPER_SIZES[size].heads)
+    assert (header.variant.name, header.variant.num_heads) == (f"DiT-{size}/{patch}", PAPER_SIZES[size].num_heads)
     assert (header.input_size, header.num_classes, header.in_channels) == (input_size, 1000, 4)
 
 
 def test_a_size_of_unknown_heads_is_refused(model: DiT, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "tiny.pt")
-    with pytest.raises(UserError, match=r"tiny\.pt: 2 blocks of width 32 .*heads"):
+    with pytest.raises(UserError, match=r"tiny\.pt: 2 blocks of hidden size 32 .*heads"):
         load_model(tmp_path / "tiny.pt")
 
 

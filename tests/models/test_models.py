@@ -23,7 +23,7 @@ TIMESTEPS = torch.tensor([0, 17, 500, 999])
 
 
 def tiny(patch: int, width: int = 48, heads: int = 3) -> Variant:
-    return Variant("DiT", "Tiny", patch, layers=2, width=width, heads=heads)
+    return Variant("DiT", "Tiny", patch, depth=2, hidden_size=width, num_heads=heads)
 
 
 def batch(model: DiT, n: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +35,7 @@ def batch(model: DiT, n: int = 4) -> tuple[Tensor, Tensor, Tensor]:
 def oracle_output(model: DiT, weights: Mapping[str, Tensor], timestep_shift: float = 0.0) -> Tensor:
     oracle = build_diffusers_dit(model, timestep_shift)
     x, t, y = batch(model)
-    state = to_diffusers_state(weights, model.variant.layers)
+    state = to_diffusers_state(weights, model.variant.depth)
     assert set(state) == set(dict(oracle.named_parameters()))
     output: Tensor = torch.func.functional_call(oracle, state, (x, t, y)).sample
     return output
@@ -150,7 +150,7 @@ def test_an_untrained_model_predicts_zero_and_learns_at_once() -> None:
 
 def test_initial_weights_have_the_papers_scales() -> None:
     torch.manual_seed(0)
-    model = create_model(Variant("DiT", "Wide", 2, layers=1, width=384, heads=6))
+    model = create_model(Variant("DiT", "Wide", 2, depth=1, hidden_size=384, num_heads=6))
     weights = dict(model.named_parameters())
     for name in ("y_embedder.embedding_table", "t_embedder.mlp.0", "t_embedder.mlp.2"):
         assert weights[f"{name}.weight"].std().item() == pytest.approx(0.02, rel=0.03), name
@@ -179,7 +179,7 @@ def test_samples_of_a_batch_do_not_see_each_other() -> None:
     ("variant", "reason"),
     [
         (tiny(3), "patches of 3"),
-        (tiny(2, width=48, heads=5), "5 heads"),
+        (tiny(2, width=48, heads=5), "num_heads 5"),
         (tiny(2, width=18, heads=3), "divisible by 4"),
         ("DiT-XXL/2", "XXL"),
         ("XL/2", "SIZE/PATCH"),

@@ -280,7 +280,7 @@ def test_resources_run_nothing_again(study: Path, tmp_path: Path) -> None:
     changes = {
         "threads": 2,
         "device": "cpu",
-        "ranks_per_node": 2,
+        "gpus_per_node": 2,
         "micro_batch": 2,
         "save_steps": 7,
         "encode_batch": 7,
@@ -503,7 +503,7 @@ def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:
 
 
 def test_training_on_two_ranks_through_the_rule(copied: Path) -> None:
-    config = edited(copied, {"resources.ranks_per_node": 2, "training.steps": 30, "training.milestones": [10, 20]})
+    config = edited(copied, {"resources.gpus_per_node": 2, "training.steps": 30, "training.milestones": [10, 20]})
     target = f"{RESULTS}/DiT-Nano-2/seed-0/step-30/ema.safetensors"
     run = snakemake(copied, "--cores", "2", target, config=config)
     assert run.returncode == 0, run.stderr

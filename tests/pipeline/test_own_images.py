@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         "variants": ["DiT-Nano/2", "DiT-Micro/2"],
         "vae.steps": 300,
         "training.milestones": [],
-        "training.mirror": True,
+        "training.horizontal_flip": True,
         "sampling.guidance_scales": [1.0, 4.0],
         "sampling.parts": 2,
     }

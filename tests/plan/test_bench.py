@@ -17,7 +17,7 @@ from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import Size, count_gflops, parse_variant
 
 CPU = torch.device("cpu")
-TINY = parse_variant("DiT-Toy/4", {"Toy": Size(layers=1, width=16, heads=2)})
+TINY = parse_variant("DiT-Toy/4", {"Toy": Size(depth=1, hidden_size=16, num_heads=2)})
 SETTING = Setting(CPU, batch_size=2, precision="float32", compiled=False, input_size=8, in_channels=2, num_classes=3)
 
 

@@ -42,7 +42,7 @@ CONFIG: dict[str, Any] = {
     "training": {"steps": 52_000, "milestones": [26_000], "precision": "bfloat16"},
     "sampling": {"num_samples": 10_000},
     "metrics": {"extractor": {"kind": "inception", "weights": "/nowhere"}},
-    "resources": {"ranks_per_node": 8},
+    "resources": {"gpus_per_node": 8},
 }
 
 
@@ -78,7 +78,7 @@ def test_autoencoders_cost_what_torch_counts() -> None:
                 out_channels=shape.channels,
                 latent_channels=shape.latent_channels,
                 block_out_channels=shape.blocks,
-                layers_per_block=shape.layers,
+                layers_per_block=shape.depth,
                 norm_num_groups=8,
                 mid_block_add_attention=shape.attention,
                 down_block_types=("DownEncoderBlock2D",) * levels,

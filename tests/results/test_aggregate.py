@@ -137,7 +137,7 @@ def test_latents_that_changed_under_a_finished_training_are_noticed(study: Study
 
 
 def test_a_record_of_other_features_is_refused(study: StudyFiles, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"metrics\.json has no fd_classifier64.*--forcerun fid"):
+    with pytest.raises(UserError, match=r"metrics\.json has no fd_classifier64.*--forcerun score"):
         run_again(study, tmp_path, metric="fd_other")
 
 

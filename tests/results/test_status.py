@@ -68,7 +68,7 @@ def write_results(results: Path, study: Study, stages: Stages, *, sampled: bool,
                 digest = stages.sample(SLUG, 0, step, scale).digest
                 write_record(folder / "samples" / "part-00000.provenance.json", digest)
             if scored:
-                write_record(folder / "provenance.json", stages.fid(SLUG, 0, step, scale).digest)
+                write_record(folder / "provenance.json", stages.score(SLUG, 0, step, scale).digest)
 
 
 def test_nothing_there_is_waiting(study: Study, stages: Stages, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_samples_and_scores_are_counted_and_a_fresh_log_says_who_makes_them(
     assert first_run(study, stages, tmp_path).state == "running"
     write_results(tmp_path, study, stages, sampled=True, scored=False)
     run = first_run(study, stages, tmp_path)
-    assert (run.state, run.stage, run.sampled) == ("waiting", "fid", (4, 4))
+    assert (run.state, run.stage, run.sampled) == ("waiting", "score", (4, 4))
     write_results(tmp_path, study, stages, sampled=True, scored=True)
     run = first_run(study, stages, tmp_path)
     assert (run.state, run.scored) == ("done", (4, 4))

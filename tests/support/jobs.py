@@ -40,9 +40,9 @@ CONFIG: dict[str, Any] = {
         "learning_rate": 1.0e-3,
     },
     "latents": {"shards": 1},
-    "sizes": {"Nano": {"layers": 1, "width": 16, "heads": 2}},
+    "sizes": {"Nano": {"depth": 1, "hidden_size": 16, "num_heads": 2}},
     "variants": ["DiT-Nano/2"],
-    "training": {"steps": 4, "batch_size": 4, "learning_rate": 1.0e-3, "mirror": False, "gates": "off"},
+    "training": {"steps": 4, "batch_size": 4, "learning_rate": 1.0e-3, "horizontal_flip": False, "gates": "off"},
     "sampling": {"num_samples": 12, "parts": 1, "steps": 2},
     "metrics": {
         "extractor": {"kind": "classifier", "feature_dim": 4, "steps": 3, "batch_size": 4},

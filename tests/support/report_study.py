@@ -29,9 +29,9 @@ CONFIG: dict[str, Any] = {
         "learning_rate": 2e-3,
     },
     "sizes": {
-        "Nano": {"layers": 2, "width": 32, "heads": 2},
-        "Micro": {"layers": 3, "width": 48, "heads": 3},
-        "Mini": {"layers": 4, "width": 64, "heads": 4},
+        "Nano": {"depth": 2, "hidden_size": 32, "num_heads": 2},
+        "Micro": {"depth": 3, "hidden_size": 48, "num_heads": 3},
+        "Mini": {"depth": 4, "hidden_size": 64, "num_heads": 4},
     },
     "variants": ["DiT-Nano/2", "DiT-Nano/1", "DiT-Micro/2", "DiT-Micro/1", "DiT-Mini/2", "DiT-Mini/1"],
     "training": {
@@ -42,7 +42,7 @@ CONFIG: dict[str, Any] = {
         "warmup_steps": 100,
         "ema_decay": 0.998,
         "ema_ramp": True,
-        "mirror": False,
+        "horizontal_flip": False,
     },
     "sampling": {"num_samples": 1000, "parts": 1, "steps": 50, "guidance_scales": [1.0, 1.5]},
     "metrics": {"extractor": {"kind": "classifier", "steps": 600}, "kid_subset_size": 500},

@@ -232,7 +232,7 @@ def wait_for_the_first_record(states: Path) -> None:
 @pytest.mark.slow
 def test_a_paper_sized_model_is_saved_within_ten_seconds_of_sigterm(job: TrainJob, tmp_path: Path) -> None:
     """DiT-S: 33 million parameters, a state of 0.5 GB."""
-    shape = {"variant": "DiT-S/8", "size": SizeRow(layers=12, width=384, heads=6)}
+    shape = {"variant": "DiT-S/8", "size": SizeRow(depth=12, hidden_size=384, num_heads=6)}
     job = replace(job, settings=job.settings.model_copy(update=shape), last_step=20_000)
     (rank,) = start_ranks(job, tmp_path / "job", 1)
     wait_for_the_first_record(job.states)

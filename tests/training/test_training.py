@@ -442,6 +442,6 @@ def test_x0_is_a_posterior_draw_of_image_or_mirror(toy_run: TrainSettings, toy_l
             # exp(-4) is the variance of the toy posterior.
             assert float(error.min()) == pytest.approx(np.exp(-4), rel=0.5)
     assert 80 < seen[0] < 160
-    unmirrored = source(toy_run.model_copy(update={"mirror": False}), toy_latents).batch(0)
+    unmirrored = source(toy_run.model_copy(update={"horizontal_flip": False}), toy_latents).batch(0)
     error = (views[:, :, :2] - unmirrored.x0[:, None, None]).square().mean(dim=(3, 4, 5))
     assert all(int(row.argmin()) % 2 == 0 for row in error)

@@ -45,7 +45,7 @@ def test_ema_ramp_starts_low_and_ends_at_the_decay() -> None:
 
 def tiny_dit() -> Network:
     torch.manual_seed(0)
-    return create_model(parse_variant("DiT-Toy/4", {"Toy": Size(layers=1, width=16, heads=2)}), 8, 3, 2)
+    return create_model(parse_variant("DiT-Toy/4", {"Toy": Size(depth=1, hidden_size=16, num_heads=2)}), 8, 3, 2)
 
 
 def small_model() -> nn.Module:

@@ -46,7 +46,7 @@ def choose_device(name: str, count: int = 1) -> torch.device:
         return torch.device("cpu")
     if len(devices) < count:
         raise UserError(
-            f"resources.ranks_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
+            f"resources.gpus_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
         )
     torch.backends.cudnn.allow_tf32 = False
     if not _held and not (_allocation() and len(devices) == count):

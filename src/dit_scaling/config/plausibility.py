@@ -52,10 +52,10 @@ def impossible_settings(study: "Study") -> list[str]:
         ]
     if len(set(training.seeds)) < len(training.seeds):
         problems.append("training.seeds: a seed is listed twice")
-    if training.batch_size % study.resources.ranks_per_node:
+    if training.batch_size % study.resources.gpus_per_node:
         problems.append(
-            f"training.batch_size: {training.batch_size} is not divisible by resources.ranks_per_node "
-            f"{study.resources.ranks_per_node}"
+            f"training.batch_size: {training.batch_size} is not divisible by resources.gpus_per_node "
+            f"{study.resources.gpus_per_node}"
         )
     if study.sampling.parts > study.sampling.num_samples:
         problems.append(f"sampling.parts: {study.sampling.parts} is more than num_samples")
@@ -88,10 +88,14 @@ def _impossible_variant(study: "Study", name: str) -> list[str]:
     problems = []
     if study.latent_size % variant.patch:
         problems.append(f"variants: {name}: latent size {study.latent_size} is not divisible by patch {variant.patch}")
-    if variant.width % variant.heads:
-        problems.append(f"sizes.{variant.size}: width {variant.width} is not divisible by {variant.heads} heads")
-    if variant.width % 4:
-        problems.append(f"sizes.{variant.size}: width {variant.width} is not divisible by 4 (2-D sin-cos positions)")
+    if variant.hidden_size % variant.num_heads:
+        problems.append(
+            f"sizes.{variant.size}: hidden_size {variant.hidden_size} is not divisible by num_heads {variant.num_heads}"
+        )
+    if variant.hidden_size % 4:
+        problems.append(
+            f"sizes.{variant.size}: hidden_size {variant.hidden_size} is not divisible by 4 (2-D sin-cos positions)"
+        )
     return problems
 
 
@@ -117,10 +121,11 @@ def doubtful_settings(study: "Study") -> list[str]:
     for variant in chosen:
         patch_dim = variant.patch**2 * study.vae.latent_channels
         stated = variant.size in PAPER_SIZES or variant.name in study.claims.bottlenecks
-        if patch_dim / variant.width > FULLEST_WIDTH and not stated:
+        if patch_dim / variant.hidden_size > FULLEST_WIDTH and not stated:
             doubts.append(
-                f"variants: {variant.name}: a patch has {patch_dim} numbers for a width of {variant.width}; the "
-                "network can hardly carry its noise through; state it under claims.bottlenecks or drop it"
+                f"variants: {variant.name}: a patch has {patch_dim} numbers for a hidden size of "
+                f"{variant.hidden_size}; the network can hardly carry its noise through; "
+                "state it under claims.bottlenecks or drop it"
             )
     if sampling.guidance_scales[0] != 1.0:
         doubts.append(

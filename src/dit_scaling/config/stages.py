@@ -76,8 +76,8 @@ class TrainSettings(StageSettings):
     gradient_clip: float | None
     ema_decay: float
     ema_ramp: bool
-    label_dropout: float
-    mirror: bool
+    class_dropout_prob: float
+    horizontal_flip: bool
     shuffle_shards: int | None
     precision: str
     compile: bool
@@ -118,8 +118,8 @@ class PreflightSettings(StageSettings):
     batch_size: Count
     ema_decay: float
     ema_ramp: bool
-    label_dropout: float
-    mirror: bool
+    class_dropout_prob: float
+    horizontal_flip: bool
     shuffle_shards: int | None
     latents: LatentsSettings
     sampling: SampleSettings

@@ -141,9 +141,9 @@ class Latents(Section):
 class SizeRow(Section):
     """One row of the size table."""
 
-    layers: Count
-    width: Count
-    heads: Count
+    depth: Count
+    hidden_size: Count
+    num_heads: Count
 
 
 class UNetSizeRow(Section):
@@ -183,8 +183,8 @@ class Training(Section):
     ema_decay: Fraction = 0.9999
     ema_ramp: bool = False
     """Use min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start."""
-    label_dropout: Fraction = 0.1
-    mirror: bool = True
+    class_dropout_prob: Fraction = 0.1
+    horizontal_flip: bool = True
     """Draw the image or its mirror with equal chance. Off for images that a mirror makes another class."""
     shuffle_shards: Count | None = None
     """Shards that samples are shuffled among at a time, for latents that do not fit memory; all of them where null."""
@@ -325,7 +325,7 @@ class Claims(Section):
 
 ProtocolSetting = Literal[
     "data",
-    "mirroring",
+    "horizontal flip",
     "VAE",
     "latent grid",
     "draws of the posterior",
@@ -339,7 +339,7 @@ ProtocolSetting = Literal[
     "weight decay",
     "gradient clipping",
     "EMA of the weights",
-    "label dropout",
+    "class dropout",
     "precision",
     "sampler",
     "guidance scale",
@@ -358,7 +358,7 @@ class Resources(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""
-    ranks_per_node: Count = 1
+    gpus_per_node: Count = 1
     """Processes that train one variant together, each on a GPU of its own where there are GPUs."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
     """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch."""

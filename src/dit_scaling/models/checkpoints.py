@@ -141,13 +141,14 @@ def _infer_header(path: Path, shapes: Shapes) -> CheckpointHeader:
     for key, rank in ranks.items():
         if len(shapes.get(key, ())) != rank:
             raise UserError(f"{path} is no DiT checkpoint: key {key} is missing or has not {rank} dimensions.")
-    width, in_channels, patch, _ = shapes["x_embedder.proj.weight"]
-    layers = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    names = [name for name, size in PAPER_SIZES.items() if (size.layers, size.width) == (layers, width)]
+    hidden_size, in_channels, patch, _ = shapes["x_embedder.proj.weight"]
+    depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
+    names = [name for name, size in PAPER_SIZES.items() if (size.depth, size.hidden_size) == (depth, hidden_size)]
     if not names:
         raise UserError(
-            f"{path}: {layers} blocks of width {width} are none of the paper's sizes, and a file without our header "
-            "doesn't tell the number of heads. Convert it with dit_scaling.models.checkpoints.save_model."
+            f"{path}: {depth} blocks of hidden size {hidden_size} are none of the paper's sizes, and a file "
+            "without our header doesn't tell the number of heads. "
+            "Convert it with dit_scaling.models.checkpoints.save_model."
         )
     return CheckpointHeader(
         variant=parse_variant(f"DiT-{names[0]}/{patch}"),

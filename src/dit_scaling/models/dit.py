@@ -1,7 +1,7 @@
 """The diffusion transformer with adaLN-Zero blocks: arXiv 2212.09748, section 3 and figure 3.
 
 The whole model is on this page. Shapes use N latents in the batch, C latent channels, input size I, patch p,
-grid G = I/p, T = G^2 tokens of width D. Submodules are named so that the state dict has the keys of the released
+grid G = I/p, T = G^2 tokens of hidden size D. Submodules are named so that the state dict has the keys of the released
 checkpoints. Their ``adaLN_modulation`` is a SiLU and a linear layer; the SiLU, the same for all blocks, is done once
 in ``DiT.forward``.
 """
@@ -29,7 +29,7 @@ class DiT(nn.Module):
     class, whose label is ``num_classes`` (the last row of the table).
 
     Raises:
-        UserError: width, heads, patch and input size do not fit together.
+        UserError: hidden size, heads, patch and input size do not fit together.
     """
 
     pos_embed: Tensor
@@ -43,15 +43,15 @@ class DiT(nn.Module):
         self.in_channels = in_channels
         self.grid = input_size // variant.patch
 
-        width, patch_dim = variant.width, variant.patch**2 * in_channels
-        self.x_embedder = PatchEmbedder(in_channels, variant.patch, width)
-        time_mlp = nn.Sequential(nn.Linear(FREQUENCY_DIM, width), nn.SiLU(), nn.Linear(width, width))
+        hidden_size, patch_dim = variant.hidden_size, variant.patch**2 * in_channels
+        self.x_embedder = PatchEmbedder(in_channels, variant.patch, hidden_size)
+        time_mlp = nn.Sequential(nn.Linear(FREQUENCY_DIM, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size))
         self.t_embedder = nn.ModuleDict({"mlp": time_mlp})
-        label_table = nn.Embedding.from_pretrained(torch.empty(num_classes + 1, width), freeze=False)
+        label_table = nn.Embedding.from_pretrained(torch.empty(num_classes + 1, hidden_size), freeze=False)
         self.y_embedder = nn.ModuleDict({"embedding_table": label_table})
-        self.blocks = nn.ModuleList(Block(width, variant.heads) for _ in range(variant.layers))
-        self.final_layer = FinalLayer(width, 2 * patch_dim)
-        self.register_buffer("pos_embed", position_table(width, self.grid))
+        self.blocks = nn.ModuleList(Block(hidden_size, variant.num_heads) for _ in range(variant.depth))
+        self.final_layer = FinalLayer(hidden_size, 2 * patch_dim)
+        self.register_buffer("pos_embed", position_table(hidden_size, self.grid))
         if not self.pos_embed.is_meta:  # there it would do nothing, but load half of torch's compiler
             self.initialize()
 
@@ -100,16 +100,16 @@ class DiT(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-Zero)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
-        self.width = width
-        self.attn = Attention(width, heads)
-        self.mlp = MLP(width)
-        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 6 * width))
+        self.hidden_size = hidden_size
+        self.attn = Attention(hidden_size, num_heads)
+        self.mlp = MLP(hidden_size)
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(hidden_size, 6 * hidden_size))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(N, T, D) tokens and (N, D) activated condition to (N, T, D)."""
-        modulation = self.adaLN_modulation(condition).view(-1, 6, 1, self.width)
+        modulation = self.adaLN_modulation(condition).view(-1, 6, 1, self.hidden_size)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation.unbind(1)  # (N, 1, D) each
         x = torch.addcmul(x, gate_attn, self.attn(modulate(x, shift_attn, scale_attn)))
         return torch.addcmul(x, gate_mlp, self.mlp(modulate(x, shift_mlp, scale_mlp)))
@@ -118,15 +118,15 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) to (N, T, D)."""
-        qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # (N, T, 3, heads, D/heads)
+        qkv = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)  # (N, T, 3, heads, D/heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, D/heads) each
         out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
@@ -135,10 +135,10 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers around a GELU in its tanh form."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, MLP_RATIO * width)
-        self.fc2 = nn.Linear(MLP_RATIO * width, width)
+        self.fc1 = nn.Linear(hidden_size, MLP_RATIO * hidden_size)
+        self.fc2 = nn.Linear(MLP_RATIO * hidden_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) to (N, T, D)."""
@@ -149,15 +149,15 @@ class MLP(nn.Module):
 class FinalLayer(nn.Module):
     """A modulated norm and a linear layer to the pixels of each patch."""
 
-    def __init__(self, width: int, out_dim: int) -> None:
+    def __init__(self, hidden_size: int, out_dim: int) -> None:
         super().__init__()
-        self.width = width
-        self.linear = nn.Linear(width, out_dim)
-        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 2 * width))
+        self.hidden_size = hidden_size
+        self.linear = nn.Linear(hidden_size, out_dim)
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(hidden_size, 2 * hidden_size))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(N, T, D) tokens and (N, D) activated condition to (N, T, out_dim)."""
-        shift, scale = self.adaLN_modulation(condition).view(-1, 2, 1, self.width).unbind(1)  # (N, 1, D) each
+        shift, scale = self.adaLN_modulation(condition).view(-1, 2, 1, self.hidden_size).unbind(1)  # (N, 1, D) each
         out: Tensor = self.linear(modulate(x, shift, scale))
         return out
 
@@ -169,10 +169,10 @@ class PatchEmbedder(nn.Module):
     layer does the same, and faster on small inputs.
     """
 
-    def __init__(self, in_channels: int, patch: int, width: int) -> None:
+    def __init__(self, in_channels: int, patch: int, hidden_size: int) -> None:
         super().__init__()
         self.patch = patch
-        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch)
+        self.proj = nn.Conv2d(in_channels, hidden_size, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, I, I) to (N, T, D), tokens row by row."""
@@ -209,24 +209,28 @@ def timestep_sinusoids(t: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-def position_table(width: int, grid: int) -> Tensor:
-    """Fixed sinusoids of the position: (1, grid*grid, width) float32, tokens row by row.
+def position_table(hidden_size: int, grid: int) -> Tensor:
+    """Fixed sinusoids of the position: (1, grid*grid, hidden_size) float32, tokens row by row.
 
-    The first half of the width encodes the column, the second half the row, each as sin(p w_i), then cos(p w_i),
-    with w_i = 10000^(-4i/width).
+    The first half of the hidden size encodes the column, the second half the row, each as sin(p w_i), then cos(p w_i),
+    with w_i = 10000^(-4i/hidden_size).
     """
-    frequencies = MAX_PERIOD ** (-4 * np.arange(width // 4) / width)
-    angles = np.arange(grid)[:, None] * frequencies  # (G, width/4)
-    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (G, width/2)
-    columns, rows = np.tile(line, (grid, 1)), np.repeat(line, grid, axis=0)  # (G*G, width/2) each
+    frequencies = MAX_PERIOD ** (-4 * np.arange(hidden_size // 4) / hidden_size)
+    angles = np.arange(grid)[:, None] * frequencies  # (G, hidden_size/4)
+    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (G, hidden_size/2)
+    columns, rows = np.tile(line, (grid, 1)), np.repeat(line, grid, axis=0)  # (G*G, hidden_size/2) each
     return torch.tensor(np.concatenate([columns, rows], axis=1), dtype=torch.float32)[None]
 
 
 def _check_geometry(variant: Variant, input_size: int) -> None:
-    if variant.width % variant.heads:
-        raise UserError(f"{variant.name}: width {variant.width} is not divisible by its {variant.heads} heads.")
-    if variant.width % 4:
-        raise UserError(f"{variant.name}: width {variant.width} is not divisible by 4, as the position table needs.")
+    if variant.hidden_size % variant.num_heads:
+        raise UserError(
+            f"{variant.name}: hidden_size {variant.hidden_size} is not divisible by num_heads {variant.num_heads}."
+        )
+    if variant.hidden_size % 4:
+        raise UserError(
+            f"{variant.name}: hidden_size {variant.hidden_size} is not divisible by 4, as the position table needs."
+        )
     if input_size % variant.patch:
         raise UserError(
             f"{variant.name}: latents of size {input_size} cannot be cut into patches of {variant.patch}. "

@@ -96,7 +96,7 @@ def build_pipeline(model: DiT, vae: "AutoencoderKL") -> "DiTPipeline":
             f"{vae.config.latent_channels}. Give the one it was trained with: --vae."
         )
     transformer = build_transformer(model)
-    transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.layers))
+    transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.depth))
     scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False)
     return DiTPipeline(transformer, vae, scheduler)
 
@@ -106,11 +106,11 @@ def build_transformer(model: DiT) -> "DiTTransformer2DModel":
     from diffusers import DiTTransformer2DModel
 
     return DiTTransformer2DModel(
-        num_attention_heads=model.variant.heads,
-        attention_head_dim=model.variant.width // model.variant.heads,
+        num_attention_heads=model.variant.num_heads,
+        attention_head_dim=model.variant.hidden_size // model.variant.num_heads,
         in_channels=model.in_channels,
         out_channels=2 * model.in_channels,
-        num_layers=model.variant.layers,
+        num_layers=model.variant.depth,
         sample_size=model.input_size,
         patch_size=model.variant.patch,
         num_embeds_ada_norm=model.num_classes,

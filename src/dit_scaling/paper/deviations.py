@@ -123,8 +123,8 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         (images, size, data.classes, data.channels) == (imagenet.TRAINING, 256, 1000, 3),
     )
     yield _row(
-        "mirroring",
-        "image or mirror, equal chance" if study.training.mirror else "none",
+        "horizontal flip",
+        "image or mirror, equal chance" if study.training.horizontal_flip else "none",
         "image or mirror, equal chance",
         "right for images that a mirror makes another class; half as many different images",
     )
@@ -197,7 +197,9 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
         "decay 0.9999 every step",
         "averages over another stretch of training; short runs must forget their start sooner",
     )
-    yield _row("label dropout", f"{training.label_dropout:g}", "0.1", "changes how the unconditional model is trained")
+    yield _row(
+        "class dropout", f"{training.class_dropout_prob:g}", "0.1", "changes how the unconditional model is trained"
+    )
     yield _row(
         "precision",
         PRECISIONS[training.precision],

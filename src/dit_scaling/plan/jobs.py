@@ -93,7 +93,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
                     (1 + BACKWARD) * forward * study.training.batch_size * (step - done),
                     (1 + BACKWARD) * (step - done),
-                    study.resources.ranks_per_node,
+                    study.resources.gpus_per_node,
                 )
                 done = step
 

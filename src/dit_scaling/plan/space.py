@@ -68,7 +68,7 @@ def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
     copies = TRAINING_COPIES + (ranks > 1 and held < share)
     per_parameter = FLOAT32 * copies + (FLOAT16 if precision == "bfloat16" else 0)
     tokens = (study.latent_size // variant.patch) ** 2
-    activations = held * tokens * variant.layers * variant.width * BLOCK_BYTES[precision]
+    activations = held * tokens * variant.depth * variant.hidden_size * BLOCK_BYTES[precision]
     return per_parameter * parameters + activations
 
 

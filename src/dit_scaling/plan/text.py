@@ -67,7 +67,7 @@ def _stages(jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
 
 
 def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
-    ranks = study.resources.ranks_per_node
+    ranks = study.resources.gpus_per_node
     yield _row("variant", "Gflops", "parameters", "training", "sampling", "peak memory")
     for name in study.variants:
         variant = study.variant(name)
@@ -85,7 +85,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )
         if beyond:
-            yield f"  {name} does not fit: lower resources.micro_batch or raise resources.ranks_per_node."
+            yield f"  {name} does not fit: lower resources.micro_batch or raise resources.gpus_per_node."
 
 
 def _space(study: Study, images: int) -> Iterator[str]:

@@ -31,7 +31,7 @@ def measured_devices(study: Study, count: int) -> Devices:
         name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
     }
     cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
-    batch = -(-study.training.batch_size // study.resources.ranks_per_node)
+    batch = -(-study.training.batch_size // study.resources.gpus_per_node)
     batch = min(batch, study.resources.micro_batch or batch)
     with matrix_products(study.training.precision):
         seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}

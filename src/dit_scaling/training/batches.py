@@ -75,7 +75,7 @@ class BatchSource:
         rng = torch.Generator().manual_seed(seed_for("train", settings.seed, step))
         t = torch.randint(self._num_timesteps, (size,), generator=rng)[share]
         mirrored = (torch.rand(size, generator=rng) < 0.5)[share]
-        dropped = (torch.rand(size, generator=rng) < settings.label_dropout)[share]
+        dropped = (torch.rand(size, generator=rng) < settings.class_dropout_prob)[share]
         shape = (size, settings.in_channels, settings.input_size, settings.input_size)
         posterior, noise = torch.randn((2, *shape), generator=rng)[:, share]
 
@@ -85,7 +85,7 @@ class BatchSource:
             self._reader.read_ahead(ahead)
             self._ahead = ahead
         views = torch.from_numpy(self._reader.moments(indices))  # (B, 2, 2C, H, W)
-        view = mirrored.long() if settings.mirror else torch.zeros(len(t), dtype=torch.long)
+        view = mirrored.long() if settings.horizontal_flip else torch.zeros(len(t), dtype=torch.long)
         mean, log_variance = views[torch.arange(len(t)), view].float().chunk(2, dim=1)  # (B, C, H, W) each
         x0 = (mean + torch.exp(0.5 * log_variance) * posterior) * self._reader.manifest.scale
         y = torch.where(dropped, settings.num_classes, self._labels[indices])

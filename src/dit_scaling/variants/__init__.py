@@ -30,16 +30,16 @@ UNET_NAME = re.compile(r"UNet-(?P<size>[A-Za-z0-9]+)")
 class Size:
     """Depth, width and number of attention heads of one model size (Table 1)."""
 
-    layers: int
-    width: int
-    heads: int
+    depth: int
+    hidden_size: int
+    num_heads: int
 
 
 PAPER_SIZES: Mapping[str, Size] = {
-    "S": Size(layers=12, width=384, heads=6),
-    "B": Size(layers=12, width=768, heads=12),
-    "L": Size(layers=24, width=1024, heads=16),
-    "XL": Size(layers=28, width=1152, heads=16),
+    "S": Size(depth=12, hidden_size=384, num_heads=6),
+    "B": Size(depth=12, hidden_size=768, num_heads=12),
+    "L": Size(depth=24, hidden_size=1024, num_heads=16),
+    "XL": Size(depth=28, hidden_size=1152, num_heads=16),
 }
 
 
@@ -50,9 +50,9 @@ class Variant:
     family: str
     size: str
     patch: int
-    layers: int
-    width: int
-    heads: int
+    depth: int
+    hidden_size: int
+    num_heads: int
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ def parse_variant(
         known = {**PAPER_SIZES, **(sizes or {})}
         _check_size(name, match["size"], known)
         size = known[match["size"]]
-        return Variant("DiT", match["size"], int(match["patch"]), size.layers, size.width, size.heads)
+        return Variant("DiT", match["size"], int(match["patch"]), size.depth, size.hidden_size, size.num_heads)
     if match := UNET_NAME.fullmatch(name):
         unets = {**UNET_SIZES, **(unet_sizes or {})}
         _check_size(name, match["size"], unets)
@@ -110,12 +110,12 @@ def count_tokens(variant: AnyVariant, input_size: int) -> int | None:
 def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: int = 4) -> int:
     """Number of weights, the fixed position table left out.
 
-    For a transformer it sums patch convolution, timestep MLP, label table (with its null class), ``layers`` blocks of
+    For a transformer it sums patch convolution, timestep MLP, label table (with its null class), ``depth`` blocks of
     attention, MLP and adaLN, and the final layer with its 2C output channels.
     """
     if isinstance(variant, UNetVariant):
         return count_unet_parameters(variant, num_classes, in_channels)
-    d, patch_dim = variant.width, variant.patch**2 * in_channels
+    d, patch_dim = variant.hidden_size, variant.patch**2 * in_channels
     patchify = patch_dim * d + d
     timestep = FREQUENCY_DIM * d + d + d * d + d
     labels = (num_classes + 1) * d
@@ -123,7 +123,7 @@ def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: 
     mlp = 2 * MLP_RATIO * d * d + MLP_RATIO * d + d
     modulation = 6 * d * d + 6 * d
     head = 2 * d * d + 2 * d + d * 2 * patch_dim + 2 * patch_dim
-    return patchify + timestep + labels + variant.layers * (attention + mlp + modulation) + head
+    return patchify + timestep + labels + variant.depth * (attention + mlp + modulation) + head
 
 
 def count_gflops(variant: AnyVariant, input_size: int = 32, in_channels: int = 4) -> float:
@@ -134,12 +134,12 @@ def count_gflops(variant: AnyVariant, input_size: int = 32, in_channels: int = 4
     """
     if isinstance(variant, UNetVariant):
         return count_unet_multiply_adds(variant, input_size, in_channels) / 1e9
-    d, tokens, patch_dim = variant.width, (input_size // variant.patch) ** 2, variant.patch**2 * in_channels
+    d, tokens, patch_dim = variant.hidden_size, (input_size // variant.patch) ** 2, variant.patch**2 * in_channels
     patchify = tokens * patch_dim * d
     timestep = FREQUENCY_DIM * d + d * d
     block = 12 * d * d * tokens + 2 * tokens * tokens * d + 6 * d * d
     head = 2 * d * d + tokens * d * 2 * patch_dim
-    return (patchify + timestep + variant.layers * block + head) / 1e9
+    return (patchify + timestep + variant.depth * block + head) / 1e9
 
 
 def _check_size(name: str, size: str, known: Iterable[str]) -> None:

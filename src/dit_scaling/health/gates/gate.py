@@ -122,7 +122,7 @@ def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen
     raw, ema = (load_model(path).to(device) for path in (files.raw, files.ema))
     vae = open_vae(files.vae).to(device)
     # The product's own batches, of another size: clean latents with the labels they are trained with.
-    whole = training.model_copy(update={"batch_size": SAMPLES, "label_dropout": 0.0})
+    whole = training.model_copy(update={"batch_size": SAMPLES, "class_dropout_prob": 0.0})
     source = BatchSource(LatentReader(files.manifest, "train"), whole, NUM_TIMESTEPS, device)
     batch = source.batch(0)
     latents, _ = draw_samples(ema, settings.sampling, SAMPLES)

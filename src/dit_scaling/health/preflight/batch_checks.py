@@ -129,8 +129,10 @@ def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float)
         ),
     ]
     if len(mirrored):
-        share = 0.5 if settings.mirror else 0.0
-        checks.append(_share("mirrored share", float(mirrored.mean()), share, len(mirrored), "training.mirror"))
+        share = 0.5 if settings.horizontal_flip else 0.0
+        checks.append(
+            _share("mirrored share", float(mirrored.mean()), share, len(mirrored), "training.horizontal_flip")
+        )
     return checks
 
 
@@ -141,7 +143,7 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
     outside = strangers & ((draws.y < 0) | (draws.y > settings.num_classes))
     rate = float(changed.float().mean())
     wrong = float(strangers.float().mean())
-    dropped = "none" if settings.label_dropout == 0 else f"{settings.num_classes}"
+    dropped = "none" if settings.class_dropout_prob == 0 else f"{settings.num_classes}"
     used = sorted(set(draws.y[changed].tolist()))
     # Labels that were dropped to another class make up the dropout's share, all to one class; shuffled ones do not.
     shifted = wrong > 0 and len(used) == 1
@@ -160,7 +162,7 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
             1.0,
             "labels are shuffled against the latents on the way to the network",
         ),
-        _share("label dropout", rate, settings.label_dropout, len(draws.y), "training.label_dropout"),
+        _share("class dropout", rate, settings.class_dropout_prob, len(draws.y), "training.class_dropout_prob"),
     ]
 
 

@@ -94,7 +94,7 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
     return TrainSettings(
         **settings.model_dump(exclude={"latents", "sampling"}),
         variant=f"DiT-Probe/{patch}",
-        size=SizeRow(layers=2, width=max(64, 16 * -(-2 * numbers // 16)), heads=4),
+        size=SizeRow(depth=2, hidden_size=max(64, 16 * -(-2 * numbers // 16)), num_heads=4),
         learning_rate=4.0e-3,
         weight_decay=0.0,
         betas=(0.9, 0.999),

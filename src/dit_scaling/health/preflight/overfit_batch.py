@@ -60,7 +60,7 @@ def memorise(
     mean[:, 1] = mean[:, 0]
     manifest = _write_latents(folder, moments, labels, reader)
     settings = training.model_copy(
-        update={"batch_size": BATCH, "ema_decay": 0.99, "ema_ramp": True, "label_dropout": 0.0}
+        update={"batch_size": BATCH, "ema_decay": 0.99, "ema_ramp": True, "class_dropout_prob": 0.0}
     )
     export = train_to(settings, manifest, STEPS, folder / "states", runtime).export_path(STEPS, "ema.safetensors")
     model = load_model(export).to(runtime.device)
