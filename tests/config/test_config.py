@@ -14,8 +14,8 @@ from snakemake.utils import update_config
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import Stages, load_study, parse_study
+from dit_scaling.config.load import _laid_over
 from dit_scaling.config.schema import schema_text, study_schema
-from dit_scaling.config.study import _laid_over
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "config" / "config.yaml"
@@ -88,7 +88,7 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("variants", ["../etc/2"], ["variants.0"]),
         ("sizes.Nano.num_heads", 5, ["sizes.Nano", "32", "num_heads 5"]),
         ("sizes.Nano.hidden_size", 30, ["sizes.Nano", "30", "4"]),
-        ("sizes.S", {"depth": 1, "hidden_size": 8, "num_heads": 1}, ["sizes.S", "paper"]),
+        ("sizes.S", {"depth": 1, "hidden_size": 8, "num_heads": 1}, ["sizes.S", "shipped"]),
         ("unet_sizes", {"B": {"channels": 8}}, ["unet_sizes.B", "shipped"]),
         ("unet_sizes", {"Tiny": {"channels": 8, "layers": 2}}, ["unet_sizes.Tiny.layers", "unknown key"]),
         ("unet_sizes", {"Tiny": {"channels": 8, "multipliers": []}}, ["unet_sizes.Tiny.multipliers"]),
@@ -255,8 +255,8 @@ def test_order_of_keys_changes_nothing(config: dict[str, Any]) -> None:
 def test_stage_settings_survive_their_text(config: dict[str, Any]) -> None:
     settings = Stages(parse_study(config), "digits").train("DiT-Mini-1", 0)
     assert type(settings).parse(settings.canonical()) == settings
-    assert settings.build_variant().name == "DiT-Mini/1"
-    assert json.loads(settings.canonical())["learning_rate"] == 4.0e-3
+    assert settings.variant.name == "DiT-Mini/1"
+    assert json.loads(settings.canonical())["recipe"]["learning_rate"] == 4.0e-3
 
 
 def test_a_slug_that_is_no_variant_is_refused(config: dict[str, Any]) -> None:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.config.study import SizeRow
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.launch import TrainJob, _run, train_on_ranks
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
+from dit_scaling.variants import parse_variant
 from forked import run_ranks, start_ranks
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ STEPS = 50
 
 @pytest.fixture
 def job(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> TrainJob:
-    return TrainJob(toy_run, toy_latents, STEPS, tmp_path / "states", Runtime(CPU))
+    return TrainJob(toy_run, toy_latents, STEPS, tmp_path / "states", Runtime(device=CPU))
 
 
 def exported(states: Path, step: int) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ def test_torchrun_leaves_ranks_minutes_to_save_their_state_and_passes_on_what_sr
 
 @pytest.mark.slow
 def test_what_a_rank_complains_of_is_said_by_the_launcher(job: TrainJob) -> None:
-    wild = job.settings.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
+    wild = job.settings.with_recipe(learning_rate=1e30, warmup_steps=0)
     with pytest.raises(UserError, match=r"DiT-Toy/2, seed 0.*step 50.*learning_rate"):
         train_on_ranks(replace(job, settings=wild), 2)
 
@@ -232,8 +232,8 @@ def wait_for_the_first_record(states: Path) -> None:
 @pytest.mark.slow
 def test_a_paper_sized_model_is_saved_within_ten_seconds_of_sigterm(job: TrainJob, tmp_path: Path) -> None:
     """DiT-S: 33 million parameters, a state of 0.5 GB."""
-    shape = {"variant": "DiT-S/8", "size": SizeRow(depth=12, hidden_size=384, num_heads=6)}
-    job = replace(job, settings=job.settings.model_copy(update=shape), last_step=20_000)
+    large = job.settings.model_copy(update={"variant": parse_variant("DiT-S/8")})
+    job = replace(job, settings=large, last_step=20_000)
     (rank,) = start_ranks(job, tmp_path / "job", 1)
     wait_for_the_first_record(job.states)
     assert rank.pid is not None

@@ -161,7 +161,7 @@ def _read_run(
         state = "running"
     training = state == "running" and stage == "train" and rate is not None
     return Run(
-        variant=settings.variant,
+        variant=settings.variant.name,
         seed=seed,
         state=state,
         stage=stage,

@@ -1,0 +1,75 @@
+"""A study from YAML files, and what is said of one that is wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.study import Study
+
+
+def parse_study(config: Mapping[str, Any], origin: str = "config") -> Study:
+    """Check a config mapping, as YAML or Snakemake read it.
+
+    Raises:
+        UserError: every key that is unknown, of a wrong type or impossible, with value and reason.
+    """
+    try:
+        return Study.model_validate_json(json.dumps(config))
+    except ValidationError as error:
+        raise UserError(f"{origin}: " + "; ".join(_describe(item) for item in error.errors())) from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{origin}: not a mapping of plain values ({error}).") from None
+
+
+def _describe(item: Any) -> str:
+    """One pydantic complaint as `key: reason (got value)`."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key, got {item['input']!r}"
+    if item["type"] == "missing":
+        return f"{key}: required, but not given"
+    hint = " (YAML reads 1e-4 as text; write 1.0e-4)" if item["type"] == "float_type" else ""
+    return f"{key}: {item['msg']}, got {item['input']!r}{hint}"
+
+
+def load_study(path: Path, *overlays: Path) -> Study:
+    """Read and check a YAML config file, with others laid over it in their order, as Snakemake does.
+
+    Raises:
+        UserError: a file is missing or not YAML, or together they are not a study.
+    """
+    config = _read_config(path)
+    for overlay in overlays:
+        config = _laid_over(config, _read_config(overlay))
+    return parse_study(config, ", ".join(map(str, (path, *overlays))))
+
+
+def _laid_over(config: Any, overlay: dict[str, Any]) -> Any:
+    """As Snakemake merges: mappings key by key; everything else of ``overlay``, lists too, replaces what was there."""
+    if not overlay:
+        return config
+    merged = dict(config) if isinstance(config, dict) else {}
+    for key, value in overlay.items():
+        merged[key] = _laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")
+    return config
