@@ -78,7 +78,7 @@ def test_ranks_draw_their_rows_of_one_global_batch(toy_run: TrainSettings, toy_l
     reader = LatentReader(toy_latents, "train")
     for step in (0, 5):
         whole = BatchSource(reader, toy_run, 1000, CPU).batch(step)
-        shares = [Ranks(index, count).share(toy_run.batch_size) for index in range(count)]
+        shares = [Ranks(index, count).share(toy_run.recipe.batch_size) for index in range(count)]
         drawn = [BatchSource(reader, toy_run, 1000, CPU, share).batch(step) for share in shares]
         for name in ("x0", "t", "y", "noise"):
             assert torch.equal(torch.cat([getattr(batch, name) for batch in drawn]), getattr(whole, name))
@@ -92,14 +92,14 @@ def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
 @pytest.mark.parametrize("micro_batch", [1, 3, 8])
 def test_accumulated_gradients_are_those_of_the_whole_batch(job: TrainJob, tmp_path: Path, micro_batch: int) -> None:
     train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
-    runtime = replace(job.runtime, micro_batch=micro_batch)
+    runtime = job.runtime.model_copy(update={"micro_batch": micro_batch})
     train_to(job.settings, job.manifest, STEPS, tmp_path / "parts", runtime)
     assert largest_difference(exported(job.states, STEPS), exported(tmp_path / "parts", STEPS)) < 1e-5
 
 
 def test_two_ranks_end_at_the_weights_of_one(job: TrainJob, tmp_path: Path) -> None:
     train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
-    two = replace(job, states=tmp_path / "two", runtime=replace(job.runtime, micro_batch=2))
+    two = replace(job, states=tmp_path / "two", runtime=job.runtime.model_copy(update={"micro_batch": 2}))
     assert run_ranks(two, tmp_path / "job", 2) == [0, 0]
     assert largest_difference(exported(job.states, STEPS), exported(two.states, STEPS)) < 1e-5
 
@@ -203,7 +203,7 @@ def test_ten_kills_change_no_bit(job: TrainJob, tmp_path: Path, count: int) -> N
     steps, rng = 100, random.Random(0)
     job = replace(job, last_step=steps)
     assert run_ranks(job, tmp_path / "job", count) == [0] * count
-    killed = replace(job, states=tmp_path / "killed", runtime=replace(job.runtime, save_steps=2))
+    killed = replace(job, states=tmp_path / "killed", runtime=job.runtime.model_copy(update={"save_steps": 2}))
     for least in sorted(rng.sample(range(steps - 20), 10)):
         ranks = start_ranks(killed, tmp_path / "job", count)
         while newest_step(killed.states) < least and all(rank.is_alive() for rank in ranks):
