@@ -143,6 +143,27 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """Content of a regular file of at most ``most`` bytes, which a pipe, a device or a folder is not.
+
+    Raises:
+        UserError: it is missing, of another kind, larger, or cannot be read.
+    """
+    try:
+        # Without waiting for whoever would write into a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UserError(f"{path} cannot be read: it is no regular file. Write its content into one.")
+            content = stream.read(most + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
+    if len(content) > most:
+        raise UserError(f"{path} is larger than the {most:,} bytes that are read of such a file.")
+    return content
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically."""
     with atomic_path(path) as temporary:
