@@ -15,6 +15,7 @@ from snakemake.utils import update_config
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import Stages, load_study, parse_study
 from dit_scaling.config.load import _laid_over
+from dit_scaling.config.renames import RENAMED
 from dit_scaling.config.schema import schema_text, study_schema
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,31 @@ def test_bad_values_are_refused_by_key_value_and_reason(
         parse_study(changed(config, key, value))
     for word in words:
         assert word in str(caught.value)
+
+
+OLD_VALUES: dict[str, Any] = {
+    "training.mirror": False,
+    "training.label_dropout": 0.2,
+    "resources.ranks_per_node": 2,
+    "sizes.Nano.layers": 2,
+    "sizes.Nano.width": 64,
+    "sizes.Nano.heads": 2,
+    "deviations.mirroring": "digits",
+    "deviations.label dropout": "few labels",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_key_is_answered_with_its_new_name(config: dict[str, Any], old: str, new: str) -> None:
+    old, new = (key.replace("*", "Nano") for key in (old, new))
+    modified = changed(config, old, OLD_VALUES[old])
+    section, _, last = new.rpartition(".")
+    if old.startswith("sizes"):
+        modified = changed(modified, f"{section}.{last}", ...)
+    with pytest.raises(UserError) as caught:
+        parse_study(modified)
+    assert str(caught.value) == f"config: {old}: is named {new} now, write that in its place"
+    jsonschema.validate(changed(config, new, OLD_VALUES[old]), study_schema())
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.renames import new_name
 from dit_scaling.config.study import Study
+from dit_scaling.config.yaml_file import read_yaml
 
 
 def parse_study(config: Mapping[str, Any], origin: str = "config") -> Study:
@@ -21,14 +22,28 @@ def parse_study(config: Mapping[str, Any], origin: str = "config") -> Study:
     try:
         return Study.model_validate_json(json.dumps(config))
     except ValidationError as error:
-        raise UserError(f"{origin}: " + "; ".join(_describe(item) for item in error.errors())) from None
+        raise UserError(f"{origin}: " + "; ".join(_complaints(error))) from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{origin}: not a mapping of plain values ({error}).") from None
 
 
+def _complaints(error: ValidationError) -> list[str]:
+    """One line each; of an old key its new name, which is then not missed."""
+    items = error.errors()
+    renamed = {name for item in items if (name := new_name(_key(item)))}
+    return [_describe(item) for item in items if item["type"] != "missing" or ".".join(_key(item)) not in renamed]
+
+
+def _key(item: Any) -> list[str]:
+    """The parts of the key that a complaint is about; pydantic marks complaints about the key itself."""
+    return [str(part) for part in item["loc"] if part != "[key]"]
+
+
 def _describe(item: Any) -> str:
     """One pydantic complaint as `key: reason (got value)`."""
-    key = ".".join(str(part) for part in item["loc"])
+    key = ".".join(_key(item))
+    if (name := new_name(_key(item))) is not None:
+        return f"{key}: is named {name} now, write that in its place"
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     if item["type"] == "extra_forbidden":
@@ -43,11 +58,11 @@ def load_study(path: Path, *overlays: Path) -> Study:
     """Read and check a YAML config file, with others laid over it in their order, as Snakemake does.
 
     Raises:
-        UserError: a file is missing or not YAML, or together they are not a study.
+        UserError: a file cannot be read as in `read_yaml`, or together they are not a study.
     """
-    config = _read_config(path)
+    config = read_yaml(path)
     for overlay in overlays:
-        config = _laid_over(config, _read_config(overlay))
+        config = _laid_over(config, read_yaml(overlay))
     return parse_study(config, ", ".join(map(str, (path, *overlays))))
 
 
@@ -59,17 +74,3 @@ def _laid_over(config: Any, overlay: dict[str, Any]) -> Any:
     for key, value in overlay.items():
         merged[key] = _laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
     return merged
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")
-    return config
