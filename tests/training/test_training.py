@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.section import Before
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.latents.reader import LatentReader
@@ -23,7 +24,7 @@ from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import load_model, read_header
 from dit_scaling.training import loop
 from dit_scaling.training.batches import BatchSource, seed_for
-from dit_scaling.training.loop import train_to
+from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.training.state import StateFolder
@@ -37,7 +38,8 @@ from pathlib import Path
 import torch
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.common.errors import UserError
-from dit_scaling.training.loop import train_to
+from dit_scaling.common.section import Before
+from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.runtime import Runtime
 settings, manifest, states = sys.argv[1:]
 try:
@@ -178,6 +180,21 @@ def test_states_are_saved_every_so_many_steps_and_minutes(
     monkeypatch.setattr(StateFolder, "save", lambda _, state: steps.append(state.step))
     train_to(toy_run, toy_latents, 10, tmp_path, runtime)
     assert steps == saved
+
+
+class LaterSettings(TrainSettings):
+    """Settings of a version that has one more key."""
+
+    later: Annotated[int, Before(0)] = 1
+
+
+def test_a_key_that_was_added_later_leaves_a_run_its_folder(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
+) -> None:
+    reader, fields = LatentReader(toy_latents, "train"), dict(toy_run)
+    now, same, other = toy_run, LaterSettings(**fields, later=0), LaterSettings(**fields)
+    paths = [state_folder(settings, reader, tmp_path).path for settings in (now, same, other)]
+    assert paths[0] == paths[1] != paths[2]
 
 
 def test_a_finished_milestone_is_not_trained_again(
