@@ -1,6 +1,6 @@
 """Fetching the files of `assets` into a cache: whole, of the right sha256, or not at all.
 
-pooch and huggingface_hub do the fetching. What is not whole lies in the cache's folder `.partial`, never beside what is.
+pooch and huggingface_hub do the fetching. What is not whole lies in the cache's `.partial`, never beside what is.
 """
 
 import logging
