@@ -38,8 +38,7 @@ from pathlib import Path
 import torch
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.section import Before
-from dit_scaling.training.loop import state_folder, train_to
+from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 settings, manifest, states = sys.argv[1:]
 try:
