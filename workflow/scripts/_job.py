@@ -15,6 +15,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import disk_faults_named
 from dit_scaling.common.provenance import write_provenance
 from dit_scaling.common.seals import check_seals, forget, seal
+from dit_scaling.results.job_records import recorded
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -41,7 +42,8 @@ def job() -> Iterator[Any]:
                 logging.getLogger().addHandler(file)
         results = Path("results", snakemake.config["study"])
         outputs = [Path(file) for file in snakemake.output]
-        with disk_faults_named(outputs[0]):
+        record = recorded(results, snakemake.rule, dict(snakemake.wildcards.items()), outputs[0], declared)
+        with record, disk_faults_named(outputs[0]):
             check_seals(Path(file) for file in snakemake.input)
             for output in outputs:
                 forget(output)
@@ -50,6 +52,9 @@ def job() -> Iterator[Any]:
     except UserError as error:
         log.error("%s: %s", snakemake.rule, error)
         sys.exit(2)
+    except KeyboardInterrupt:
+        log.warning("%s: stopped at the keyboard.", snakemake.rule)
+        sys.exit(130)
     except Exception:
         log.exception("%s failed; the log is kept in %s", snakemake.rule, history)
         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +29,8 @@ from dit_scaling.variants.unet_variants import UNetSize
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Their names in paths are their texts: zero has no sign.
+GuidanceScale = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
 VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
@@ -215,7 +218,7 @@ class Sampling(Section):
     sampler: Literal["ddpm", "ddim"] = "ddpm"
     """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 250
-    guidance_scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
+    guidance_scales: Annotated[tuple[GuidanceScale, ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
@@ -353,8 +356,9 @@ ProtocolSetting = Literal[
 class Resources(Section):
     """How much machine the jobs get. Nothing here changes a result, but for the rounding of sums."""
 
-    cache: Annotated[str, Field(min_length=1)] = "cache"
-    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics."""
+    cache: Annotated[str, Field(pattern=r"^[^{}<>]+$")] = "cache"
+    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics. Braces
+    and angle brackets would be placeholders in the names of what a rule makes."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""

@@ -1,6 +1,7 @@
 """The training loop, read from top to bottom."""
 
 import logging
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, write_records
-from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
+from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
 
@@ -52,7 +53,7 @@ def train_to(
     Raises:
         UserError: the latents do not fit the settings or are not the manifest's, another process trains there, code
             that torch.compile kept cannot be loaded, or the loss stops being finite.
-        Interrupted: SIGTERM on any rank; the state is on disk.
+        Interrupted: a signal asked any rank to stop; the state is on disk.
     """
     reader = LatentReader(manifest, "train")
     _check_fit(settings, reader, manifest)
@@ -88,7 +89,7 @@ def _train(
 
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()
-    with sigterm_noticed() as interrupted, compared as check:
+    with stop_noticed() as interrupted, compared as check:
         for step in track(steps, len(steps), run, runtime.log_seconds):
             window += train_step(step, next(batches).split(runtime.micro_batch))
 
@@ -109,7 +110,7 @@ def _train(
                 _save(folder, done, carried, run, ranks, check)
                 saved_at = now
             if stop:
-                log.warning("%s: SIGTERM, state saved at step %d in %s", run, done, folder.path)
+                log.warning("%s: %s, state saved at step %d in %s", run, _names(interrupted), done, folder.path)
                 raise Interrupted(143)
 
         _save(folder, last_step, carried, run, ranks, check)
@@ -134,6 +135,10 @@ def _train(
                 },
             )
         folder.seal_exports(last_step)
+
+
+def _names(signals: list[int]) -> str:
+    return signal.Signals(signals[0]).name if signals else "another rank was asked to stop"
 
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:
