@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, timed
 from dit_scaling.metrics.arrays import Array
 from dit_scaling.metrics.classifier import Classifier, ClassifierFeatures
-from dit_scaling.metrics.distances import frechet_distance
+from dit_scaling.metrics.frechet import frechet_distance
 from dit_scaling.metrics.score import chunks, score_set
 
 SHAPE = {"channels": 3, "image_size": 32, "classes": 10, "feature_dim": 64}
