@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from dit_scaling.config.study import AnyExtractor, Study
 from dit_scaling.metrics.kept import KEPT_FEATURES
-from dit_scaling.plan.statistics_costs import feature_dim
 from dit_scaling.sampling.images import FIRST
 from dit_scaling.variants import AnyVariant, Variant, count_parameters
 
@@ -80,7 +79,7 @@ def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
 
 def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, images: int) -> int:
     """Features of every sample in float32, moments in float64; the same of the reference and of its three levels."""
-    dim, samples, held_out = feature_dim(extractor), study.sampling.num_samples, study.data.held_out
+    dim, samples, held_out = extractor.feature_dim, study.sampling.num_samples, study.data.held_out
     rows = (evaluations + 1) * samples + 2 * held_out + min(images, KEPT_FEATURES)
     moments = FLOAT64 * (dim**2 + (SPATIAL_DIM**2 if extractor.kind == "inception" else 0))
     return rows * FLOAT32 * dim + (evaluations + 4) * moments

@@ -10,8 +10,6 @@ CORE_RATE = 2e10
 """Multiply-adds a second in float64 of one core of an Intel Xeon (Sapphire Rapids), which multiplied matrices of 2,048
 rows at 2.1e10, searched neighbours at 1.6e10 and weighed covariances at 1.3e10."""
 
-DIMS = {"inception": 2048, "clean": 2048, "dinov2": 1024}
-
 
 def statistics_seconds(study: Study, extractor: AnyExtractor, images: int, real: int) -> float:
     """Seconds of one core for every metric of so many images.
@@ -23,14 +21,9 @@ def statistics_seconds(study: Study, extractor: AnyExtractor, images: int, real:
         real: number of training images, of which a reference keeps some.
     """
     scoring = Scoring(**study.metrics.model_dump(include=set(Scoring.model_fields)), seed=study.seed)
-    sizes = Sizes(images, min(real, KEPT_FEATURES), feature_dim(extractor), scoring)
+    sizes = Sizes(images, min(real, KEPT_FEATURES), extractor.feature_dim, scoring)
     measures = {metric.measure for metric in catalogue.METRICS if metric.measure.needs <= given_by(extractor)}
     return sum(measure.cost(sizes) for measure in measures) / CORE_RATE
-
-
-def feature_dim(extractor: AnyExtractor) -> int:
-    """Numbers an image has in an extractor's features."""
-    return extractor.feature_dim if isinstance(extractor, ClassifierExtractor) else DIMS[extractor.kind]
 
 
 def given_by(extractor: AnyExtractor) -> frozenset[Need]:
