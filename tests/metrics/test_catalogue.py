@@ -10,8 +10,13 @@ import pytest
 
 from dit_scaling.claims.agreement import find_metrics, higher_is_better
 from dit_scaling.common.files import read_json
+from dit_scaling.config.metrics_settings import (
+    ClassifierExtractor,
+    CleanExtractor,
+    Dinov2Extractor,
+    InceptionExtractor,
+)
 from dit_scaling.config.stages import ScoreSettings, Scoring
-from dit_scaling.config.study import ClassifierExtractor, CleanExtractor, Dinov2Extractor, InceptionExtractor
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.catalogue import HEADLINE, METRICS, Metric, metric, metric_keys, parse_column
 from dit_scaling.metrics.comparison import Comparison, Measure

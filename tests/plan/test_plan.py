@@ -30,7 +30,7 @@ from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
 from dit_scaling.plan.price import Devices, price_of, stated_devices
 from dit_scaling.plan.space import BLOCK_BYTES, disk_of, peak_memory
-from dit_scaling.variants import Size, parse_variant
+from dit_scaling.variants import Variant
 from pipeline import edited
 
 IMAGES = 1_281_167
@@ -224,7 +224,8 @@ def test_blocks_keep_what_the_plan_says(precision: str) -> None:
     x, t, y = torch.randn(batch, 4, 2 * side, 2 * side), torch.tensor([3, 500]), torch.tensor([0, 1])
 
     def kept(layers: int) -> tuple[int, int]:
-        model = create_model(parse_variant("DiT-T/2", {"T": Size(layers, width, 4)}), 2 * side, 10, 4).train()
+        variant = Variant(size="T", patch=2, depth=layers, hidden_size=width, num_heads=4)
+        model = create_model(variant, 2 * side, 10, 4).train()
         own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         storages: dict[int, tuple[int, torch.Tensor]] = {}
 

@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.metrics.catalogue import HEADLINE, parse_column
+from dit_scaling.variants import UNET
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
-UNET = "UNet"
 
 
 def family_of(variant: str) -> str:

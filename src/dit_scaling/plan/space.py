@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from dit_scaling.config.study import AnyExtractor, Study
+from dit_scaling.config.metrics_settings import AnyExtractor
+from dit_scaling.config.study import Study
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.sampling.images import FIRST
 from dit_scaling.variants import AnyVariant, Variant, count_parameters

@@ -1,7 +1,8 @@
 """What the metrics cost: work of CPU cores, on features that are kept."""
 
+from dit_scaling.config.metrics_settings import AnyExtractor, ClassifierExtractor
 from dit_scaling.config.stages import Scoring
-from dit_scaling.config.study import AnyExtractor, ClassifierExtractor, Study
+from dit_scaling.config.study import Study
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.comparison import Need, Sizes
 from dit_scaling.metrics.kept import KEPT_FEATURES

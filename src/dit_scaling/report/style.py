@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.claims.metrics_table import UNET, family_of
+from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.metrics.catalogue import INCEPTION, Metric, parse_column
+from dit_scaling.variants import UNET
 
 Dash = tuple[float, tuple[float, ...]]
 
