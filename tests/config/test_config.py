@@ -228,12 +228,15 @@ def settings_texts(config: dict[str, Any], fingerprint: str = "digits") -> dict[
         "sample": stages.sample(*run, 5000, 1.0).canonical(),
         "extractor": stages.extractor("classifier").canonical(),
         "reference": stages.reference("classifier").canonical(),
-        "score": stages.score(*run, 5000, 1.0).canonical(),
+        "levels": stages.levels("classifier", ("fd",)).canonical(),
+        "features": stages.features(*run, 5000, 1.0, "classifier").canonical(),
+        "score": stages.score(*run, 5000, 1.0, ("fd",)).canonical(),
         "aggregate": stages.aggregate().canonical(),
     }
 
 
-EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "reference", "score", "aggregate"}
+EVALUATION = {"sample", "features", "score", "aggregate"}
+EVERYTHING = {"data", "vae", "latents", "train", "extractor", "reference", "levels", *EVALUATION}
 
 
 @pytest.mark.parametrize(
@@ -245,15 +248,15 @@ EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "referen
         ("claims.alpha", 0.01, {"aggregate"}),
         ("training.milestones", [1000, 2500], {"aggregate"}),
         ("training.steps", 6000, {"aggregate"}),
-        ("training.learning_rate", 1.0e-3, {"train", "sample", "score", "aggregate"}),
-        ("training.compile", True, {"train", "sample", "score", "aggregate"}),
-        ("training.ema_decay", 0.9, {"train", "sample", "score", "aggregate"}),
+        ("training.learning_rate", 1.0e-3, {"train", *EVALUATION}),
+        ("training.compile", True, {"train", *EVALUATION}),
+        ("training.ema_decay", 0.9, {"train", *EVALUATION}),
         ("sampling.keep_samples", False, set()),
-        ("sampling.steps", 25, {"sample", "score", "aggregate"}),
-        ("sampling.sampler", "ddim", {"sample", "score", "aggregate"}),
-        ("metrics.neighbours", 5, {"reference", "score", "aggregate"}),
+        ("sampling.steps", 25, EVALUATION),
+        ("sampling.sampler", "ddim", EVALUATION),
+        ("metrics.neighbours", 5, {"levels", "score", "aggregate"}),
         ("metrics.beside", [{"kind": "dinov2", "weights": "vit.pth"}], {"score", "aggregate"}),
-        ("metrics.extractor.steps", 10, {"extractor", "reference", "score", "aggregate"}),
+        ("metrics.extractor.steps", 10, EVERYTHING - {"data", "vae", "latents", "train", "sample"}),
         ("vae.steps", 10, EVERYTHING - {"data", "extractor"}),
         ("latents.shards", 3, EVERYTHING - {"data", "extractor", "vae"}),
         ("data.held_out", 400, EVERYTHING),
@@ -265,6 +268,13 @@ def test_a_setting_reaches_exactly_the_stages_it_changes(
 ) -> None:
     before, after = settings_texts(config), settings_texts(changed(config, key, value))
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_metric_more_reaches_levels_and_score_alone(config: dict[str, Any]) -> None:
+    stages, run = Stages(parse_study(config), "digits"), ("DiT-Nano-2", 0, 5000, 1.0)
+    assert stages.score(*run, ("fd",)).digest != stages.score(*run, ("fd", "kid")).digest
+    assert stages.levels("classifier", ("fd",)).digest != stages.levels("classifier", ("fd", "kid")).digest
+    assert stages.score(*run, ("fd",)).features == stages.score(*run, ("fd", "kid")).features
 
 
 def test_new_images_reach_every_stage(config: dict[str, Any]) -> None:

@@ -119,25 +119,43 @@ class Scoring(Section):
     kid_subset_size: Count
     neighbours: Count
     bootstrap: Count
-    num_samples: Count
     seed: int
 
 
 class ReferenceSettings(Section):
-    """The real images of one extractor, and the lines between which its distances are read."""
+    """The real images of one extractor, and the images between whose distances others are read."""
 
-    scoring: Scoring
+    num_samples: Count
+    """Of decoded noise, as many as there are samples."""
     extractor: ExtractorSettings
     """Its ``reference`` is the sha256 of a given file, or the name of a fetched one."""
     latents: LatentsSettings
+
+
+class LevelSettings(Section):
+    """The distances between which others are read."""
+
+    scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
+    reference: str
+
+
+class FeatureSettings(Section):
+    """The features of the samples of one checkpoint, by one extractor."""
+
+    extractor: str
+    samples: str
 
 
 class ScoreSettings(Section):
     """The samples of one checkpoint against the references of all extractors, the headline's first."""
 
     scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
     references: tuple[str, ...]
-    samples: str
+    features: tuple[str, ...]
 
 
 class MemorisationSettings(Section):
@@ -272,13 +290,26 @@ class Stages:
         if kind in self._references:
             content = extractor.extractor.model_copy(update={"reference": self._references[kind]})
             extractor = extractor.model_copy(update={"extractor": content})
-        return ReferenceSettings(scoring=self._scoring(), extractor=extractor, latents=self.latents())
+        number = self._study.sampling.num_samples
+        return ReferenceSettings(num_samples=number, extractor=extractor, latents=self.latents())
 
-    def score(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
+    def levels(self, kind: str, metrics: tuple[str, ...]) -> LevelSettings:
+        """Settings of an extractor's reference levels; ``metrics`` are the keys of what is measured."""
+        return LevelSettings(scoring=self._scoring(), metrics=metrics, reference=self.reference(kind).digest)
+
+    def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
+        """Settings of the features that an extractor gives of an evaluation's samples."""
+        samples = self.sample(slug, seed, step, guidance_scale)
+        return FeatureSettings(extractor=self.extractor(kind).digest, samples=samples.digest)
+
+    def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
+        """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
+        kinds = [extractor.kind for extractor in self._study.metrics.extractors]
         return ScoreSettings(
             scoring=self._scoring(),
-            references=tuple(self.reference(extractor.kind).digest for extractor in self._study.metrics.extractors),
-            samples=self.sample(slug, seed, step, guidance_scale).digest,
+            metrics=metrics,
+            references=tuple(self.reference(kind).digest for kind in kinds),
+            features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
         )
 
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
@@ -286,7 +317,7 @@ class Stages:
 
     def _scoring(self) -> Scoring:
         numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
-        return Scoring(**numbers, num_samples=self._study.sampling.num_samples, seed=self._study.seed)
+        return Scoring(**numbers, seed=self._study.seed)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in the order of its config."""
