@@ -497,6 +497,7 @@ def test_sampling_goes_on_from_the_last_finished_part(copied: Path) -> None:
     assert run.returncode == 0, run.stderr
     (copied / evaluation / "samples" / "part-00001.npz").unlink()
     shutil.rmtree(copied / evaluation / "features")
+    (copied / evaluation / "metrics.json").unlink()
     jobs = plan(copied, f"{evaluation}/metrics.json", config=config)
     assert jobs == {
         "sample_part": {f"{evaluation}/samples/part-00001.npz"},
@@ -516,7 +517,7 @@ def test_a_metric_more_is_measured_on_kept_features_without_samples(copied: Path
         "catalogue.METRICS += (more,)\n"
         f'include: "{ROOT}/Snakefile"\n'
     )
-    jobs = plan(copied, "--snakefile", str(rules))
+    jobs = plan(copied, "report", "--snakefile", str(rules))
     assert jobs.keys() == {"levels", "score_samples", *VERDICT}
     assert len(jobs["score_samples"]) == 8
     assert plan(copied) == {}

@@ -105,7 +105,7 @@ def test_jobs_cost_what_one_works_out_by_hand() -> None:
     decoding = Autoencoder.of_study(study).decoding(256)
     sampling = jobs["sampling", "DiT-XL/2 seed 0 step 52,000"]
     assert sampling.multiply_adds == pytest.approx(10_000 * (250 * forward + decoding), rel=1e-3)
-    assert jobs["scoring", "DiT-XL/2 seed 0 step 52,000"].plain == 10_000 * INCEPTION
+    assert jobs["features", "DiT-XL/2 seed 0 step 52,000, inception"].plain == 10_000 * INCEPTION
 
 
 def test_guidance_doubles_the_passes_of_a_sample() -> None:
