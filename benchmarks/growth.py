@@ -67,7 +67,7 @@ def measure_point(point: Point) -> dict[str, Any]:
 def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """A training step, not compiled."""
     from benchmarks.models import paper_model
-    from benchmarks.training import draw_batch
+    from benchmarks.training import DIFFUSION, draw_batch
     from dit_scaling.plan.bench import PaperRecipe
     from dit_scaling.plan.jobs import BACKWARD
     from dit_scaling.training.step import TrainingStep
@@ -75,7 +75,7 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
 
     model = paper_model(point.name)
     variant, batch = model.variant, draw_batch(model, point.count)
-    step = TrainingStep(model.train(), PaperRecipe())
+    step = TrainingStep(model.train(), PaperRecipe(), DIFFUSION)
     facts = {
         "tokens": count_tokens(variant, model.input_size),
         "width": variant.hidden_size,

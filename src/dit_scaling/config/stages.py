@@ -12,8 +12,10 @@ from pydantic import Field
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Before, Count, Section
 from dit_scaling.config import study as config
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.variants import AnyVariant, Size, parse_variant
 from dit_scaling.variants.unet_variants import UNetSize, UNetVariant
 
@@ -65,6 +67,7 @@ class TrainSettings(Section):
     compile: bool
     latents: str
     """Digest of the latents' settings."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
     def build_variant(self) -> AnyVariant:
         """The variant of these settings."""
@@ -77,7 +80,7 @@ class TrainSettings(Section):
 class SampleSettings(Section):
     num_samples: Count
     parts: Count
-    sampler: Literal["ddpm", "ddim"]
+    sampler: config.SamplerName
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
@@ -88,6 +91,8 @@ class SampleSettings(Section):
     image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    """Of training too, but weights that are given do not say so in their digest."""
 
 
 class PreflightSettings(Section):
@@ -105,6 +110,7 @@ class PreflightSettings(Section):
     shuffle_shards: int | None
     latents: LatentsSettings
     sampling: SampleSettings
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class GateSettings(Section):
@@ -237,6 +243,7 @@ class Stages:
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
+            diffusion=study.diffusion,
             **recipe,
         )
 
@@ -251,6 +258,7 @@ class Stages:
             num_classes=study.data.classes,
             latents=self.latents(),
             sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
+            diffusion=study.diffusion,
         )
 
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
@@ -263,6 +271,7 @@ class Stages:
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
             checkpoint=checkpoint,
+            diffusion=self._study.diffusion,
         )
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
@@ -273,9 +282,11 @@ class Stages:
     def gate(self, slug: str, seed: int, step: int) -> GateSettings:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
+        few = min(sampling.steps, GATE_SAMPLING_STEPS)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion.num_timesteps, few)
         return GateSettings(
             training=self.train(slug, seed),
-            sampling=sampling.model_copy(update={"steps": min(sampling.steps, GATE_SAMPLING_STEPS)}),
+            sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
         )

@@ -19,11 +19,15 @@ from pydantic import (
 )
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
+from dit_scaling.common.registry import NameIn
+from dit_scaling.common.section import Before, Count, Fraction, PositiveFloat, Section
 from dit_scaling.config.plausibility import MNIST_LABELS, doubtful_settings, impossible_settings
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 from dit_scaling.variants import AnyVariant, Size, parse_variant
 from dit_scaling.variants.unet_variants import UNetSize
 
+SamplerName = Annotated[str, NameIn(SAMPLERS)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
 VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
@@ -202,9 +206,11 @@ class Sampling(Section):
     num_samples: Count = 50_000
     parts: Count = 8
     """Jobs, and npz files, that the samples of one model are split into."""
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
-    """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
-    steps: Annotated[int, Field(ge=2, le=1000)] = 250
+    sampler: SamplerName = PAPER_SAMPLER
+    """ddpm: ancestral, with the learned variance (the paper). Deterministic ones for quick looks with few steps: ddim,
+    and dpm-solver, which needs fewer."""
+    steps: Annotated[int, Field(ge=2)] = 250
+    """Timesteps visited, at most diffusion.num_timesteps."""
     guidance_scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
@@ -217,8 +223,9 @@ class Sampling(Section):
     """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
 
     def folder(self, guidance_scale: float | str) -> str:
-        """Folder of the images of one guidance scale, below that of the step; DDIM's lie apart from the paper's."""
-        return f"{'' if self.sampler == 'ddpm' else f'{self.sampler}/'}guidance-{guidance_scale}"
+        """Folder of the images of one guidance scale, below that of the step; other samplers' lie apart from the
+        paper's."""
+        return f"{'' if self.sampler == PAPER_SAMPLER else f'{self.sampler}/'}guidance-{guidance_scale}"
 
 
 class ClassifierExtractor(Section):
@@ -331,6 +338,7 @@ ProtocolSetting = Literal[
     "EMA of the weights",
     "class dropout",
     "precision",
+    "noise schedule",
     "sampler",
     "guidance scale",
     "samples per model",
@@ -391,6 +399,7 @@ class Study(Section):
     checkpoints: dict[VariantName, str] = Field(default={})
     """Variants whose weights are given instead of trained, each with a .pt or .safetensors with the released names: a
     local path, or DiT-XL-2-256x256.pt (see resources.cache). They count as trained for training.steps steps."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
     training: Training
     sampling: Sampling
     metrics: Metrics

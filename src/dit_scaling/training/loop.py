@@ -14,9 +14,10 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
-from dit_scaling.models.checkpoints import save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, save_model
 from dit_scaling.training.batches import BatchSource, seed_for
 from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
@@ -71,7 +72,8 @@ def _train(
     run, device = f"{settings.variant}, seed {settings.seed}", runtime.device
     torch.manual_seed(seed_for("init", settings.seed))
     model = create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
-    train_step = TrainingStep(model.to(device).train(), settings, ranks)
+    diffusion = create_diffusion(settings.diffusion)
+    train_step = TrainingStep(model.to(device).train(), settings, diffusion, ranks)
     window = torch.zeros(4, device=device)  # sums of loss, mse, vb and gradient norm since the last record
     seconds = torch.zeros((), dtype=torch.float64)
     carried = train_step.tensors | {"window": window, "seconds": seconds}
@@ -80,7 +82,7 @@ def _train(
     train_step.start_at(first_step)
     log.info("%s: starts at step %d of %d on %d x %s", run, first_step, last_step, ranks.count, device)
     source = BatchSource(
-        reader, settings, train_step.num_timesteps, torch.device("cpu"), ranks.share(settings.batch_size)
+        reader, settings, diffusion.num_timesteps, torch.device("cpu"), ranks.share(settings.batch_size)
     )
     steps = range(first_step, last_step)
     batches = ahead(map(source.batch, steps), device)
@@ -116,24 +118,27 @@ def _train(
             save_model(
                 folder.export_path(last_step, f"{name}.safetensors"),
                 exported,
-                variant=settings.build_variant(),
-                input_size=settings.input_size,
-                num_classes=settings.num_classes,
-                in_channels=settings.in_channels,
-                settings_digest=settings.digest,
-                step=last_step,
-                provenance={
-                    "weights": name,
-                    "seed": settings.seed,
-                    "latents": reader.manifest.content,
-                    "seconds": seconds.item(),
-                },
+                CheckpointHeader(
+                    variant=settings.build_variant(),
+                    input_size=settings.input_size,
+                    num_classes=settings.num_classes,
+                    in_channels=settings.in_channels,
+                    settings_digest=settings.digest,
+                    step=last_step,
+                    provenance={
+                        "weights": name,
+                        "seed": settings.seed,
+                        "latents": reader.manifest.content,
+                        "seconds": seconds.item(),
+                    },
+                    diffusion=settings.diffusion,
+                ),
             )
 
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:
     """Where a run of these settings on these latents keeps its states and exports."""
-    facts = {"settings": settings.model_dump(mode="json"), "latents": reader.manifest.content}
+    facts = {"settings": settings.stored(), "latents": reader.manifest.content}
     return StateFolder(states, digest(list(facts.values())), facts)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import PreflightSettings, TrainSettings
 from dit_scaling.config.study import SizeRow
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.models import Network, create_model
 from dit_scaling.training.batches import seed_for
 
@@ -46,25 +46,24 @@ class FormulaNetwork:
         self.training = mode
 
 
-def signal_and_noise(t: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(abar_t) and sqrt(1 - abar_t) of the paper's schedule, apart from the product's: (N, 1, 1, 1)."""
-    alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
-    abar = torch.from_numpy(alphas)[t.cpu()].to(t.device).float().view(-1, 1, 1, 1)
-    return abar.sqrt(), (1 - abar).sqrt()
+def signal_and_noise(diffusion: GaussianDiffusion, t: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t) of the process: (N, 1, 1, 1) float32."""
+    abar = diffusion.alphas_cumprod[t.cpu()].to(t.device).view(-1, 1, 1, 1)
+    return abar.sqrt().float(), (1 - abar).sqrt().float()
 
 
-def points(values: Tensor) -> Formula:
+def points(diffusion: GaussianDiffusion, values: Tensor) -> Formula:
     """The exact noise for data that is one constant latent per label, ``values`` (K,): eps = (x - signal v) / noise."""
 
     def formula(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(t)
+        signal, noise = signal_and_noise(diffusion, t)
         known = values[y.clamp(max=len(values) - 1)]  # a label out of range is reported, not raised
         return (x - signal * known.view(-1, 1, 1, 1)) / noise
 
     return formula
 
 
-def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
+def mixture(diffusion: GaussianDiffusion, weights: Tensor, means: Tensor, std: float) -> Formula:
     """The exact noise for numbers drawn from sum_k w_k N(m_k, std^2), each on its own.
 
     x_t is then distributed as sum_k w_k N(a m_k, a^2 std^2 + s^2) with a and s the signal and noise of t, and
@@ -72,7 +71,7 @@ def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
     """
 
     def formula(x: Tensor, t: Tensor, _y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(t)
+        signal, noise = signal_and_noise(diffusion, t)
         variance = signal**2 * std**2 + noise**2
         distance = signal[..., None] * means - x[..., None]  # (N, C, H, W, K)
         share = (weights.log() - distance**2 / (2 * variance[..., None])).softmax(dim=-1)
@@ -92,7 +91,7 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
     patch = max(size for size in range(1, PROBE_PATCH + 1) if settings.input_size % size == 0)
     numbers = patch**2 * settings.in_channels  # of a patch; a width below twice that hardly lets its noise through
     return TrainSettings(
-        **settings.model_dump(exclude={"latents", "sampling"}),
+        **settings.model_dump(exclude={"latents", "sampling", "diffusion"}),
         variant=f"DiT-Probe/{patch}",
         size=SizeRow(depth=2, hidden_size=max(64, 16 * -(-2 * numbers // 16)), num_heads=4),
         learning_rate=4.0e-3,
@@ -103,4 +102,5 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
         precision="float32",
         compile=False,
         latents=settings.latents.digest,
+        diffusion=settings.diffusion,
     )
