@@ -6,17 +6,20 @@ intervals, milestones of training) can be edited without a rerun.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Before, Count, Section
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
+from dit_scaling.config.sampling_settings import SamplerName
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
@@ -68,12 +71,13 @@ class TrainSettings(RecipeSettings):
     num_classes: Count
     latents: str
     """Digest of the latents' settings."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class SampleSettings(Section):
     num_samples: Count
     parts: Count
-    sampler: Literal["ddpm", "ddim"]
+    sampler: SamplerName
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
@@ -84,6 +88,8 @@ class SampleSettings(Section):
     image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    """Of training too, but weights that are given do not say so in their digest."""
 
 
 class PreflightSettings(RecipeSettings):
@@ -95,6 +101,7 @@ class PreflightSettings(RecipeSettings):
     num_classes: Count
     latents: LatentsSettings
     sampling: SampleSettings
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class GateSettings(Section):
@@ -243,6 +250,7 @@ class Stages:
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
+            diffusion=study.diffusion,
         )
 
     def preflight(self) -> PreflightSettings:
@@ -256,6 +264,7 @@ class Stages:
             num_classes=study.data.classes,
             latents=self.latents(),
             sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
+            diffusion=study.diffusion,
         )
 
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
@@ -268,6 +277,7 @@ class Stages:
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
             checkpoint=checkpoint,
+            diffusion=self._study.diffusion,
         )
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
@@ -278,9 +288,11 @@ class Stages:
     def gate(self, slug: str, seed: int, step: int) -> GateSettings:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
+        few = min(sampling.steps, GATE_SAMPLING_STEPS)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion.num_timesteps, few)
         return GateSettings(
             training=self.train(slug, seed),
-            sampling=sampling.model_copy(update={"steps": min(sampling.steps, GATE_SAMPLING_STEPS)}),
+            sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
         )

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dit_scaling.claims.fits import PowerLawFit
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER
 from dit_scaling.metrics.catalogue import INCEPTION
 from dit_scaling.paper.published import table4
 from dit_scaling.report.canvas import (
@@ -155,5 +156,5 @@ def _published(measured: Measurements) -> pd.DataFrame:
     paper = table4().rename(columns={"fid50k": "value", "steps": "step"})
     shared = measured.final.merge(paper, on="variant", suffixes=("", "_paper"))
     same = (shared["gflops"] / shared["gflops_paper"] - 1).abs() < SAME_GFLOPS
-    same_sampler = bool((measured.rows["sampler"] == "ddpm").all())
+    same_sampler = bool((measured.rows["sampler"] == PAPER_SAMPLER).all())
     return paper if measured.features == INCEPTION and same_sampler and same.any() else paper.iloc[:0]
