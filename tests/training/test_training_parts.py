@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import Network, create_model
 from dit_scaling.plan.bench import PaperRecipe
 from dit_scaling.training.batches import Batch, seed_for
@@ -67,10 +67,10 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
     plain, trained = tiny_dit(), tiny_dit()
     optimiser = torch.optim.AdamW(plain.parameters(), 1.0, recipe.betas, weight_decay=recipe.weight_decay)
     average = [parameter.detach().clone() for parameter in plain.parameters()]
-    step, norms = TrainingStep(trained, recipe), list[float]()
+    step, norms = TrainingStep(trained, recipe, create_diffusion(PAPER_PROCESS)), list[float]()
     for number in range(8):
         batch = draw(number)
-        losses = GaussianDiffusion().training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
+        losses = create_diffusion(PAPER_PROCESS).training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
         optimiser.zero_grad()
         torch.autograd.backward(losses["loss"].mean())
         norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.42)
