@@ -17,6 +17,8 @@ from dit_scaling.training.state import StateFolder, TrainingState, publish
 from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import Size, parse_variant
 
+DIFFUSION = create_diffusion(PAPER_PROCESS)
+
 
 def test_seeds_of_different_draws_differ() -> None:
     names = [("train", 0, 1), ("train", 1, 0), ("train", 0, 11), ("train", 0, 1, 0), ("sample", 0, 1)]
@@ -67,10 +69,10 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
     plain, trained = tiny_dit(), tiny_dit()
     optimiser = torch.optim.AdamW(plain.parameters(), 1.0, recipe.betas, weight_decay=recipe.weight_decay)
     average = [parameter.detach().clone() for parameter in plain.parameters()]
-    step, norms = TrainingStep(trained, recipe, create_diffusion(PAPER_PROCESS)), list[float]()
+    step, norms = TrainingStep(trained, recipe, DIFFUSION), list[float]()
     for number in range(8):
         batch = draw(number)
-        losses = create_diffusion(PAPER_PROCESS).training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
+        losses = DIFFUSION.training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
         optimiser.zero_grad()
         torch.autograd.backward(losses["loss"].mean())
         norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.42)
@@ -92,7 +94,7 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
 
 def test_a_step_that_starts_again_from_its_tensors_goes_on_as_before() -> None:
     recipe = PaperRecipe(learning_rate=1e-2)
-    whole, first, second = (TrainingStep(tiny_dit(), recipe) for _ in range(3))
+    whole, first, second = (TrainingStep(tiny_dit(), recipe, DIFFUSION) for _ in range(3))
     for number in range(6):
         whole(number, [draw(number)])
         if number < 3:
