@@ -105,7 +105,7 @@ def test_a_healthy_run_has_no_fault_and_may_go_on(judge: Judge, tmp_path: Path) 
 def test_a_healthy_run_of_another_process_sampled_by_ode_has_no_fault(judge: Judge) -> None:
     record = judge(sampler="dpm-solver", diffusion=DiffusionSettings(schedule="cosine", num_timesteps=500))
     assert set(failed(record)) <= {"samples like data"}
-    assert list(record["noise errors"]["ema"]) == ["12", "50", "125", "250", "375", "475"]
+    assert set(record["noise errors"]["ema"]) == {"12", "50", "125", "250", "375", "475"}
 
 
 def test_a_tenth_of_the_budget_is_not_broken(judge: Judge) -> None:
