@@ -56,8 +56,15 @@ Judge = Callable[..., dict]
 def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Path) -> Judge:
     """Train the toy run with changed settings and put it through the gate; the record, its page already looked for."""
 
-    def train_and_judge(step: int = STEPS, budget: int = STEPS, sampler: str = "ddpm", **changes: object) -> dict:
+    def train_and_judge(
+        step: int = STEPS,
+        budget: int = STEPS,
+        sampler: str = "ddpm",
+        diffusion: DiffusionSettings = PAPER_PROCESS,
+        **changes: object,
+    ) -> dict:
         training = toy_run.with_recipe(**{"batch_size": 16, "learning_rate": 4e-3, "ema_ramp": True, **changes})
+        training = training.model_copy(update={"diffusion": diffusion})
         folder = train_to(training, toy_latents, step, tmp_path / "states", Runtime(device=CPU))
         sampling = SampleSettings(
             num_samples=64,
