@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,18 @@ def test_convergence_ends_where_table4_stands() -> None:
 def test_long_run_has_the_record_with_guidance() -> None:
     record = xl2_long().query("cfg_scale == 1.5 and sfid == sfid")
     assert record[["fid50k", "sfid", "inception_score"]].to_numpy().tolist() == [[2.27, 4.60, 278.24]]
+
+
+def test_released_weights_have_the_published_fid_and_the_one_of_their_authors_float32() -> None:
+    record = xl2_long().query("cfg_scale == 1.5 and steps == 7000000")
+    published, evaluated = record["fid50k"].iloc[0], record["fid50k"].iloc[1]
+    assert (published, evaluated) == (2.27, 2.21)
+    assert "float32" in record["note"].iloc[1]
+    header = (Path(__file__).parents[2] / "config" / "dit-xl2-released.yaml").read_text()
+    assert "2.27 as published, 2.21 in its authors' own float32 evaluation" in header
+    assert "2.16 to 2.32" in header
+    # Draws of the samples, about 2% either way of each, rounded outwards.
+    assert 2.16 <= evaluated / 1.02 <= published * 1.02 <= 2.32
 
 
 def test_spread_is_the_pooled_sd_of_ln_fid() -> None:

@@ -194,6 +194,8 @@ def _make_tables(
 
 def _tabulate_protocol(protocol: Sequence[ProtocolRow]) -> Table:
     def judge(row: Mapping[str, Any]) -> str:
+        if not row["known"]:
+            return "not known"
         return "same" if row["same"] else f"deviation: {row['reason'] or 'no reason given'}"
 
     shown = (
