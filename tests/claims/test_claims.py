@@ -219,6 +219,15 @@ def test_confirming_runs_judged_by_each_variants_own_seeds() -> None:
     assert all(c.condition == "" for report in (first, second) for c in report.claims)
 
 
+@pytest.mark.parametrize(("number", "decoded_noise"), [(1, 304.9), (2, 254.9)])
+def test_the_documented_verdicts_on_the_confirming_runs_are_the_engines(number: int, decoded_noise: float) -> None:
+    written = pd.read_csv(DOCS / f"embedded-confirm-{number}" / "claims-anew.csv", keep_default_na=False)
+    report = evaluate_claims(read_confirming_run(number), decoded_noise=decoded_noise)
+    assert written[["verdict", "qualification", "condition", "reason"]].to_numpy().tolist() == [
+        [claim.verdict, claim.qualification, claim.condition, claim.reason] for claim in report.claims
+    ]
+
+
 def test_claim_3_is_never_supported_by_leaving_a_variant_of_the_confirming_run_out() -> None:
     table = read_confirming_run(1)
     assert evaluate_claims(table)["3"].verdict == "inconclusive"
