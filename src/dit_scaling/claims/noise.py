@@ -164,7 +164,8 @@ def _own(
     if borrowing:
         names = ", ".join(borrowing)
         source += f"; {names} without a spread of seeds: the largest of these or {spread.sd:.1%}, whichever is more"
-        condition = f"{names} scatters no more than {math.sqrt(max(most, spread.sd**2)):.1%}"
+        verb = "scatters" if len(borrowing) == 1 else "scatter"
+        condition = f"{names} {verb} no more than {math.sqrt(max(most, spread.sd**2)):.1%}"
     return variances, Noise("own", float(np.mean([v for v, _ in variances])), df, source, spread, condition)
 
 

@@ -59,8 +59,9 @@ def judge_pairs(pairs: Sequence[Pair], evidence: Evidence, absent: str, step: Ca
     members = {e.variant: e for pair in left for e in pair}
     p_equal = homogeneity_p(list(members.values()), noise)
     if p_equal >= alpha:
-        lead = f"the {evidence.metric} of all variants lie within their noise (p = {p_equal:.2g})"
-        verdict, qualification, lead = _inconclusive(lead)
+        verdict, qualification, lead = _inconclusive(
+            f"the {evidence.metric} of all variants lie within their noise (p = {p_equal:.2g})"
+        )
     else:
         verdict, qualification, lead = _decide(near, comparisons, steps, pooled, evidence)
     reason = f"{lead}; {_count(comparisons)}, {describe_effect(pooled, evidence)}{_describe_steps(steps)}"
