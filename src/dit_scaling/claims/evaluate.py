@@ -18,12 +18,13 @@ from dit_scaling.claims.comparisons import (
 )
 from dit_scaling.claims.contrasts import difference
 from dit_scaling.claims.gflops import judge_gflops
-from dit_scaling.claims.metrics_table import UNET, at_common_step, check_protocol, check_table, find_metric
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric
 from dit_scaling.claims.noise import Estimate, Noise, estimate
 from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
 from dit_scaling.claims.verdicts import SUPPORT, Claim, ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
+from dit_scaling.variants import UNET
 
 
 def evaluate_claims(

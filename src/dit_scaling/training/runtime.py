@@ -3,48 +3,50 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
 import torch
 from pydantic import PlainSerializer, PlainValidator
 
+from dit_scaling.config.resources_settings import TrainingResources
+
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # srun answers the first by killing its tasks, and passes the second on
+# From a scheduler (srun answers SIGTERM by killing its tasks, and passes SIGUSR1 on), from the keyboard, and from a
+# terminal that closes.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """How a job runs; nothing here changes what it computes, but for the rounding of sums."""
+class Runtime(TrainingResources):
+    """How a job runs, and where; nothing here changes what it computes, but for the rounding of sums."""
 
     device: Device
-    save_minutes: float = 10.0
-    save_steps: int = 10_000
-    log_seconds: float = 10.0
-    micro_batch: int = 0
-    """Samples whose activations are in memory at a time; 0 for all of a rank's share of the batch."""
 
 
 class Interrupted(SystemExit):
-    """SIGTERM arrived and the state is saved; the next start goes on from it."""
+    """A signal asked for an end, and the state is saved; the next start goes on from it."""
 
 
 @contextmanager
-def sigterm_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
-    """A list that stops being empty when SIGTERM or SIGUSR1 arrives, so that the loop can finish its step first.
+def stop_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
+    """A list that stops being empty when one of `STOP_SIGNALS` arrives, so that the loop can finish its step first.
 
-    ``react`` is called with the signal's number, in the middle of whatever runs then.
+    A second SIGINT is a KeyboardInterrupt. What is ignored, as SIGHUP by nohup, stays so. ``react`` is called with the
+    signal's number, in the middle of whatever runs then.
     """
     received: list[int] = []
 
     def notice(number: int, _frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and number in received
         received.append(number)
         if react is not None:
             react(number)
+        if again:
+            raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, notice) for number in STOP_SIGNALS}
+    noticed = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, notice) for number in noticed}
     try:
         yield received
     finally:
