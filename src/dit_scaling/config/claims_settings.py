@@ -35,6 +35,7 @@ ProtocolSetting = Literal[
     "EMA of the weights",
     "class dropout",
     "precision",
+    "noise schedule",
     "sampler",
     "guidance scale",
     "samples per model",
