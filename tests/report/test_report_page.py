@@ -117,7 +117,11 @@ def test_every_verdict_stands_with_its_reason(study: StudyFiles, page: Page) -> 
     claims = read_json(study.inputs.claims)["claims"]
     assert {claim["claim"] for claim in claims} == {"0", "1", "2", "3"}
     for claim in claims:
-        assert f"{claim['verdict']} Claim {claim['claim']}. {claim['statement']}.{claim['reason']}" in page.text
+        limits = f" ({claim['qualification']})" if claim["qualification"] else ""
+        condition = f" Only if {claim['condition']}." if claim["condition"] else ""
+        said = f"{claim['statement']}{limits}.{condition}{claim['reason']}"
+        assert f"{claim['verdict']} Claim {claim['claim']}. {said}" in page.text
+    assert any(claim["condition"] for claim in claims)
 
 
 def test_every_pair_behind_a_verdict_is_listed(study: StudyFiles, page: Page) -> None:
@@ -231,9 +235,19 @@ def test_table_4_is_judged_beside_the_study(study: StudyFiles, page: Page) -> No
     rows = {row[0]: row for table in page.tables if "Table 4" in table[0] for row in table[1:]}
     ours = {claim["claim"]: claim for claim in read_json(study.inputs.claims)["claims"]}
     for number, (_, statement, here, _, there, change) in rows.items():
-        assert (statement, here) == (ours[number]["statement"], ours[number]["verdict"])
+        assert (statement, here) == (ours[number]["statement"], ours[number]["words"])
         assert there == ("not testable" if number == "0" else "supported")
-        assert change == ("–" if number == "0" else "-38% (-42% to -33%)" if number == "1" else "-58% (-61% to -54%)")
+        assert change == ("–" if number == "0" else "-24% (-28% to -20%)" if number == "1" else "-48% (-51% to -44%)")
+
+
+def test_table_4_is_judged_by_every_choice_of_the_spread(page: Page) -> None:
+    rows = page.table("trainings that count")
+    assert [row["spread"] for row in rows][:2] == ["7.3%", "4.0%"]
+    assert {row["claim 1"] for row in rows} > {"supported", "inconclusive"}
+    heads, *trainings = next(table for table in page.tables if "framework" in table[0])
+    assert len(trainings) == 10
+    for column in ("framework", "source"):
+        assert all(row[heads.index(column)] for row in trainings)
 
 
 def test_every_table_is_a_csv_beside_the_page_and_named_there(study: StudyFiles, page: Page) -> None:

@@ -18,6 +18,7 @@ class Claims(Section):
 
 ProtocolSetting = Literal[
     "data",
+    "held-out images",
     "horizontal flip",
     "VAE",
     "latent grid",

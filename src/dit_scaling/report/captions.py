@@ -56,6 +56,8 @@ TABLES: Mapping[str, str] = {
     "table4-pairs": "Table 4: pairs behind the verdicts",
     "table4-correlations": "Table 4: what explains the FID",
     "table4-exceptions": "Table 4: pairs that Gflops alone misplace",
+    "spread": "Table 4: verdicts by the spread that is assumed",
+    "reproductions": "Trainings that the spread is estimated from",
     "memorisation": "Memorisation",
     "protocol": "Protocol",
     "preflight": "Preflight",

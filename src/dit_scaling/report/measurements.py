@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from scipy import stats
 
+from dit_scaling.claims.contrasts import contrast
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, family_of
 from dit_scaling.claims.noise import estimate
@@ -123,17 +123,17 @@ def estimate_points(rows: pd.DataFrame, metric: str, left_out: Collection[str] =
     """One row per variant of one step, as in ``Measurements.points``; U-Nets and ``left_out`` are not fitted.
 
     exp(x +- t sqrt(v)) with x the mean of ln metric, v its variance and t Student's quantile, by the same noise as the
-    verdicts (``dit_scaling.claims.noise``).
+    verdicts (``dit_scaling.claims.contrasts``).
     """
     estimates, noise = estimate(rows, metric)
-    t = float(stats.t.isf((1 - CONFIDENCE) / 2, noise.df))
+    reach = [contrast([(e, 1.0)], noise).reach(1 - CONFIDENCE) for e in estimates]
     intervals = pd.DataFrame(
         {
             "variant": [e.variant for e in estimates],
             "runs": [e.runs for e in estimates],
             "value": [math.exp(e.ln_metric) for e in estimates],
-            "low": [math.exp(e.ln_metric - t * math.sqrt(e.variance)) for e in estimates],
-            "high": [math.exp(e.ln_metric + t * math.sqrt(e.variance)) for e in estimates],
+            "low": [math.exp(e.ln_metric - r) for e, r in zip(estimates, reach, strict=True)],
+            "high": [math.exp(e.ln_metric + r) for e, r in zip(estimates, reach, strict=True)],
         }
     )
     about = ["variant", "size", "patch", "tokens", "params_m", "gflops", "step", "train_gflops"]

@@ -183,6 +183,8 @@ def _make_tables(
         verdict_tables.tabulate_pairs("table4-pairs", published),
         verdict_tables.tabulate_correlations("table4-correlations", published),
         verdict_tables.tabulate_exceptions("table4-exceptions", published),
+        verdict_tables.tabulate_spread("spread"),
+        verdict_tables.tabulate_reproductions("reproductions"),
         _tabulate_protocol(protocol),
         list_facts("data", records["data"], DATA_FACTS),
         list_facts("vae", records["vae"], VAE_FACTS),
@@ -198,6 +200,8 @@ def _make_tables(
 
 def _tabulate_protocol(protocol: Sequence[ProtocolRow]) -> Table:
     def judge(row: Mapping[str, Any]) -> str:
+        if not row["known"]:
+            return "not known"
         return "same" if row["same"] else f"deviation: {row['reason'] or 'no reason given'}"
 
     shown = (
@@ -242,7 +246,7 @@ def _read_claims(path: Path) -> dict[str, Any]:
     """A report on claims, as far as the page needs it."""
     claims = _read_record(path)
     found = claims.get("claims")
-    needed = {"claim", "statement", "verdict", "reason"}
+    needed = {"claim", "statement", "verdict", "words", "qualification", "condition", "reason"}
     if not isinstance(found, list) or not all(isinstance(claim, dict) and needed <= claim.keys() for claim in found):
         raise UserError(f"{path} is no report on claims. Run: snakemake --forcerun aggregate.")
     return claims

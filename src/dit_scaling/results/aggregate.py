@@ -111,11 +111,12 @@ def judge(study: Study, table: pd.DataFrame, reference: dict[str, Any]) -> tuple
 
 
 def tabulate_verdicts(report: ClaimsReport) -> pd.DataFrame:
-    """A row per claim: verdict, statement, reason, effect on ln metric and its confidence interval."""
+    """A row per claim: verdict and its limits, statement, reason, effect on ln metric and its confidence interval."""
     rows = []
     for claim in report.claims:
         interval = asdict(claim.confidence) if claim.confidence else dict.fromkeys(("level", "low", "high", "p"))
-        about = {key: getattr(claim, key) for key in ("claim", "verdict", "statement", "reason", "effect")}
+        shown = ("claim", "verdict", "qualification", "condition", "statement", "reason", "effect")
+        about = {key: getattr(claim, key) for key in shown}
         rows.append(about | interval)
     return pd.DataFrame(rows)
 
