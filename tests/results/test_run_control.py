@@ -11,8 +11,8 @@ import pytest
 
 from dit_scaling.common.files import write_json
 from dit_scaling.common.holder import Holder
+from dit_scaling.config import parse_study
 from dit_scaling.config.stages import Stages
-from dit_scaling.config.study import parse_study
 from dit_scaling.results.run_control import RUNNER, drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import report_digest, withdraw
 from report_study import CONFIG

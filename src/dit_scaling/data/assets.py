@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.metrics_settings import GivenNetwork
 from dit_scaling.config.stages import Stages
-from dit_scaling.config.study import GivenNetwork, Study
+from dit_scaling.config.study import Study
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
 
 KEPT = ".cache"
