@@ -5,8 +5,9 @@ changes the text that Snakemake compares. Whatever is not in here (threads, batc
 intervals, milestones of training) can be edited without a rerun.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+import functools
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
@@ -23,6 +24,10 @@ from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DataSettings(Section):
@@ -194,6 +199,20 @@ class ReportSettings(Section):
     study: Study
 
 
+def _remembered(method: Callable[Concatenate["Stages", P], T]) -> Callable[Concatenate["Stages", P], T]:
+    """Make what a method returns once for the same arguments: a study of hundreds of runs asks thousands of times."""
+
+    @functools.wraps(method)
+    def remembering(self: "Stages", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (method.__name__, args, tuple(kwargs.items()))
+        if key not in self._made:
+            self._made[key] = method(self, *args, **kwargs)
+        made: T = self._made[key]
+        return made
+
+    return remembering
+
+
 class Stages:
     """The settings of every stage of one study; rules ask here and nowhere else."""
 
@@ -214,7 +233,9 @@ class Stages:
             checkpoints: variant to sha256 of its given weights.
             references: kind of extractor to sha256 of its given reference.
         """
+        self._made: dict[Any, Any] = {}
         self._study = study
+        self._variants = {variant.slug: variant for variant in map(study.variant, study.variants)}
         self._data_fingerprint = data_fingerprint
         self._vae_fingerprint = vae_fingerprint
         self._checkpoints = checkpoints or {}
@@ -223,9 +244,11 @@ class Stages:
     def data(self) -> DataSettings:
         return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
 
+    @_remembered
     def vae(self) -> VaeSettings:
         return VaeSettings(vae=self._study.vae, fingerprint=self._vae_fingerprint, data=self.data())
 
+    @_remembered
     def latents(self) -> LatentsSettings:
         return LatentsSettings(latents=self._study.latents, vae=self.vae())
 
@@ -233,6 +256,7 @@ class Stages:
         chosen = next(extractor for extractor in self._study.metrics.extractors if extractor.kind == kind)
         return ExtractorSettings(extractor=chosen, data=self.data())
 
+    @_remembered
     def train(self, slug: str, seed: int) -> TrainSettings:
         """Settings of one training run.
 
@@ -240,10 +264,10 @@ class Stages:
             UserError: the study has no variant of that file name.
         """
         study = self._study
-        if slug not in {study.variant(name).slug for name in study.variants}:
+        if slug not in self._variants:
             raise UserError(f"'{slug}' is not a variant of study {study.study}: {', '.join(study.variants)}.")
         return TrainSettings(
-            variant=study.variant_by_slug(slug),
+            variant=self._variants[slug],
             recipe=study.training.recipe,
             seed=seed,
             input_size=study.latent_size,
@@ -267,6 +291,7 @@ class Stages:
             diffusion=study.diffusion,
         )
 
+    @_remembered
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
         return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step))
 
@@ -282,7 +307,7 @@ class Stages:
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
         """Digest of what sampled weights and their decoding depend on."""
-        given = self._checkpoints.get(self._study.variant_by_slug(slug).name)
+        given = self._checkpoints.get(self._variants[slug].name)
         return digest([given, self.vae().digest] if given else [self.train(slug, seed).digest, step])
 
     def gate(self, slug: str, seed: int, step: int) -> GateSettings:
@@ -297,6 +322,7 @@ class Stages:
             budget=self._study.training.steps,
         )
 
+    @_remembered
     def reference(self, kind: str) -> ReferenceSettings:
         extractor = self.extractor(kind)
         if kind in self._references:
@@ -327,6 +353,7 @@ class Stages:
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
         return MemorisationSettings(data=self.data(), samples=self.sample(slug, seed, step, guidance_scale).digest)
 
+    @_remembered
     def _scoring(self) -> Scoring:
         numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
         return Scoring(**numbers, seed=self._study.seed)
@@ -348,6 +375,7 @@ class Stages:
     def report(self) -> ReportSettings:
         return ReportSettings(study=self._judged())
 
+    @_remembered
     def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})

@@ -46,11 +46,13 @@ def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[P
 
 
 def _is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
-    """Whether every evaluation of a variant was made with the settings of now."""
-    slug = study.variant(name).slug
-    return all(
-        settings_digest(_evaluation(study, results, slug, seed, step, scale) / "provenance.json")
-        == stages.score(slug, seed, step, scale, metric_keys()).digest
+    """Whether every evaluation of a variant was made with the settings of now, and its samples were searched."""
+    slug, training, sampling = study.variant(name).slug, study.training, study.sampling
+    headline = slug, training.seeds[0], training.steps, sampling.guidance_scales[0]
+    searched = _evaluation(study, results, *headline) / "memorisation.json"
+    return searched.is_file() and all(
+        (folder := _evaluation(study, results, slug, seed, step, scale)).joinpath("metrics.json").is_file()
+        and settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
         for seed in study.training.seeds
         for step in study.exports(name)
         for scale in study.sampling.guidance_scales
@@ -94,10 +96,7 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
     manifest = results / "latents" / "manifest.json" if study.trained else None
     samples = [headline / "samples" / "first-00000.npz" for headline in headlines]
     records = [headline / "memorisation.json" for headline in headlines]
-    check_seals([*metrics, levels, *samples])
-    missing = [path for path in records if not path.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is not there yet")
+    check_seals([*metrics, levels, *samples, *records])
     files = AggregateFiles(
         *(
             folder / name
