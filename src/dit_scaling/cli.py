@@ -39,12 +39,21 @@ ConfigOption = Annotated[
 def check(config: ConfigFiles) -> None:
     """Check the config of a study without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
+    from dit_scaling.config.study import ImageFiles
+    from dit_scaling.data.classes import require_order
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
+    from dit_scaling.data.survey import describe_inventory, survey
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
-    images = len(open_source(study.data))
+    require_order(study)
+    source = open_source(study.data)
+    images = len(source)
+    if isinstance(study.data, ImageFiles):
+        seen = survey(source, study.data)
+        for sentence in (*describe_inventory(study.data), *seen.sentences):
+            typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")

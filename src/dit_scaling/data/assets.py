@@ -13,6 +13,7 @@ from pathlib import Path
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import GivenNetwork, Study
+from dit_scaling.data.classes import require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
 
 KEPT = ".cache"
@@ -115,9 +116,11 @@ def open_stages(study: Study, results: Path) -> Stages:
     """The settings of every stage of ``study`` on its images and its given files, as they are now.
 
     Raises:
-        UserError: a folder or file of these is missing or unreadable.
+        UserError: a folder or file of these is missing or unreadable, or numbered classes are sorted as text where
+            weights or references are given.
     """
     cache = Path(study.resources.cache)
+    require_order(study)
     if study.vae.source == "pretrained":
         locate_vae(study.vae.path, cache)
     for variant, name in study.checkpoints.items():
