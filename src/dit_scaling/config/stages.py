@@ -6,39 +6,21 @@ intervals, milestones of training) can be edited without a rerun.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import canonical_json, digest
+from dit_scaling.common.files import digest
+from dit_scaling.common.section import Count, Section
 from dit_scaling.config import study as config
-from dit_scaling.config.study import Count, Section
 from dit_scaling.variants import AnyVariant, Size, parse_variant
 from dit_scaling.variants.unet_variants import UNetSize, UNetVariant
 
 GATE_SAMPLING_STEPS = 50
 
 
-class StageSettings(Section):
-    """Base of all stages: canonical text for Snakemake's ``params``, a digest for the stages after it."""
-
-    def canonical(self) -> str:
-        """JSON with sorted keys: equal settings give equal text."""
-        return canonical_json(self.model_dump(mode="json"))
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits that stand for these settings and all those before them."""
-        return digest(self.model_dump(mode="json"))
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The settings back from `canonical()`."""
-        return cls.model_validate_json(text)
-
-
-class DataSettings(StageSettings):
+class DataSettings(Section):
     """Which images, and which of them are held out."""
 
     data: config.ImageSettings
@@ -47,19 +29,19 @@ class DataSettings(StageSettings):
     """Digest of the source's listing, so that added or replaced images count as a change."""
 
 
-class VaeSettings(StageSettings):
+class VaeSettings(Section):
     vae: Annotated[config.TrainedVae | config.PretrainedVae, Field(discriminator="source")]
     fingerprint: str
     """Digest of a given VAE's folder; empty for one that is trained here or named by a hub id."""
     data: DataSettings
 
 
-class LatentsSettings(StageSettings):
+class LatentsSettings(Section):
     latents: config.Latents
     vae: VaeSettings
 
 
-class TrainSettings(StageSettings):
+class TrainSettings(Section):
     """What changes the weights at a given step. Milestones and the last step do not."""
 
     variant: str
@@ -92,7 +74,7 @@ class TrainSettings(StageSettings):
         return parse_variant(self.variant, {size: Size(**self.size.model_dump())})
 
 
-class SampleSettings(StageSettings):
+class SampleSettings(Section):
     num_samples: Count
     parts: Count
     sampler: Literal["ddpm", "ddim"]
@@ -108,7 +90,7 @@ class SampleSettings(StageSettings):
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
 
 
-class PreflightSettings(StageSettings):
+class PreflightSettings(Section):
     """What the checks before training are about: no variant, and nothing of the optimiser."""
 
     seed: int
@@ -125,7 +107,7 @@ class PreflightSettings(StageSettings):
     sampling: SampleSettings
 
 
-class GateSettings(StageSettings):
+class GateSettings(Section):
     """A look at one run at one step."""
 
     training: TrainSettings
@@ -135,7 +117,7 @@ class GateSettings(StageSettings):
     """Last step of the run: what looks early before it looks undertrained at it."""
 
 
-class ExtractorSettings(StageSettings):
+class ExtractorSettings(Section):
     extractor: config.AnyExtractor
     data: DataSettings
 
@@ -151,7 +133,7 @@ class Scoring(Section):
     seed: int
 
 
-class ReferenceSettings(StageSettings):
+class ReferenceSettings(Section):
     """The real images of one extractor, and the lines between which its distances are read."""
 
     scoring: Scoring
@@ -160,7 +142,7 @@ class ReferenceSettings(StageSettings):
     latents: LatentsSettings
 
 
-class ScoreSettings(StageSettings):
+class ScoreSettings(Section):
     """The samples of one checkpoint against the references of all extractors, the headline's first."""
 
     scoring: Scoring
@@ -168,7 +150,7 @@ class ScoreSettings(StageSettings):
     samples: str
 
 
-class MemorisationSettings(StageSettings):
+class MemorisationSettings(Section):
     """Which images the samples are searched for."""
 
     data: DataSettings
@@ -186,14 +168,14 @@ class Evaluation(Section):
     guidance_scale: float
 
 
-class AggregateSettings(StageSettings):
+class AggregateSettings(Section):
     """The table's rows, in the order of the records, and how they are judged."""
 
     evaluations: tuple[Evaluation, ...]
     study: config.Study
 
 
-class ReportSettings(StageSettings):
+class ReportSettings(Section):
     study: config.Study
 
 

@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -21,13 +19,11 @@ from pydantic import (
 )
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
 from dit_scaling.config.plausibility import MNIST_LABELS, doubtful_settings, impossible_settings
 from dit_scaling.variants import AnyVariant, Size, parse_variant
 from dit_scaling.variants.unet_variants import UNetSize
 
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
 VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
@@ -38,12 +34,6 @@ Gates = Annotated[
     BeforeValidator(lambda value: "off" if value is False else value),
     WithJsonSchema({"enum": ["stop", "warn", "off", False]}),
 ]
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys and silent conversions are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class ImageData(Section):
@@ -329,7 +319,7 @@ class Claims(Section):
     """How the verdicts are reached."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    bottlenecks: dict[VariantName, str] = {}
+    bottlenecks: dict[VariantName, str] = Field(default={})
     """Variants that cannot work by construction, each with its reason; they are no evidence for any claim."""
 
 
@@ -402,20 +392,20 @@ class Study(Section):
     data: ImageSettings
     vae: Annotated[TrainedVae | PretrainedVae, Field(discriminator="source")]
     latents: Latents = Latents()
-    sizes: dict[SizeName, SizeRow] = {}
+    sizes: dict[SizeName, SizeRow] = Field(default={})
     """Sizes of transformers beside the paper's S, B, L and XL."""
-    unet_sizes: dict[SizeName, UNetSizeRow] = {}
+    unet_sizes: dict[SizeName, UNetSizeRow] = Field(default={})
     """Sizes of U-Nets beside S, B, L and XL, which cost about as much as DiTs of patch 2."""
     variants: Annotated[tuple[VariantName, ...], Field(min_length=1)]
     """The models to train, as DiT-SIZE/PATCH or UNet-SIZE."""
-    checkpoints: dict[VariantName, str] = {}
+    checkpoints: dict[VariantName, str] = Field(default={})
     """Variants whose weights are given instead of trained, each with a .pt or .safetensors with the released names: a
     local path, or DiT-XL-2-256x256.pt (see resources.cache). They count as trained for training.steps steps."""
     training: Training
     sampling: Sampling
     metrics: Metrics
     claims: Claims = Claims()
-    deviations: dict[ProtocolSetting, Annotated[str, Field(min_length=1)]] = {}
+    deviations: dict[ProtocolSetting, Annotated[str, Field(min_length=1)]] = Field(default={})
     """Why a setting differs from the paper's, by its name in the protocol table; `dit-scaling check` asks for each."""
     resources: Resources = Resources()
     keep: Keep = Keep()

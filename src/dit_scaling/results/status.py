@@ -11,7 +11,8 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.provenance import settings_digest
-from dit_scaling.config.stages import Stages, StageSettings, TrainSettings
+from dit_scaling.common.section import Section
+from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.training.lock import in_use
 
@@ -103,9 +104,9 @@ def describe_status(status: StudyStatus, results: Path) -> str:
     )
 
 
-def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, StageSettings]]:
+def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section]]:
     """Stages that all variants share: their records below the study's folder, and their settings of today."""
-    shared: dict[str, tuple[str, StageSettings]] = {
+    shared: dict[str, tuple[str, Section]] = {
         "data": ("data/provenance.json", stages.data()),
         "vae": ("vae/provenance.json", stages.vae()),
         "latents": ("latents/provenance.json", stages.latents()),
