@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -21,6 +20,7 @@ from pydantic import (
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
 from dit_scaling.config.plausibility import MNIST_LABELS, doubtful_settings, impossible_settings
+from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.variants import AnyVariant, Size, parse_variant
 from dit_scaling.variants.unet_variants import UNetSize
 
@@ -477,11 +477,11 @@ def load_study(path: Path, *overlays: Path) -> Study:
     """Read and check a YAML config file, with others laid over it in their order, as Snakemake does.
 
     Raises:
-        UserError: a file is missing or not YAML, or together they are not a study.
+        UserError: a file cannot be read as in `read_yaml`, or together they are not a study.
     """
-    config = _read_config(path)
+    config = read_yaml(path)
     for overlay in overlays:
-        config = _laid_over(config, _read_config(overlay))
+        config = _laid_over(config, read_yaml(overlay))
     return parse_study(config, ", ".join(map(str, (path, *overlays))))
 
 
@@ -493,17 +493,3 @@ def _laid_over(config: Any, overlay: dict[str, Any]) -> Any:
     for key, value in overlay.items():
         merged[key] = _laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
     return merged
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")
-    return config
