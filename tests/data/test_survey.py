@@ -126,4 +126,5 @@ def test_facts_hold_it(root: Path, tmp_path: Path) -> None:
     (root / "tulip/broken.png").unlink()
     write_data_facts(DataSettings(data=data(root), seed=0, fingerprint=""), tmp_path / "data.json")
     facts = json.loads((tmp_path / "data.json").read_text())
-    assert facts["survey"]["traits"]["turned"] == {"count": 2, "first": "rose/turned-one.jpg"}
+    assert facts["images_looked_at"] == 17
+    assert any(sentence.startswith("2 of 17 images are not stored upright") for sentence in facts["found_in_images"])

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
+from dit_scaling.common.section import Before, Count, Fraction, PositiveFloat, Section
 from dit_scaling.config.plausibility import MNIST_LABELS, doubtful_settings, impossible_settings
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.variants import AnyVariant, Size, parse_variant
@@ -26,6 +26,7 @@ from dit_scaling.variants.unet_variants import UNetSize
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+Colour = Annotated[str, Field(pattern=r"^(white|black|grey|#[0-9a-fA-F]{6})$")]
 VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
 
 # YAML reads a bare `off` as false.
@@ -77,12 +78,12 @@ class ImageFiles(ImageData):
 
     path: str
     """Folder of class folders or of .tar files, relative to the working directory or absolute."""
-    background: Annotated[str, Field(pattern=r"^(white|black|grey|#[0-9a-fA-F]{6})$")] | None = "white"  # Before(None)
+    background: Annotated[Colour | None, Before(None)] = "white"
     """Colour under transparent pixels: white, black, grey or #rrggbb; null trains on the colours that they hide."""
-    exif_transpose: bool = True  # Before(False)
+    exif_transpose: Annotated[bool, Before(False)] = True
     """Turn images upright as their EXIF data say; off, they are read as they are stored, as ADM and DiT read ImageNet.
     """
-    class_names: str | None = None  # Before(None)
+    class_names: Annotated[str | None, Before(None)] = None
     """File with one class name a line, in the order of the labels; null: the order of the sorted names or numbers."""
 
 

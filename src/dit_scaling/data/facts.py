@@ -1,7 +1,6 @@
 """The data stage: what the images are and which of them are held out, as data.json."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
         {
             "images": len(source),
             **({"beside_imagenet": finding.sentence} if finding else {}),
-            **({"survey": asdict(seen)} if seen else {}),
+            **({"images_looked_at": seen.looked_at, "found_in_images": list(seen.sentences)} if seen else {}),
             "image_size": settings.data.image_size,
             "channels": settings.data.channels,
             "class_names": list(source.class_names),

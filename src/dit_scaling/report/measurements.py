@@ -50,6 +50,8 @@ class Measurements:
     metric: str
     label: str
     extractor: str
+    reference: str
+    """What is known of the images that distances are to."""
     guidance_scale: float
     noise: str
     rows: pd.DataFrame
@@ -85,6 +87,7 @@ def read_measurements(table: Path, lines: Path, claims: Path) -> Measurements:
         metric=metric,
         label=describe_metric(metric, samples),
         extractor=extractor,
+        reference=str(reference.get("reference", "not described")),
         guidance_scale=guidance_scale,
         noise=estimate(final, metric)[1].source,
         rows=rows,
