@@ -63,7 +63,7 @@ def test_another_order_is_a_change_of_the_images(numbered: Path, names: Path, tm
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("0\n1\n1\n", r"holds '1' twice"),
+        ("0\n1\n1\n3\n4\n5\n6\n7\n8\n9\n10\n11\n", r"holds '1' twice"),
         ("0\n1\n2\n", r"holds 3 names, but data\.classes is 12"),
         ("a\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n", r"names\.txt has no 0\. The file must hold the names"),
     ],

@@ -27,7 +27,10 @@ def folder_classes(data: ImageFolder) -> list[str]:
         )
     if data.class_names is None:
         return found
-    names = read_names(data.class_names, data.classes)
+    names = _read_as_many(data.class_names, data.classes)
+    twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if twice:
+        raise UserError(f"data.class_names: {data.class_names} holds {twice[0]!r} twice; each class has one label.")
     for there, missing, where in ((found, names, data.class_names), (names, found, data.path)):
         lacking = sorted(set(there) - set(missing))
         if lacking:
@@ -46,26 +49,27 @@ def tar_classes(data: WebDataset) -> list[str]:
     """
     if data.class_names is None:
         return [str(label) for label in range(data.classes)]
-    return read_names(data.class_names, data.classes)
+    return _read_as_many(data.class_names, data.classes)
 
 
-def read_names(file: str, classes: int) -> list[str]:
+def _read_as_many(file: str, classes: int) -> list[str]:
+    names = read_names(file, "data.class_names")
+    if len(names) != classes:
+        raise UserError(f"data.class_names: {file} holds {len(names)} names, but data.classes is {classes}.")
+    return names
+
+
+def read_names(file: str, key: str) -> list[str]:
     """The names in a file, one a line.
 
     Raises:
-        UserError: it is unreadable, holds a name twice, or more or fewer than ``classes``.
+        UserError: it is unreadable; names the ``key`` that asked for the file.
     """
     try:
         lines = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.class_names: {file} cannot be read as a text of names ({error}).") from None
-    names = [line for line in lines if line]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise UserError(f"data.class_names: {file} holds {name!r} twice; each class has one label.")
-    if len(names) != classes:
-        raise UserError(f"data.class_names: {file} holds {len(names)} names, but data.classes is {classes}.")
-    return names
+        raise UserError(f"{key}: {file} cannot be read as a text of names ({error}).") from None
+    return [line for line in lines if line]
 
 
 def describe_order(names: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from dit_scaling.config.stages import SampleSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.diffusion.samplers import Denoiser
 from dit_scaling.latents.autoencoder import decode, open_vae
-from dit_scaling.models.checkpoints import load_model
+from dit_scaling.models.checkpoints import has_null_class, load_model
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
@@ -40,9 +40,14 @@ def sample_part(
     Raises:
         UserError: the checkpoint or the VAE is not what the settings say, or images come out as NaN.
     """
-    model = load_model(checkpoint).to(device)
+    model = load_model(checkpoint, num_classes=settings.num_classes).to(device)
     if model.num_classes != settings.num_classes:
         raise UserError(f"{checkpoint} knows {model.num_classes} classes, but the study has {settings.num_classes}.")
+    if settings.guidance_scale != 1.0 and not has_null_class(model):
+        raise UserError(
+            f"{checkpoint} has no null class ({settings.num_classes} rows in its label table), and cannot be guided "
+            f"at scale {settings.guidance_scale:g}. Set sampling.guidance_scales: [1.0]."
+        )
     vae = open_vae(vae_record).to(device)
     if model.in_channels != vae.config.latent_channels:
         raise UserError(
