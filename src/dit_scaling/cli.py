@@ -46,8 +46,8 @@ ConfigOption = Annotated[
 def check(config: ConfigFiles) -> None:
     """Check the config of a study without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
-    from dit_scaling.config.study import ImageFiles
-    from dit_scaling.data.classes import require_order
+    from dit_scaling.config.image_settings import ImageFiles
+    from dit_scaling.data.class_order import require_order
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
     from dit_scaling.data.survey import describe_inventory, survey
@@ -91,8 +91,7 @@ def prefetch(config: ConfigOption) -> None:
 def variants(config: ConfigFiles) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
-    from dit_scaling.variants import count_gflops, count_parameters, count_tokens
-    from dit_scaling.variants.unet_variants import UNetVariant
+    from dit_scaling.variants import UNetVariant, count_gflops, count_parameters, count_tokens
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
@@ -208,7 +207,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
-    from dit_scaling.data.classes import read_names
+    from dit_scaling.data.class_order import read_names
     from dit_scaling.models.export import export_pipeline
 
     names = read_names(str(class_names), "--class-names") if class_names else _class_names_of(checkpoint)

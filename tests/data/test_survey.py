@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dit_scaling.config.image_settings import ImageFolder
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.config.study import ImageFolder
 from dit_scaling.data import survey as module
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.pixels import ORIENTATION

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dit_scaling.config.study import ImageFolder, Mnist
+from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.data.pixels import ORIENTATION
 from dit_scaling.data.sources import open_source
 from dit_scaling.health.preflight.latent_checks import check_colours, check_files

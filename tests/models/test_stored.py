@@ -11,27 +11,25 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from dit_scaling import variants
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.assets import locate_file
 from dit_scaling.models import DiT, create_model
 from dit_scaling.models.checkpoints import has_null_class, load_model, read_header, save_model
 from dit_scaling.models.export import export_pipeline, load_pipeline
-from dit_scaling.variants import PAPER_SIZES, Size, Variant
+from dit_scaling.variants import SIZES, Size, Variant
 from oracles import randomize
 
-TINY = Variant("DiT", "Tiny", 2, depth=2, hidden_size=32, num_heads=2)
+TINY = Variant(size="Tiny", patch=2, depth=2, hidden_size=32, num_heads=2)
 CLASSES = 3
 TABLE = "y_embedder.embedding_table.weight"
 
-pytestmark = pytest.mark.usefixtures("tiny_is_a_paper_size")
+pytestmark = pytest.mark.usefixtures("tiny_is_shipped")
 
 
 @pytest.fixture
-def tiny_is_a_paper_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "PAPER_SIZES", {**PAPER_SIZES, "Tiny": Size(depth=2, hidden_size=32, num_heads=2)})
-    monkeypatch.setattr("dit_scaling.models.checkpoints.PAPER_SIZES", variants.PAPER_SIZES)
+def tiny_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "Tiny", Size(depth=2, hidden_size=32, num_heads=2))
 
 
 def make(seed: int, num_classes: int = CLASSES) -> DiT:
@@ -175,7 +173,7 @@ def test_an_exported_pipeline_is_read_back(ema: DiT, exported: Path) -> None:
 
 
 def test_sizes_of_ones_own_come_back_with_their_heads(toy_vae: Path, tmp_path: Path) -> None:
-    variant = Variant("DiT", "Own", 4, depth=1, hidden_size=24, num_heads=3)
+    variant = Variant(size="Own", patch=4, depth=1, hidden_size=24, num_heads=3)
     model = randomize(create_model(variant, input_size=8, num_classes=CLASSES, in_channels=2))
     assert isinstance(model, DiT)
     save_model(

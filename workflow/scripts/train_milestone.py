@@ -3,6 +3,7 @@ from pathlib import Path
 from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.health.gates.gate_record import refuse_if_broken
+from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Runtime
 
@@ -14,19 +15,21 @@ with job() as snakemake:
     settings = TrainSettings.parse(snakemake.params.settings)
     output, resources = snakemake.output, snakemake.resources
     runtime = Runtime(
-        choose_device(resources.device, resources.ranks),
-        resources.save_minutes,
-        resources.save_steps,
-        resources.log_seconds,
-        resources.micro_batch,
+        device=choose_device(resources.device, resources.ranks),
+        save_minutes=resources.save_minutes,
+        save_steps=resources.save_steps,
+        log_seconds=resources.log_seconds,
+        micro_batch=resources.micro_batch,
     )
     train_milestone(
-        settings,
-        Path(snakemake.input.manifest),
-        int(snakemake.wildcards.step),
-        Path(snakemake.params.states),
+        TrainJob(
+            settings=settings,
+            manifest=Path(snakemake.input.manifest),
+            last_step=int(snakemake.wildcards.step),
+            states=Path(snakemake.params.states),
+            runtime=runtime,
+        ),
         MilestoneFiles(Path(output.ema), Path(output.raw), Path(output.metrics), Path(output.curve)),
-        runtime,
         resources.ranks,
         resources.nodes,
     )

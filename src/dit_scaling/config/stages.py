@@ -6,16 +6,18 @@ intervals, milestones of training) can be edited without a rerun.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Any, Literal, Self
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.section import Count, Section
-from dit_scaling.config import study as config
-from dit_scaling.variants import AnyVariant, Size, parse_variant
-from dit_scaling.variants.unet_variants import UNetSize, UNetVariant
+from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.metrics_settings import AnyExtractor
+from dit_scaling.config.recipe import Recipe
+from dit_scaling.config.resources_settings import Keep, Resources
+from dit_scaling.config.study import Study
+from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
 
@@ -23,55 +25,49 @@ GATE_SAMPLING_STEPS = 50
 class DataSettings(Section):
     """Which images, and which of them are held out."""
 
-    data: config.ImageSettings
+    data: ImageSettings
     seed: int
     fingerprint: str
     """Digest of the source's listing, so that added or replaced images count as a change."""
 
 
 class VaeSettings(Section):
-    vae: Annotated[config.TrainedVae | config.PretrainedVae, Field(discriminator="source")]
+    vae: VaeChoice
     fingerprint: str
     """Digest of a given VAE's folder; empty for one that is trained here or named by a hub id."""
     data: DataSettings
 
 
 class LatentsSettings(Section):
-    latents: config.Latents
+    latents: Latents
     vae: VaeSettings
 
 
-class TrainSettings(Section):
+class RecipeSettings(Section):
+    """Settings that hold a recipe."""
+
+    recipe: Recipe
+
+    def with_recipe(self, **changes: Any) -> Self:
+        """These settings with some training options changed.
+
+        Raises:
+            ValidationError: an option is unknown, or its value impossible.
+        """
+        recipe = Recipe.model_validate({**dict(self.recipe), **changes})
+        return self.model_copy(update={"recipe": recipe})
+
+
+class TrainSettings(RecipeSettings):
     """What changes the weights at a given step. Milestones and the last step do not."""
 
-    variant: str
-    size: config.SizeRow | config.UNetSizeRow
+    variant: AnyVariant
     seed: int
     input_size: Count
     in_channels: Count
     num_classes: Count
-    batch_size: Count
-    learning_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    warmup_steps: int
-    gradient_clip: float | None
-    ema_decay: float
-    ema_ramp: bool
-    class_dropout_prob: float
-    horizontal_flip: bool
-    shuffle_shards: int | None
-    precision: str
-    compile: bool
     latents: str
     """Digest of the latents' settings."""
-
-    def build_variant(self) -> AnyVariant:
-        """The variant of these settings."""
-        size = self.variant.split("-")[1].split("/")[0]
-        if isinstance(self.size, config.UNetSizeRow):
-            return parse_variant(self.variant, unet_sizes={size: UNetSize(**self.size.model_dump())})
-        return parse_variant(self.variant, {size: Size(**self.size.model_dump())})
 
 
 class SampleSettings(Section):
@@ -90,19 +86,13 @@ class SampleSettings(Section):
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
 
 
-class PreflightSettings(Section):
-    """What the checks before training are about: no variant, and nothing of the optimiser."""
+class PreflightSettings(RecipeSettings):
+    """What the checks before training are about: no variant."""
 
     seed: int
     input_size: Count
     in_channels: Count
     num_classes: Count
-    batch_size: Count
-    ema_decay: float
-    ema_ramp: bool
-    class_dropout_prob: float
-    horizontal_flip: bool
-    shuffle_shards: int | None
     latents: LatentsSettings
     sampling: SampleSettings
 
@@ -118,7 +108,7 @@ class GateSettings(Section):
 
 
 class ExtractorSettings(Section):
-    extractor: config.AnyExtractor
+    extractor: AnyExtractor
     data: DataSettings
 
 
@@ -172,11 +162,11 @@ class AggregateSettings(Section):
     """The table's rows, in the order of the records, and how they are judged."""
 
     evaluations: tuple[Evaluation, ...]
-    study: config.Study
+    study: Study
 
 
 class ReportSettings(Section):
-    study: config.Study
+    study: Study
 
 
 class Stages:
@@ -184,7 +174,7 @@ class Stages:
 
     def __init__(
         self,
-        study: config.Study,
+        study: Study,
         data_fingerprint: str,
         vae_fingerprint: str = "",
         checkpoints: Mapping[str, str] | None = None,
@@ -227,24 +217,21 @@ class Stages:
         study = self._study
         if slug not in {study.variant(name).slug for name in study.variants}:
             raise UserError(f"'{slug}' is not a variant of study {study.study}: {', '.join(study.variants)}.")
-        variant = study.variant_by_slug(slug)
-        recipe = study.training.model_dump(include=set(TrainSettings.model_fields))
         return TrainSettings(
-            variant=variant.name,
-            size=_size_of(variant),
+            variant=study.variant_by_slug(slug),
+            recipe=study.training.recipe,
             seed=seed,
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
-            **recipe,
         )
 
     def preflight(self) -> PreflightSettings:
         study = self._study
         guided = [scale for scale in study.sampling.guidance_scales if scale != 1.0]
         return PreflightSettings(
-            **study.training.model_dump(include=set(PreflightSettings.model_fields)),
+            recipe=study.training.recipe,
             seed=study.training.seeds[0],
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
@@ -318,13 +305,8 @@ class Stages:
     def report(self) -> ReportSettings:
         return ReportSettings(study=self._judged())
 
-    def _judged(self) -> config.Study:
+    def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})
-        defaults = {"resources": config.Resources(), "keep": config.Keep(), "sampling": sampling}
+        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling}
         return self._study.model_copy(update=defaults)
-
-
-def _size_of(variant: AnyVariant) -> config.SizeRow | config.UNetSizeRow:
-    row = config.UNetSizeRow if isinstance(variant, UNetVariant) else config.SizeRow
-    return row.model_validate({key: getattr(variant, key) for key in row.model_fields})

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from dit_scaling.common.files import digest, write_json
+from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.config.study import ImageFiles
 from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import ImageFiles, ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
-from dit_scaling.data.classes import folder_classes, tar_classes
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.data.class_order import folder_classes, tar_classes
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, tar_files
 from dit_scaling.data.pixels import flatten

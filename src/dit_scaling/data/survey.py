@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import ImageFiles, ImageFolder
-from dit_scaling.data.classes import describe_names, describe_order
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder
+from dit_scaling.data.class_order import describe_names, describe_order
 from dit_scaling.data.listing import Inventory, take_inventory
 from dit_scaling.data.pixels import Traits, pixel_problem, traits
 from dit_scaling.data.sources import FileSource, ImageSource

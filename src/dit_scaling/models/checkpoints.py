@@ -15,7 +15,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
 from dit_scaling.models import DiT, Network, create_model
 from dit_scaling.models.stored import Stored, Weights, read_stored
-from dit_scaling.variants import PAPER_SIZES, AnyVariant, Size, parse_variant, variant_from_fields
+from dit_scaling.variants import SIZES, AnyVariant, Size, parse_variant, variant_from_fields
 
 HEADER_KEY = "dit_scaling"
 LABEL_TABLE = "y_embedder.embedding_table.weight"
@@ -72,17 +72,18 @@ def save_model(
     header = CheckpointHeader(variant, input_size, num_classes, in_channels, settings_digest, step, provenance)
     state = model.state_dict() if isinstance(model, nn.Module) else model
     _check_shapes(Path(path), _shapes(state), header)
+    fields = asdict(header) | {"variant": variant.model_dump(mode="json")}
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(asdict(header))})
+        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(fields)})
 
 
 def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | None = None) -> Network:
     """The model of a checkpoint, on the CPU, in float32 and evaluation mode.
 
-    Reads the files of ``save_model``; checkpoints with the released state-dict names in one of the paper's sizes (.pt,
-    or .safetensors without our header), also with a wrapper's prefix or inside the checkpoint of a training script such
-    as DiT's train.py; and what ``export`` writes. A .pt cannot run code while it is read (``weights_only``).
+    Reads the files of ``save_model``; checkpoints with the released state-dict names in one of the sizes that ship
+    (.pt, or .safetensors without our header), also with a wrapper's prefix or inside the checkpoint of a training
+    script such as DiT's train.py; and what ``export`` writes. A .pt cannot run code while it is read.
 
     Args:
         path: the file, or the folder of an exported pipeline.
@@ -140,7 +141,7 @@ def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> Checkp
     hidden_size, in_channels, patch, _ = shapes["x_embedder.proj.weight"]
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
     return CheckpointHeader(
-        variant=_infer_variant(path, Size(depth, hidden_size, stored.num_heads or 0), patch),
+        variant=_infer_variant(path, depth, hidden_size, stored.num_heads, patch),
         input_size=math.isqrt(shapes["pos_embed"][1]) * patch,
         num_classes=_infer_classes(path, shapes[LABEL_TABLE][0], num_classes or stored.num_classes),
         in_channels=in_channels,
@@ -150,21 +151,23 @@ def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> Checkp
     )
 
 
-def _infer_variant(path: Path, found: Size, patch: int) -> AnyVariant:
-    """The paper's variant of that size, whatever its heads where they are unknown (0); else one of its own."""
-    for name, size in PAPER_SIZES.items():
-        if (size.depth, size.hidden_size) == (found.depth, found.hidden_size) and found.num_heads in (
-            0,
-            size.num_heads,
-        ):
-            return parse_variant(f"DiT-{name}/{patch}")
-    if not found.num_heads:
+def _infer_variant(path: Path, depth: int, hidden_size: int, num_heads: int | None, patch: int) -> AnyVariant:
+    """The shipped variant of that size; one of its own where the file tells the heads, and they are of none."""
+    names = [
+        name
+        for name, size in SIZES.items()
+        if (size.depth, size.hidden_size) == (depth, hidden_size) and num_heads in (None, size.num_heads)
+    ]
+    if len(names) == 1:
+        return parse_variant(f"DiT-{names[0]}/{patch}")
+    if num_heads is None:
+        alike = f"those of sizes {' and '.join(names)}" if names else f"none of the sizes {', '.join(SIZES)}"
         raise UserError(
-            f"{path}: {found.depth} blocks of hidden size {found.hidden_size} are none of the paper's sizes, and a "
-            "file without our header doesn't tell the number of heads. "
-            "Convert it with dit_scaling.models.checkpoints.save_model."
+            f"{path}: {depth} blocks of hidden size {hidden_size} are {alike}, and a file without our header doesn't "
+            "tell the number of heads. Convert it with dit_scaling.models.checkpoints.save_model."
         )
-    return parse_variant(f"DiT-{UNNAMED}/{patch}", {UNNAMED: found})
+    own = Size(depth=depth, hidden_size=hidden_size, num_heads=num_heads)
+    return parse_variant(f"DiT-{UNNAMED}/{patch}", {UNNAMED: own})
 
 
 def _infer_classes(path: Path, rows: int, stated: int | None) -> int:

@@ -161,7 +161,7 @@ def _read_run(
         state = "running"
     training = state == "running" and stage == "train" and rate is not None
     return Run(
-        variant=settings.variant,
+        variant=settings.variant.name,
         seed=seed,
         state=state,
         stage=stage,
@@ -186,7 +186,7 @@ def _state_folders(states: Path, manifest: Path) -> dict[str, Path]:
         try:
             facts = read_json(path)
             if facts["latents"] == latents:
-                found[TrainSettings.model_validate_json(json.dumps(facts["settings"])).canonical()] = path.parent
+                found[TrainSettings.parse(json.dumps(facts["settings"])).canonical()] = path.parent
         except (UserError, KeyError, TypeError, ValueError):
             continue  # of another version, or being written: the run shows as waiting
     return found

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import parse_study
-from dit_scaling.config.study import ImageFolder
-from dit_scaling.data.classes import describe_names, describe_order, require_order
+from dit_scaling.config.image_settings import ImageFolder
+from dit_scaling.data.class_order import describe_names, describe_order, require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, fingerprint
 from dit_scaling.data.sources import open_source
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import ImageFolder, Study, WebDataset
+from dit_scaling.config.image_settings import ImageFolder, WebDataset
+from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
 
 NUMBERED = re.compile(r"(\D*)(\d+)(\D*)")
