@@ -17,7 +17,7 @@ rule preflight:
         device=STUDY.resources.device,
         gpu=GPUS,
     params:
-        settings=STAGES.preflight().canonical(),
+        settings=lambda wildcards: STAGES.preflight().canonical(),
     script:
         "../workflow/scripts/preflight.py"
 

@@ -32,6 +32,6 @@ rule vae:
         device=STUDY.resources.device,
         gpu=GPUS,
     params:
-        settings=STAGES.vae().canonical(),
+        settings=lambda wildcards: STAGES.vae().canonical(),
     script:
         "../workflow/scripts/vae.py"

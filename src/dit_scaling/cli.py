@@ -50,6 +50,7 @@ def check(config: ConfigFiles) -> None:
     from dit_scaling.data.class_order import require_order
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
+    from dit_scaling.data.split import require_shards, require_training_images
     from dit_scaling.data.survey import describe_inventory, survey
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
@@ -57,6 +58,8 @@ def check(config: ConfigFiles) -> None:
     require_order(study)
     source = open_source(study.data)
     images = len(source)
+    require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
+    require_shards(images, study.data.held_out, study.latents.shards, study.latents.held_out_shards)
     if isinstance(study.data, ImageFiles):
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
@@ -172,7 +175,9 @@ def claims(
 ) -> None:
     """Judge the paper's claims on a table of metrics."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
+    from dit_scaling.common.seals import check_seals
 
+    check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -207,9 +212,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.data.class_order import read_names
     from dit_scaling.models.export import export_pipeline
 
+    check_seals([checkpoint])
     names = read_names(str(class_names), "--class-names") if class_names else _class_names_of(checkpoint)
     export_pipeline(checkpoint, folder, vae or _vae_of(checkpoint), names, weights, num_classes)
     typer.echo(
@@ -250,8 +257,10 @@ def export_samples(
     output: Annotated[Path, typer.Argument(help="The npz to write; images as arr_0, uint8.")],
 ) -> None:
     """Write the samples of one evaluation as the npz that ADM's evaluation suite reads."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.sampling.archive import export_samples as write
 
+    check_seals(evaluation.glob("samples/part-*.npz"))
     typer.echo(f"{output}: {write(evaluation, output):,} images")
 
 
@@ -283,6 +292,21 @@ def clean(
 
 
 @app.command()
+def verify(
+    study: Annotated[str, typer.Argument(help="Folder of its results, or its name below results/.")],
+) -> None:
+    """Read a study's files again, and say which are not as its jobs left them; exit code 1 where there are any."""
+    from dit_scaling.results.verify import describe_verification
+    from dit_scaling.results.verify import verify as compare
+
+    results = Path(study) if Path(study).is_dir() else Path("results", study)
+    found = compare(results)
+    typer.echo(describe_verification(found, results))
+    if found.damaged or found.states:
+        raise typer.Exit(1)
+
+
+@app.command()
 def diagnose(
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     page: Annotated[Path, typer.Argument(help="Page to write.")] = Path("diagnosis.html"),
@@ -295,9 +319,11 @@ def diagnose(
     num_classes: ClassesOption = None,
 ) -> None:
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.health.diagnose import diagnose as examine
     from dit_scaling.latents.autoencoder import load_any_vae
 
+    check_seals([checkpoint])
     raw = checkpoint.with_name("raw.safetensors")
     result = examine(
         checkpoint,

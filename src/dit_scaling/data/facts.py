@@ -10,7 +10,7 @@ from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.stages import DataSettings
 from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
-from dit_scaling.data.split import split_indices
+from dit_scaling.data.split import require_training_images, split_indices
 from dit_scaling.data.survey import survey
 
 SURVEYED = 10_000
@@ -26,11 +26,12 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
     the images finds (``survey``).
 
     Raises:
-        UserError: the images are not what the config says, or too few for the held-out split.
+        UserError: the images are not what the config says, or too few for the held-out split, of all or of one class.
     """
     source = open_source(settings.data)
     train, held_out = split_indices(len(source), settings.data.held_out, settings.seed)
     splits = {"train": train, "held_out": held_out}
+    require_training_images(source.labels, source.class_names, settings.data.held_out, settings.seed)
     classes = len(source.class_names)
     finding = compare_count(len(source), classes)
     if finding is not None and finding.leak:
