@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.assets import locate_file
+from dit_scaling.diffusion.process import DiffusionSettings
 from dit_scaling.models import DiT, create_model
-from dit_scaling.models.checkpoints import has_null_class, load_model, read_header, save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, has_null_class, load_model, read_header, save_model
 from dit_scaling.models.export import export_pipeline, load_pipeline
 from dit_scaling.variants import SIZES, Size, Variant
 from oracles import randomize
@@ -176,22 +177,35 @@ def test_sizes_of_ones_own_come_back_with_their_heads(toy_vae: Path, tmp_path: P
     variant = Variant(size="Own", patch=4, depth=1, hidden_size=24, num_heads=3)
     model = randomize(create_model(variant, input_size=8, num_classes=CLASSES, in_channels=2))
     assert isinstance(model, DiT)
-    save_model(
-        tmp_path / "ema.safetensors",
-        model,
-        variant=variant,
-        input_size=8,
-        num_classes=CLASSES,
-        in_channels=2,
-        settings_digest="",
-        step=1,
-        provenance={},
-    )
+    save_model(tmp_path / "ema.safetensors", model, CheckpointHeader(variant, 8, CLASSES, 2, "", 1, {}))
     export_pipeline(tmp_path / "ema.safetensors", tmp_path / "pipeline", str(toy_vae))
     loaded = load_model(tmp_path / "pipeline")
     assert isinstance(loaded, DiT)
     assert same(loaded, model)
     assert (loaded.variant.name, loaded.variant.num_heads) == ("DiT-Unnamed/4", 3)
+
+
+@pytest.mark.parametrize(("schedule", "num_timesteps"), [("linear", 1000), ("linear", 500), ("cosine", 200)])
+def test_the_process_comes_back_with_it(
+    ema: DiT, toy_vae: Path, tmp_path: Path, schedule: str, num_timesteps: int
+) -> None:
+    process = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps)
+    header = CheckpointHeader(TINY, 8, CLASSES, 2, "", 1, {}, process)
+    save_model(tmp_path / "ema.safetensors", ema, header)
+    export_pipeline(tmp_path / "ema.safetensors", tmp_path / "pipeline", str(toy_vae))
+    assert read_header(tmp_path / "pipeline").diffusion == process
+
+
+def test_a_process_of_another_kind_is_refused(exported: Path) -> None:
+    file = exported / "scheduler/scheduler_config.json"
+    config = json.loads(file.read_text())
+    for change in ({"prediction_type": "v_prediction"}, {"beta_end": 0.012}, {"rescale_betas_zero_snr": True}):
+        file.write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match=r"scheduler_config\.json is of no process that this version knows"):
+            load_model(exported)
+    file.write_text("{}")
+    with pytest.raises(UserError, match="does not say which process the weights reverse"):
+        load_model(exported)
 
 
 def test_class_names_go_with_it(exported: Path, ema: DiT, toy_vae: Path, tmp_path: Path) -> None:

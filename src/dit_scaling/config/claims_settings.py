@@ -34,6 +34,7 @@ ProtocolSetting = Literal[
     "EMA of the weights",
     "class dropout",
     "precision",
+    "noise schedule",
     "sampler",
     "guidance scale",
     "samples per model",

@@ -6,17 +6,20 @@ intervals, milestones of training) can be edited without a rerun.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Before, Count, Section
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
+from dit_scaling.config.sampling_settings import SamplerName
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
@@ -68,12 +71,13 @@ class TrainSettings(RecipeSettings):
     num_classes: Count
     latents: str
     """Digest of the latents' settings."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class SampleSettings(Section):
     num_samples: Count
     parts: Count
-    sampler: Literal["ddpm", "ddim"]
+    sampler: SamplerName
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
@@ -84,6 +88,8 @@ class SampleSettings(Section):
     image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    """Of training too, but weights that are given do not say so in their digest."""
 
 
 class PreflightSettings(RecipeSettings):
@@ -95,6 +101,7 @@ class PreflightSettings(RecipeSettings):
     num_classes: Count
     latents: LatentsSettings
     sampling: SampleSettings
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class GateSettings(Section):
@@ -119,25 +126,43 @@ class Scoring(Section):
     kid_subset_size: Count
     neighbours: Count
     bootstrap: Count
-    num_samples: Count
     seed: int
 
 
 class ReferenceSettings(Section):
-    """The real images of one extractor, and the lines between which its distances are read."""
+    """The real images of one extractor, and the images between whose distances others are read."""
 
-    scoring: Scoring
+    num_samples: Count
+    """Of decoded noise, as many as there are samples."""
     extractor: ExtractorSettings
     """Its ``reference`` is the sha256 of a given file, or the name of a fetched one."""
     latents: LatentsSettings
+
+
+class LevelSettings(Section):
+    """The distances between which others are read."""
+
+    scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
+    reference: str
+
+
+class FeatureSettings(Section):
+    """The features of the samples of one checkpoint, by one extractor."""
+
+    extractor: str
+    samples: str
 
 
 class ScoreSettings(Section):
     """The samples of one checkpoint against the references of all extractors, the headline's first."""
 
     scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
     references: tuple[str, ...]
-    samples: str
+    features: tuple[str, ...]
 
 
 class MemorisationSettings(Section):
@@ -225,6 +250,7 @@ class Stages:
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
+            diffusion=study.diffusion,
         )
 
     def preflight(self) -> PreflightSettings:
@@ -238,6 +264,7 @@ class Stages:
             num_classes=study.data.classes,
             latents=self.latents(),
             sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
+            diffusion=study.diffusion,
         )
 
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
@@ -250,6 +277,7 @@ class Stages:
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
             checkpoint=checkpoint,
+            diffusion=self._study.diffusion,
         )
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
@@ -260,9 +288,11 @@ class Stages:
     def gate(self, slug: str, seed: int, step: int) -> GateSettings:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
+        few = min(sampling.steps, GATE_SAMPLING_STEPS)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion.num_timesteps, few)
         return GateSettings(
             training=self.train(slug, seed),
-            sampling=sampling.model_copy(update={"steps": min(sampling.steps, GATE_SAMPLING_STEPS)}),
+            sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
         )
@@ -272,13 +302,26 @@ class Stages:
         if kind in self._references:
             content = extractor.extractor.model_copy(update={"reference": self._references[kind]})
             extractor = extractor.model_copy(update={"extractor": content})
-        return ReferenceSettings(scoring=self._scoring(), extractor=extractor, latents=self.latents())
+        number = self._study.sampling.num_samples
+        return ReferenceSettings(num_samples=number, extractor=extractor, latents=self.latents())
 
-    def score(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
+    def levels(self, kind: str, metrics: tuple[str, ...]) -> LevelSettings:
+        """Settings of an extractor's reference levels; ``metrics`` are the keys of what is measured."""
+        return LevelSettings(scoring=self._scoring(), metrics=metrics, reference=self.reference(kind).digest)
+
+    def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
+        """Settings of the features that an extractor gives of an evaluation's samples."""
+        samples = self.sample(slug, seed, step, guidance_scale)
+        return FeatureSettings(extractor=self.extractor(kind).digest, samples=samples.digest)
+
+    def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
+        """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
+        kinds = [extractor.kind for extractor in self._study.metrics.extractors]
         return ScoreSettings(
             scoring=self._scoring(),
-            references=tuple(self.reference(extractor.kind).digest for extractor in self._study.metrics.extractors),
-            samples=self.sample(slug, seed, step, guidance_scale).digest,
+            metrics=metrics,
+            references=tuple(self.reference(kind).digest for kind in kinds),
+            features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
         )
 
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
@@ -286,7 +329,7 @@ class Stages:
 
     def _scoring(self) -> Scoring:
         numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
-        return Scoring(**numbers, num_samples=self._study.sampling.num_samples, seed=self._study.seed)
+        return Scoring(**numbers, seed=self._study.seed)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in the order of its config."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
 from dit_scaling.models import DiT, Network, create_model
 from dit_scaling.models.stored import Stored, Weights, read_stored
 from dit_scaling.variants import SIZES, AnyVariant, Size, parse_variant, variant_from_fields
@@ -37,6 +38,13 @@ class CheckpointHeader:
     settings_digest: str | None
     step: int | None
     provenance: Mapping[str, Any]
+    diffusion: DiffusionSettings = PAPER_PROCESS
+    """The process that the weights reverse: the paper's where a file says nothing of it, as the released ones."""
+
+    def plain(self) -> dict[str, Any]:
+        """As values for JSON."""
+        sections = {"variant": self.variant, "diffusion": self.diffusion}
+        return asdict(self) | {key: section.model_dump(mode="json") for key, section in sections.items()}
 
     def build_empty(self) -> Network:
         """The model with shapes but no weights, on torch's meta device."""
@@ -44,38 +52,22 @@ class CheckpointHeader:
             return create_model(self.variant, self.input_size, self.num_classes, self.in_channels)
 
 
-def save_model(
-    path: Path | str,
-    model: nn.Module | Mapping[str, Tensor],
-    *,
-    variant: AnyVariant,
-    input_size: int,
-    num_classes: int,
-    in_channels: int,
-    settings_digest: str,
-    step: int,
-    provenance: Mapping[str, Any],
-) -> None:
+def save_model(path: Path | str, model: nn.Module | Mapping[str, Tensor], header: CheckpointHeader) -> None:
     """Write weights and header as safetensors, whole or not at all.
 
     Args:
         path: file name ending in .safetensors.
         model: the model or its state dict, on any device.
-        variant: with ``input_size``, ``num_classes`` and ``in_channels``, all that is needed to build the model.
-        settings_digest: digest of the settings that led to these weights.
-        step: optimiser steps done.
-        provenance: JSON values about where the weights come from.
+        header: what the file says of itself; its variant and sizes are those of the model.
 
     Raises:
         UserError: the weights are not those of the variant.
     """
-    header = CheckpointHeader(variant, input_size, num_classes, in_channels, settings_digest, step, provenance)
     state = model.state_dict() if isinstance(model, nn.Module) else model
     _check_shapes(Path(path), _shapes(state), header)
-    fields = asdict(header) | {"variant": variant.model_dump(mode="json")}
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(fields)})
+        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(header.plain())})
 
 
 def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | None = None) -> Network:
@@ -95,6 +87,17 @@ def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | No
         UserError: no such file, not a checkpoint, cut short, with missing, extra or misshapen keys, or of an unclear
             number of classes.
     """
+    return load_checkpoint(path, weights, num_classes)[0]
+
+
+def load_checkpoint(
+    path: Path | str, weights: Weights = "ema", num_classes: int | None = None
+) -> tuple[Network, CheckpointHeader]:
+    """The model as by `load_model`, and the header of its file, which says what process it reverses.
+
+    Raises:
+        UserError: as `load_model`.
+    """
     path = Path(path)
     stored = read_stored(path, weights)
     header = _header(path, stored, num_classes)
@@ -104,7 +107,7 @@ def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | No
     _check_shapes(path, _shapes(state), header)
     model = header.build_empty()
     model.load_state_dict(state, assign=True)
-    return model.eval()
+    return model.eval(), header
 
 
 def has_null_class(model: Network) -> bool:
@@ -126,7 +129,9 @@ def _header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHe
         return _infer_header(path, stored, num_classes)
     try:
         fields = json.loads(stored.metadata[HEADER_KEY])
-        return CheckpointHeader(**(fields | {"variant": variant_from_fields(fields["variant"])}))
+        diffusion = DiffusionSettings.model_validate(fields.get("diffusion", {}))
+        parsed = {"variant": variant_from_fields(fields["variant"]), "diffusion": diffusion}
+        return CheckpointHeader(**(fields | parsed))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: this version cannot read its header ({error}). Train or convert it again.") from None
 
@@ -148,6 +153,7 @@ def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> Checkp
         settings_digest=None,
         step=None,
         provenance={"source": path.name},
+        diffusion=stored.diffusion,
     )
 
 

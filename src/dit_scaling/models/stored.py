@@ -17,6 +17,8 @@ from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.assets import PIPELINE_WEIGHTS
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.models.diffusers_names import MARK, config_problem, from_diffusers_state
 
 Weights = Literal["ema", "model"]
@@ -42,6 +44,8 @@ class Stored:
     num_classes: int | None = None
     """Without the null class, where the file tells it beside the weights."""
     num_heads: int | None = None
+    diffusion: DiffusionSettings = PAPER_PROCESS
+    """The process that the weights reverse; the paper's where nothing says otherwise."""
 
 
 def weights_file(path: Path) -> Path:
@@ -166,4 +170,30 @@ def _from_diffusers(path: Path, state: Mapping[str, Tensor], metadata: Mapping[s
     except (KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} does not hold the weights that {file} describes ({error}).") from None
     log.warning("%s: weights with diffusers' names are read under ours", path)
-    return Stored(ours, metadata, config["num_embeds_ada_norm"], config["num_attention_heads"])
+    scheduler = path.parents[1] / "scheduler" / "scheduler_config.json"
+    return Stored(ours, metadata, config["num_embeds_ada_norm"], config["num_attention_heads"], _process_of(scheduler))
+
+
+def _process_of(scheduler: Path) -> DiffusionSettings:
+    """The process of a pipeline's scheduler; the paper's where a transformer stands alone.
+
+    Raises:
+        UserError: its betas are of none of our schedules, or what it predicts is not the noise.
+    """
+    if not scheduler.is_file():
+        return PAPER_PROCESS
+    try:
+        config = json.loads(scheduler.read_text())
+        total = int(config["num_train_timesteps"])
+        if config["prediction_type"] == DiffusionSettings.prediction and not config.get("rescale_betas_zero_snr"):
+            for name, schedule in SCHEDULES.items():
+                betas = (
+                    {"trained_betas": None, **schedule.diffusers(total)}
+                    if schedule.diffusers
+                    else {"trained_betas": schedule.betas(total).tolist()}
+                )
+                if all(config.get(key) == value for key, value in betas.items()):
+                    return DiffusionSettings(schedule=name, num_timesteps=total)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{scheduler} does not say which process the weights reverse ({error!r}).") from None
+    raise UserError(f"{scheduler} is of no process that this version knows: {', '.join(SCHEDULES)} betas of noise.")

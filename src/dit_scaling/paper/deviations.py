@@ -8,11 +8,13 @@ from dit_scaling.config.claims_settings import ProtocolSetting
 from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.study import Study
 from dit_scaling.data import imagenet
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
+from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.variants import Variant
 
 Level = Literal["green", "amber", "red"]
 
-SAMPLERS = {"ddpm": "ancestral, learned variance", "ddim": "DDIM, deterministic"}
 PRECISIONS = {"float32": "float32", "tf32": "float32, TF32 products", "bfloat16": "bfloat16 autocast"}
 SIZES = ("S", "B", "L", "XL")  # Table 1
 GUIDANCE_SCALES = (1.0, 1.25, 1.5)  # of the published figures; the comparison of variants has the first
@@ -215,14 +217,24 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
         "rounds more; weights and EMA stay float32",
         training.precision != "bfloat16",
     )
+    yield _row(
+        "noise schedule",
+        _describe_process(study.diffusion),
+        _describe_process(PAPER_PROCESS),
+        "the loss weighs the noise levels otherwise; the same for all variants",
+    )
+
+
+def _describe_process(settings: DiffusionSettings) -> str:
+    return f"{SCHEDULES[settings.schedule].label}, {settings.num_timesteps:,} timesteps"
 
 
 def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
     sampling = study.sampling
     yield _row(
         "sampler",
-        f"{SAMPLERS[sampling.sampler]}, {sampling.steps} steps",
-        "ancestral, learned variance, 250 steps",
+        f"{SAMPLERS[sampling.sampler].label}, {sampling.steps} steps",
+        f"{SAMPLERS[PAPER_SAMPLER].label}, 250 steps",
         "another discretisation of the same process, the same for all variants",
     )
     scales = sampling.guidance_scales

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.study import Study
+from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.sampling.images import FIRST
 from dit_scaling.variants import AnyVariant, Variant, count_parameters
 
 BLOCK = 512  # bytes, of tar files
 NPY_HEADER = 128
-FLOAT32, FLOAT16 = 4, 2
+FLOAT64, FLOAT32, FLOAT16 = 8, 4, 2
+SPATIAL_DIM = 2023  # of the features behind sFID
 STATE_COPIES, STATES = 4, 2  # weights, EMA and two moments; the newest state and the one before it
 TRAINING_COPIES = 6  # those, and the gradient twice: where autograd leaves it, and in one piece for AdamW
 # Bytes that a block keeps for its backward pass, per token and unit of its width. In float32 of 20 numbers: two norms,
@@ -27,10 +30,12 @@ class Disk:
     """Exported weights, raw and EMA, of every milestone and gate."""
     states: int
     samples: int
+    features: int
+    """Of samples and of what the reference levels are made of, with their moments."""
 
     @property
     def total(self) -> int:
-        return self.latents + self.checkpoints + self.states + self.samples
+        return self.latents + self.checkpoints + self.states + self.samples + self.features
 
 
 def disk_of(study: Study, images: int) -> Disk:
@@ -49,6 +54,7 @@ def disk_of(study: Study, images: int) -> Disk:
         checkpoints=2 * stops * weights,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
+        features=sum(_feature_bytes(study, extractor, evaluations, images) for extractor in study.metrics.extractors),
     )
 
 
@@ -70,6 +76,14 @@ def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
     tokens = (study.latent_size // variant.patch) ** 2
     activations = held * tokens * variant.depth * variant.hidden_size * BLOCK_BYTES[precision]
     return per_parameter * parameters + activations
+
+
+def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, images: int) -> int:
+    """Features of every sample in float32, moments in float64; the same of the reference and of its three levels."""
+    dim, samples, held_out = extractor.feature_dim, study.sampling.num_samples, study.data.held_out
+    rows = (evaluations + 1) * samples + 2 * held_out + min(images, KEPT_FEATURES)
+    moments = FLOAT64 * (dim**2 + (SPATIAL_DIM**2 if extractor.kind == "inception" else 0))
+    return rows * FLOAT32 * dim + (evaluations + 4) * moments
 
 
 def _latent_bytes(study: Study) -> int:

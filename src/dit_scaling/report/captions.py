@@ -44,7 +44,7 @@ FIGURES: Mapping[str, Caption] = {
 
 TABLES: Mapping[str, str] = {
     "variants": "Variants",
-    "lines": "What the distances lie between",
+    "levels": "What the distances lie between",
     "evaluations": "All evaluations",
     "fits": "Power laws",
     "budget": "What a larger budget should give",

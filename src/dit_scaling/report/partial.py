@@ -9,6 +9,7 @@ from dit_scaling.common.seals import check_seals
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures import draw_figures
 from dit_scaling.report.page import ReportInputs, page_environment, write_report
@@ -49,7 +50,7 @@ def _is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
     slug = study.variant(name).slug
     return all(
         settings_digest(_evaluation(study, results, slug, seed, step, scale) / "provenance.json")
-        == stages.score(slug, seed, step, scale).digest
+        == stages.score(slug, seed, step, scale, metric_keys()).digest
         for seed in study.training.seeds
         for step in study.exports(name)
         for scale in study.sampling.guidance_scales
@@ -89,11 +90,11 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
         for row in stages.evaluations()
     ]
     reference = results / "reference" / study.metrics.extractor.kind
-    lines = reference / "lines.json"
+    levels = reference / "levels.json"
     manifest = results / "latents" / "manifest.json" if study.trained else None
     samples = [headline / "samples" / "first-00000.npz" for headline in headlines]
     records = [headline / "memorisation.json" for headline in headlines]
-    check_seals([*metrics, lines, *samples])
+    check_seals([*metrics, levels, *samples])
     missing = [path for path in records if not path.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is not there yet")
@@ -109,13 +110,13 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
         [place / "metrics.jsonl" for place in last],
         [place / "provenance.json" for place in last],
         manifest,
-        lines,
+        levels,
         files,
     )
     draw_figures(
         files.parquet,
         files.curves,
-        lines,
+        levels,
         files.claims,
         dict(zip(study.variants, samples, strict=True)),
         folder / "figures",
@@ -133,7 +134,7 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
             table=files.parquet,
             claims=files.claims,
             agreement=files.agreement,
-            lines=lines,
+            levels=levels,
             data=results / "data" / "data.json",
             vae=results / "vae" / "vae.json",
             reconstructions=results / "vae" / "reconstructions.png",
