@@ -51,7 +51,10 @@ CHANGES = [
     ("training", "class_dropout_prob", 0.2, "class dropout"),
     ("training", "precision", "bfloat16", "precision"),
     ("training", "horizontal_flip", False, "horizontal flip"),
+    ("diffusion", "schedule", "cosine", "noise schedule"),
+    ("diffusion", "num_timesteps", 500, "noise schedule"),
     ("sampling", "steps", 100, "sampler"),
+    ("sampling", "sampler", "dpm-solver", "sampler"),
     ("sampling", "sampler", "ddim", "sampler"),
     ("sampling", "guidance_scales", [1.5], "guidance scale"),
     ("sampling", "num_samples", 10_000, "samples per model"),
@@ -67,7 +70,7 @@ CHANGES = [
 def study_with(section: str = "study", key: str = "", value: Any = None) -> Study:
     config = json.loads(json.dumps(PAPER))
     if key:
-        config[section][key] = value
+        config.setdefault(section, {})[key] = value
     return parse_study(config)
 
 
@@ -152,7 +155,7 @@ def test_a_deviation_without_a_reason_and_a_reason_without_a_deviation_are_doubt
         "deviations: 'training steps' deviates from the paper without a reason",
         "deviations: 'batch size' has a reason, but is the paper's",
     ]
-    assert "2 of 22 settings differ from the paper's (1 without a reason)" in judge_protocol(study, rows).sentence
+    assert "2 of 23 settings differ from the paper's (1 without a reason)" in judge_protocol(study, rows).sentence
     assert {row.setting: row.reason for row in rows if row.reason} == {"features of the distance": "a test"}
 
 

@@ -26,7 +26,7 @@ from damage import SHARD, Damage, cut, flip, lose
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.latents import encode
 from dit_scaling.training.launch import WORKER, TrainJob, train_on_ranks
 from dit_scaling.training.runtime import Runtime

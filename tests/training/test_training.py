@@ -18,7 +18,7 @@ from torch import Tensor
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Before
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import load_model, read_header
@@ -292,7 +292,7 @@ def test_the_loss_is_float32_under_autocast(toy_run: TrainSettings, toy_latents:
     model = create_model(toy_run.variant, 8, CLASSES, 2)
     batch = source(toy_run, toy_latents).batch(0)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = GaussianDiffusion().training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+        losses = create_diffusion(PAPER_PROCESS).training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
         assert model.x_embedder(batch.x0).dtype == torch.bfloat16
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
 

@@ -75,7 +75,7 @@ def impossible_settings(study: "Study") -> list[str]:
     if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
         problems.append("sampling.guidance_scales: a scale is listed twice")
     try:
-        SAMPLERS[study.sampling.sampler].timesteps(study.diffusion.num_timesteps, study.sampling.steps)
+        SAMPLERS[study.sampling.sampler].timesteps(study.diffusion, study.sampling.steps)
     except UserError as error:
         problems.append(f"sampling.steps: {error}")
     kinds = [extractor.kind for extractor in study.metrics.extractors]

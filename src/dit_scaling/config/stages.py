@@ -289,7 +289,7 @@ class Stages:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
         few = min(sampling.steps, GATE_SAMPLING_STEPS)
-        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion.num_timesteps, few)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion, few)
         return GateSettings(
             training=self.train(slug, seed),
             sampling=sampling.model_copy(update={"steps": steps}),

@@ -47,7 +47,7 @@ class GaussianDiffusion:
         Raises:
             UserError: it cannot take so many.
         """
-        return self.visiting(SAMPLERS[sampler].timesteps(self.num_timesteps, num_steps))
+        return self.visiting(SAMPLERS[sampler].timesteps(self.settings, num_steps))
 
     def training_losses(
         self, model: Prediction, x0: Tensor, t: Tensor, y: Tensor, noise: Tensor | None = None

@@ -27,6 +27,11 @@ class DiffusionSettings(Section):
     num_timesteps: Count = 1000
     """T, the number of noising steps."""
 
+    @property
+    def sampled_timesteps(self) -> int:
+        """How many timesteps samplers may visit, counted from the least noisy one."""
+        return SCHEDULES[self.schedule].sampled(self.num_timesteps)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         fewest = SCHEDULES[self.schedule].fewest

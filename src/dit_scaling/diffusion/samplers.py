@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dit_scaling.diffusion.chain import Chain
     from dit_scaling.diffusion.denoiser import Prediction, StepNoise
+    from dit_scaling.diffusion.process import DiffusionSettings
 
     Walk = Callable[[Chain, Prediction, Tensor, Tensor, StepNoise], "Iterator[Step]"]
 
@@ -41,8 +42,8 @@ class Sampler:
     """In the protocol table."""
     walk: Walk
     """(chain, predict, x, y, step_noise) to the steps from the noisiest on, ``x`` (N, C, H, W) being the noise."""
-    timesteps: Callable[[int, int], tuple[int, ...]]
-    """T and a number of steps to the timesteps visited, ascending; a UserError where it cannot take so many."""
+    timesteps: Callable[[DiffusionSettings, int], tuple[int, ...]]
+    """The process and a number of steps to the timesteps visited, ascending; a UserError where that cannot be."""
     stochastic: bool
     """Whether its steps draw noise, so that from a noised latent it draws from the posterior. Others solve the ODE."""
     learned_variance: bool
@@ -50,14 +51,18 @@ class Sampler:
     note: str
     """What it is for."""
 
-    def feasible_steps(self, num_timesteps: int, wanted: int) -> int:
-        """The largest number of steps it can take, of ``wanted`` at most."""
-        for steps in range(min(wanted, num_timesteps), 2, -1):
+    def feasible_steps(self, process: DiffusionSettings, wanted: int) -> int:
+        """The largest number of steps it can take, of ``wanted`` at most.
+
+        Raises:
+            UserError: it can take none.
+        """
+        for steps in range(min(wanted, process.num_timesteps), 2, -1):
             try:
-                return len(self.timesteps(num_timesteps, steps))
+                return len(self.timesteps(process, steps))
             except UserError:
                 continue
-        return 2
+        return len(self.timesteps(process, 2))
 
 
 def ancestral(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, step_noise: StepNoise) -> Iterator[Step]:

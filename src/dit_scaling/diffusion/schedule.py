@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LINEAR_STEPS, LINEAR_FIRST, LINEAR_LAST = 1000, 1e-4, 0.02  # of Ho et al. 2020
 COSINE_OFFSET = 0.008  # s of Nichol and Dhariwal 2021, equation 17
 LARGEST_BETA = 0.999  # theirs too: the last beta would be 1
+LOWEST_LOG_RATIO = -5.1  # of signal to noise; the paper's linear betas end at -5.06
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Schedule:
     """T, at least ``fewest``, to (T,) float64."""
     fewest: int
     """The smallest T."""
+    sampled: Callable[[int], int]
+    """T to the number of timesteps, from the least noisy on, that samplers may visit. Beyond them so little of an
+    image is left that the x_0 predicted there is all error, and nothing clips it."""
     note: str
     """What it means for a study to choose it, or whose it is."""
     diffusers: Callable[[int], dict[str, Any]] | None = None
@@ -54,6 +58,14 @@ def _linear_ends(num_timesteps: int) -> tuple[float, float]:
     return scale * LINEAR_FIRST, scale * LINEAR_LAST
 
 
+def _cosine_sampled(num_timesteps: int) -> int:
+    """The timesteps whose signal is at least exp(-5.1) of the noise, the limit of diffusers' DPM-Solver for them."""
+    angle = math.atan(math.exp(-LOWEST_LOG_RATIO))  # cos / sin of it is the limit
+    start = COSINE_OFFSET / (1 + COSINE_OFFSET) * math.pi / 2
+    u = math.acos(math.cos(angle) * math.cos(start)) / (math.pi / 2) * (1 + COSINE_OFFSET) - COSINE_OFFSET
+    return math.floor(u * num_timesteps)
+
+
 def _linear_for_diffusers(num_timesteps: int) -> dict[str, Any]:
     first, last = _linear_ends(num_timesteps)
     return {"beta_schedule": "linear", "beta_start": first, "beta_end": last}
@@ -69,6 +81,7 @@ SCHEDULES: dict[str, Schedule] = {
             label="linear betas",
             betas=linear_betas,
             fewest=21,  # the last beta, 20 / T, is below 1
+            sampled=lambda total: total,
             note="the paper's (Ho et al. 2020)",
             diffusers=_linear_for_diffusers,
         ),
@@ -76,7 +89,8 @@ SCHEDULES: dict[str, Schedule] = {
             name="cosine",
             label="cosine",
             betas=cosine_betas,
-            fewest=2,
+            fewest=4,  # of which one can start from noise
+            sampled=_cosine_sampled,
             note="less noise at most timesteps (Nichol and Dhariwal 2021, equation 17)",
             diffusers=lambda _: {"beta_schedule": "squaredcos_cap_v2"},
         ),

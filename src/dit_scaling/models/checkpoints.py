@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -129,11 +130,12 @@ def _header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHe
         return _infer_header(path, stored, num_classes)
     try:
         fields = json.loads(stored.metadata[HEADER_KEY])
-        diffusion = DiffusionSettings.model_validate(fields.get("diffusion", {}))
+        diffusion = DiffusionSettings.model_validate(fields.pop("diffusion", {}))
         parsed = {"variant": variant_from_fields(fields["variant"]), "diffusion": diffusion}
         return CheckpointHeader(**(fields | parsed))
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: this version cannot read its header ({error}). Train or convert it again.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = "; ".join(item["msg"] for item in error.errors()) if isinstance(error, ValidationError) else error
+        raise UserError(f"{path}: this version cannot read its header ({reason}). Train or convert it again.") from None
 
 
 def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHeader:

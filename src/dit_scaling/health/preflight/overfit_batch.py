@@ -64,7 +64,7 @@ def overfit_batch(
     settings = training.with_recipe(batch_size=BATCH, ema_decay=0.99, ema_ramp=True, class_dropout_prob=0.0)
     export = train_to(settings, manifest, STEPS, folder / "states", runtime).export_path(STEPS, "ema.safetensors")
     model = load_model(export).to(runtime.device)
-    steps = SAMPLERS[sampling.sampler].feasible_steps(diffusion.num_timesteps, SAMPLE_STEPS)
+    steps = SAMPLERS[sampling.sampler].feasible_steps(diffusion.settings, SAMPLE_STEPS)
     plain = sampling.model_copy(update={"guidance_scale": 1.0, "steps": steps})
     shape = (training.in_channels, training.input_size, training.input_size)
     noise = SampleNoise(sampling.seed, np.arange(len(labels)), shape, runtime.device)

@@ -71,7 +71,7 @@ def _error(samples: Tensor, value: float) -> float:
 
 def _check_timesteps(diffusion: GaussianDiffusion, fed: list[int], settings: SampleSettings) -> Check:
     """The network is fed the timesteps of the sampler's row, from the noisiest on, and starts from noise."""
-    wanted = SAMPLERS[settings.sampler].timesteps(diffusion.num_timesteps, settings.steps)[::-1]
+    wanted = SAMPLERS[settings.sampler].timesteps(diffusion.settings, settings.steps)[::-1]
     strides = [earlier - later for earlier, later in itertools.pairwise(wanted)]
     return Check(
         "timesteps of the sampler",
@@ -94,7 +94,7 @@ def _check_moments(diffusion: GaussianDiffusion, settings: SampleSettings) -> li
     noise = torch.randn(4, 1, 64, 64, generator=generator)
     network = FormulaNetwork(mixture(diffusion, weights, means, STD), num_classes=1)
     labels = torch.zeros(len(noise), dtype=torch.long)
-    steps = SAMPLERS[settings.sampler].feasible_steps(diffusion.num_timesteps, STEPS)
+    steps = SAMPLERS[settings.sampler].feasible_steps(diffusion.settings, STEPS)
     how = SamplingOptions(settings.sampler, steps)
     samples = diffusion.sample(network, noise, labels, how, normal_noise(noise, generator))
     mean = float(weights @ means)
