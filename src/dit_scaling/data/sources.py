@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -16,6 +18,11 @@ from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file, tar_files
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
+
+PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
+MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
+"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
 class ImageSource(Protocol):
@@ -186,6 +193,11 @@ class _TarSource:
 def _read_image(file: Path | BinaryIO, name: Path, size: int, channels: int) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise ValueError(
+                    f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
+                    f"memory; {PIXELS_VARIABLE} sets another limit"
+                )
             return centre_crop(image, size, channels)
     except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
         raise UserError(f"{name} cannot be read as an image ({error}). Repair or remove it.") from None

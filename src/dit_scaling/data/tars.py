@@ -5,6 +5,7 @@ ignored. Nothing is unpacked and nothing unpickled.
 """
 
 import contextlib
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
 
 INDEX_FILE = ".dit-scaling-index.npz"
 LABEL_BYTES = 20
+LABEL_DIGITS = 9
 BLOCK = 512
 
 
@@ -76,19 +78,24 @@ def open_tars(root: Path) -> TarIndex:
             _scan(root / name, number, rows)
         except OSError as error:
             raise UserError(f"{root / name} cannot be read: {error.strerror or error}.") from None
-        except (tarfile.TarError, TarError) as error:
+        except (tarfile.TarError, TarError, ValueError, OverflowError) as error:  # tarfile lets some PAX headers pass.
             raise UserError(f"{root / name} is no usable webdataset tar: {error}. Repair or remove it.") from None
     columns = np.array([rows.tar, rows.offset, rows.size, rows.label], dtype=np.int64)
     tar, offset, size, label = columns
     index = TarIndex(names, tar, offset, size, label, rows.keys)
     with contextlib.suppress(OSError), atomic_path(root / INDEX_FILE) as temporary:
-        np.savez(temporary, stamp=np.array(stamp), columns=columns, keys=np.array(rows.keys, dtype=np.bytes_))
+        np.savez(
+            temporary,
+            stamp=np.array(stamp),
+            columns=columns,
+            keys=np.array([os.fsencode(key) for key in rows.keys], dtype=np.bytes_),
+        )
     return index
 
 
 def _scan(path: Path, number: int, rows: _Rows) -> None:
     """Add the samples of one tar to ``rows``."""
-    seen = set()
+    seen, length = set(), path.stat().st_size
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
         for key, members in groupby(_members(archive), key=lambda member: member[0]):
             if key in seen:
@@ -99,6 +106,8 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
             if len(images) != 1 or "cls" not in parts:
                 raise TarError(f"sample {key} has {len(images)} images and {'a' if 'cls' in parts else 'no'} .cls")
             rows.tar.append(number)
+            if images[0].offset_data + images[0].size > length:
+                raise TarError(f"member {images[0].name!r} is longer than the tar")
             rows.offset.append(images[0].offset_data)
             rows.size.append(images[0].size)
             rows.label.append(_label(stream, parts["cls"]))
@@ -125,7 +134,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarIn
 def _label(stream: BinaryIO, member: tarfile.TarInfo) -> int:
     stream.seek(member.offset_data)
     text = stream.read(min(member.size, LABEL_BYTES)).strip()
-    if member.size > LABEL_BYTES or not text.isdigit():
+    if member.size > LABEL_BYTES or not text.isdigit() or len(text) > LABEL_DIGITS:
         raise TarError(f"member {member.name} is no number of a class")
     return int(text)
 
@@ -137,6 +146,6 @@ def _read_kept(path: Path, stamp: str, names: list[str]) -> TarIndex | None:
             if str(arrays["stamp"]) != stamp:
                 return None
             tar, offset, size, label = arrays["columns"]
-            return TarIndex(names, tar, offset, size, label, [key.decode() for key in arrays["keys"].tolist()])
+            return TarIndex(names, tar, offset, size, label, [os.fsdecode(key) for key in arrays["keys"].tolist()])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
