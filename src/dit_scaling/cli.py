@@ -120,6 +120,8 @@ def status(config: ConfigOption = EMBEDDED) -> None:
 
     study = load_study(*config)
     results = Path("results") / study.study
+    if not results.is_dir():
+        typer.echo(f"{results.absolute()} does not exist: nothing of the study was run from this folder.")
     typer.echo(describe_status(read_status(study, open_stages(study, results), results), results))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings
+from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
@@ -141,6 +142,16 @@ def test_truncated_image_is_named(animals: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UserError, match=r"cat/a\.jpg cannot be read as an image \((?i:.*truncated)"):
         open_source(folder_data(animals)).image(2)
+
+
+def test_an_image_of_too_many_pixels_is_named_with_what_sets_the_limit(
+    animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_PIXELS", 119)  # the images have 12 x 10
+    with pytest.raises(UserError, match=r"10 x 12 pixels are more than the 119 .* DIT_SCALING_MOST_PIXELS sets"):
+        open_source(folder_data(animals)).image(0)
+    monkeypatch.setattr(sources, "MOST_PIXELS", 120)
+    open_source(folder_data(animals)).image(0)
 
 
 def test_facts_count_every_image_once(tmp_path: Path) -> None:

@@ -276,3 +276,43 @@ def test_fingerprint_is_of_names_and_sizes(root: Path, tmp_path: Path) -> None:
     grown = fingerprint(data(root))
     (root / "train-0.tar").rename(root / "train-2.tar")
     assert len({before, grown, fingerprint(data(root))}) == 3
+
+
+@pytest.mark.parametrize("name", ["n0/Grünspecht", "犬/写真", "caf\udce9/1"], ids=["latin", "kanji", "no UTF-8"])
+def test_names_in_any_script_are_read_and_kept(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    members = [
+        member
+        for index in range(3)
+        for member in [(f"{name}{index}.png", encoded(index)), (f"{name}{index}.cls", str(index).encode())]
+    ]
+    write_tar(root / "a.tar", members)
+    for _ in range(2):  # scanned, then from the index that is kept
+        source = open_source(data(root))
+        assert source.keys == [f"a.tar/{name}{index}" for index in range(3)]
+        assert source.labels.tolist() == [0, 1, 2]
+    assert (root / module.INDEX_FILE).exists()
+
+
+@pytest.mark.parametrize("label", [b"1" * 10, b"9" * 20, b"1" * 30])
+def test_a_class_of_many_digits_is_no_class(tmp_path: Path, label: bytes) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    write_tar(root / "a.tar", [("a.png", encoded(0)), ("a.cls", label)])
+    with pytest.raises(UserError, match=r"a\.tar is no usable webdataset tar: member a\.cls is no number of a class"):
+        open_source(data(root))
+
+
+@pytest.mark.parametrize("size", ["9" * 15, "9" * 40, "-1", "1e3", "many"])
+def test_an_absurd_size_in_a_header_is_a_message(tmp_path: Path, size: str) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    with tarfile.open(root / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in [("a.png", encoded(0)), ("a.cls", b"0")]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.pax_headers = {"size": size} if name == "a.png" else {}
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"a\.tar"):
+        open_source(data(root))

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,6 +20,11 @@ from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, ta
 from dit_scaling.data.pixels import flatten
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
+
+PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
+MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
+"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
 class ImageSource(Protocol):
@@ -218,6 +225,11 @@ class _TarSource:
 def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise ValueError(
+                    f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
+                    f"memory; {PIXELS_VARIABLE} sets another limit"
+                )
             flat = flatten(image, data.channels, data.background, data.exif_transpose)
             return centre_crop(flat, data.image_size, data.channels)
     except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything

@@ -7,6 +7,7 @@ to neither an image nor a label are counted and left out. Nothing is unpacked an
 
 import contextlib
 import json
+import os
 import tarfile
 import zipfile
 from collections import Counter
@@ -28,6 +29,7 @@ LABEL_BYTES = 20
 JSON_BYTES = 1 << 20
 JSON_KEYS = ("label", "cls", "class", "class_id")
 WANTED = f"one image each (.png, .jpg, ...) and its class as a number in .cls, .cls.txt, .txt or .json ({JSON_KEYS[0]})"
+LABEL_DIGITS = 9
 BLOCK = 512
 
 
@@ -85,7 +87,7 @@ def open_tars(root: Path) -> TarIndex:
             _scan(root / name, number, rows)
         except OSError as error:
             raise UserError(f"{root / name} cannot be read: {error.strerror or error}.") from None
-        except (tarfile.TarError, TarError) as error:
+        except (tarfile.TarError, TarError, ValueError, OverflowError) as error:  # tarfile lets some PAX headers pass.
             raise UserError(f"{root / name} is no usable webdataset tar: {error}. Repair or remove it.") from None
     columns = np.array([rows.tar, rows.offset, rows.size, rows.label], dtype=np.int64)
     tar, offset, size, label = columns
@@ -98,7 +100,7 @@ def open_tars(root: Path) -> TarIndex:
             temporary,
             stamp=np.array(stamp),
             columns=columns,
-            keys=np.array([key.encode() for key in rows.keys], dtype=np.bytes_),
+            keys=np.array([os.fsencode(key) for key in rows.keys], dtype=np.bytes_),
             left_out=np.array(json.dumps(rows.left_out)),
         )
     return index
@@ -106,7 +108,7 @@ def open_tars(root: Path) -> TarIndex:
 
 def _scan(path: Path, number: int, rows: _Rows) -> None:
     """Add the samples of one tar to ``rows``."""
-    seen = set()
+    seen, length = set(), path.stat().st_size
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
         for key, members in groupby(_members(archive), key=lambda member: member[0]):
             if key in seen:
@@ -127,6 +129,8 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
                 count = f"{len(images)} images" if len(images) != 1 else "no number of a class"
                 raise TarError(f"sample {key} ({held}) has {count}; wanted is {WANTED}")
             rows.tar.append(number)
+            if images[0].offset_data + images[0].size > length:
+                raise TarError(f"member {images[0].name!r} is longer than the tar")
             rows.offset.append(images[0].offset_data)
             rows.size.append(images[0].size)
             rows.label.append(label)
@@ -186,7 +190,8 @@ def _stated(stream: BinaryIO, member: tarfile.TarInfo) -> int:
 def _number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
     stream.seek(member.offset_data)
     text = stream.read(min(member.size, LABEL_BYTES)).strip()
-    return int(text) if member.size <= LABEL_BYTES and text.isdigit() else None
+    known = member.size <= LABEL_BYTES and text.isdigit() and len(text) <= LABEL_DIGITS
+    return int(text) if known else None
 
 
 def _json_number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
@@ -211,7 +216,7 @@ def _json_number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
     except (ValueError, RecursionError):
         return None
     values = [content[key] for key in JSON_KEYS if key in content] if isinstance(content, dict) else []
-    numbers = {value for value in values if type(value) is int and value >= 0}
+    numbers = {value for value in values if type(value) is int and 0 <= value < 10**LABEL_DIGITS}
     if len(numbers) > 1:
         raise TarError(f"member {member.name} tells more than one class: {sorted(numbers)}")
     return next(iter(numbers), None)
@@ -224,7 +229,7 @@ def _read_kept(path: Path, stamp: str, names: list[str]) -> TarIndex | None:
             if str(arrays["stamp"]) != stamp:
                 return None
             tar, offset, size, label = arrays["columns"]
-            keys = [key.decode() for key in arrays["keys"].tolist()]
+            keys = [os.fsdecode(key) for key in arrays["keys"].tolist()]
             left_out = Counter(json.loads(str(arrays["left_out"])))
             return TarIndex(names, tar, offset, size, label, keys, left_out)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
