@@ -49,6 +49,7 @@ rule train_milestone:
     threads: STUDY.resources.threads * STUDY.resources.gpus_per_node
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS * STUDY.resources.gpus_per_node,
         ranks=STUDY.resources.gpus_per_node,
         nodes=1,

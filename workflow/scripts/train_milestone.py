@@ -14,7 +14,7 @@ with job() as snakemake:
     settings = TrainSettings.parse(snakemake.params.settings)
     output, resources = snakemake.output, snakemake.resources
     runtime = Runtime(
-        choose_device(resources.device, resources.ranks),
+        choose_device(resources.device, resources.ranks, resources.jobs_per_gpu),
         resources.save_minutes,
         resources.save_steps,
         resources.log_seconds,

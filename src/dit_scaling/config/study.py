@@ -358,6 +358,8 @@ class Resources(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""
+    jobs_per_gpu: Count = 1
+    """Jobs that may compute on one GPU at a time; small studies are faster with several."""
     gpus_per_node: Count = 1
     """Processes that train one variant together, each on a GPU of its own where there are GPUs."""
     micro_batch: Annotated[int, Field(ge=0)] = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.devices import matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
@@ -50,7 +50,7 @@ def train_to(
 
     Raises:
         UserError: the latents do not fit the settings, another process trains there, code that torch.compile kept
-            cannot be loaded, or the loss stops being finite.
+            cannot be loaded, the memory is not enough, or the loss stops being finite.
         Interrupted: SIGTERM on any rank; the state is on disk.
     """
     reader = LatentReader(manifest, "train")
@@ -60,7 +60,10 @@ def train_to(
         log.info("%s step %d is already trained in %s", settings.variant, last_step, folder.path)
     else:
         lock = locked(folder.path) if ranks.first else nullcontext()
-        with lock, matrix_products(settings.precision), compiler_errors():
+        at_once = runtime.micro_batch or settings.batch_size // ranks.count
+        run = f"{settings.variant}, seed {settings.seed}"
+        memory = memory_named(run, "resources.micro_batch", at_once, "samples")
+        with lock, matrix_products(settings.precision), compiler_errors(), memory:
             _train(settings, reader, folder, last_step, runtime, ranks)
     return folder
 
