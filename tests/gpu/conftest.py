@@ -18,11 +18,21 @@ from pipeline import TINY, edited, snakemake
 DEVICE = os.environ.get("TEST_DEVICE", "cuda")
 MEASURED = pytest.StashKey[list[str]]()
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one GPU is enough, and jobs claim one
+# One GPU is enough; and a job that found several would choose one by a variable that is read before CUDA starts.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MEASURED] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that wait for the study come last."""
+    items.sort(key=waits_for_study)
+
+
+def waits_for_study(item: pytest.Item) -> bool:
+    return "finished_study" in getattr(item, "fixturenames", ())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -75,14 +85,14 @@ def study_run(
     request: pytest.FixtureRequest, device: torch.device, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Future[CompletedProcess[str]]] | None]:
     """The tiny study on the device, running beside all other tests: most of its time is starting processes."""
-    if not any("finished_study" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    if not any(map(waits_for_study, request.session.items)):
         yield None
         return
     folder = tmp_path_factory.mktemp("study")
-    shared = {"resources.device": device.type, "resources.jobs_per_gpu": 4}
+    cores = len(os.sched_getaffinity(0)) // 2 if device.type == "cuda" else 2
+    config = edited(folder, {"resources.device": device.type, "resources.jobs_per_gpu": cores}, TINY)
     with ThreadPoolExecutor(1) as pool:
-        config = edited(folder, shared, TINY)
-        yield folder, pool.submit(snakemake, folder, "--cores", "4" if device.type == "cuda" else "2", config=config)
+        yield folder, pool.submit(snakemake, folder, "--cores", str(cores), config=config)
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
     # Last, because --configfile, --until and the like take as many values as follow.
     command += [] if config is None else ["--configfile", str(config)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT / 'src'}"}
+    paths = filter(None, [str(OFFLINE), str(ROOT / "src"), os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
