@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dit_scaling.common import devices
-from dit_scaling.common.devices import choose_device, matrix_products
+from dit_scaling.common.devices import choose_device, matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from forked import CONTEXT
 
@@ -22,14 +22,14 @@ def count_visible(number: int) -> int:
     return number if chosen is None else len(chosen.split(","))
 
 
-def job(folder: str, environment: dict[str, str], number: int, count: int, pipe: Connection) -> None:
+def job(folder: str, environment: dict[str, str], number: int, count: int, jobs_per_gpu: int, pipe: Connection) -> None:
     """What a job does: choose, tell what is visible to it, and compute until it is told to end."""
     tempfile.tempdir = folder
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     os.environ.update(environment)
     torch.cuda.device_count = lambda: count_visible(number)  # type: ignore[assignment]
     devices.RETRY_SECONDS = 0.01
-    device = choose_device("auto", count)
+    device = choose_device("auto", count, jobs_per_gpu)
     pipe.send((str(device), os.environ.get("CUDA_VISIBLE_DEVICES")))
     pipe.recv()
 
@@ -42,9 +42,12 @@ class Jobs:
         self.processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []  # a job whose pipe is gone ends
 
-    def start(self, number: int, count: int = 1, environment: dict[str, str] | None = None) -> Connection:
+    def start(
+        self, number: int, count: int = 1, environment: dict[str, str] | None = None, jobs_per_gpu: int = 1
+    ) -> Connection:
         here, there = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=job, args=(str(self._folder), environment or {}, number, count, there))
+        arguments = (str(self._folder), environment or {}, number, count, jobs_per_gpu, there)
+        process = CONTEXT.Process(target=job, args=arguments)
         process.start()
         self.processes.append(process)
         self._pipes.append(here)
@@ -82,6 +85,20 @@ def test_a_job_of_two_ranks_gets_two_devices_at_once(jobs: Jobs) -> None:
     assert not second.poll(0.3)
     first.send("end")
     assert second.recv() == ("cuda", "0,1")
+
+
+def test_jobs_that_may_share_devices_take_the_emptiest(jobs: Jobs) -> None:
+    answers = [jobs.start(2, jobs_per_gpu=2).recv() for _ in range(4)]
+    assert [visible for _, visible in answers] == ["0", "1", "0", "1"]
+    fifth = jobs.start(2, jobs_per_gpu=2)
+    assert not fifth.poll(0.5)
+    jobs.processes[1].kill()
+    assert fifth.recv() == ("cuda", "1")
+
+
+def test_ranks_of_a_job_that_shares_devices_each_get_their_own(jobs: Jobs) -> None:
+    assert jobs.start(2, count=2, jobs_per_gpu=2).recv() == ("cuda", "0,1")
+    assert jobs.start(2, count=2, jobs_per_gpu=2).recv() == ("cuda", "0,1")
 
 
 def test_only_the_devices_that_the_user_left_visible_are_claimed(jobs: Jobs) -> None:
@@ -145,3 +162,31 @@ def test_tf32_is_for_products_and_convolutions_alike(precision: str, allowed: bo
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000 bytes."),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_lack_of_memory_names_the_setting_and_half_its_value(error: Exception) -> None:
+    with pytest.raises(UserError) as told, memory_named("run X", "resources.sample_batch", 125, "images"):
+        raise error
+    assert str(told.value) == (
+        "run X: 125 images at once do not fit the memory of this machine. Set resources.sample_batch to 62 or less; "
+        "that changes no result but for the rounding of sums."
+    )
+
+
+def test_where_nothing_less_fits_a_smaller_variant_is_named() -> None:
+    with pytest.raises(UserError, match="smaller variants"), memory_named("run", "resources.micro_batch", 1, "samples"):
+        raise torch.OutOfMemoryError
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_named("run", "resources.micro_batch", 8, "samples"):
+        raise RuntimeError("shapes do not fit")
