@@ -19,7 +19,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 unexport VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-gpu bench lint format envs schema clean
+.PHONY: help setup study test test-slow test-gpu bench lint format envs schema digests clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -63,6 +63,9 @@ envs: $(READY) ## write envs/*.yaml from uv.lock
 
 schema: $(READY) ## write the JSON schema of config files
 	$(RUN) dit-scaling schema $(STUDY_SCHEMA)
+
+digests: $(READY) ## write the digests of the shipped studies, which a test compares
+	$(RUN) python tests/config/test_digests.py
 
 clean: ## delete .uv/, .venv/ and caches, never results
 	rm -rf .uv .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, timed
+from dit_scaling.config.image_settings import ImageFolder
 from dit_scaling.config.stages import DataSettings, LatentsSettings, VaeSettings
-from dit_scaling.config.study import ImageFolder, Latents, PretrainedVae
+from dit_scaling.config.vae_settings import Latents, PretrainedVae
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import weights_sha256

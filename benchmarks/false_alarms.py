@@ -76,13 +76,13 @@ def make_latents(study: Study, stages: Stages, folder: Path) -> None:
 def record_path(folder: Path, gate: GateSettings) -> Path:
     """Where the judgement of one gate is kept."""
     training = gate.training
-    place = folder / training.variant.replace("/", "-") / f"seed-{training.seed}"
+    place = folder / training.variant.slug / f"seed-{training.seed}"
     return place / f"step-{gate.step}-of-{gate.budget}" / "gate.json"
 
 
 def judge_run(gates: Sequence[GateSettings], folder: Path) -> None:
     """Train one run from gate to gate; what is trained and judged already is not done again."""
-    manifest, runtime = folder / "latents" / "manifest.json", Runtime(CPU)
+    manifest, runtime = folder / "latents" / "manifest.json", Runtime(device=CPU)
     for gate in sorted(gates, key=lambda gate: gate.step):
         record = record_path(folder, gate)
         if record.exists() and read_json(record)["settings_digest"] == gate.digest:

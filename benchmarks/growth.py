@@ -68,19 +68,18 @@ def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """A training step, not compiled."""
     from benchmarks.models import paper_model
     from benchmarks.training import draw_batch
-    from dit_scaling.plan.bench import PaperRecipe
-    from dit_scaling.plan.jobs import BACKWARD
+    from dit_scaling.config.recipe import Recipe
     from dit_scaling.training.step import TrainingStep
-    from dit_scaling.variants import count_gflops, count_tokens
+    from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_tokens
 
     model = paper_model(point.name)
     variant, batch = model.variant, draw_batch(model, point.count)
-    step = TrainingStep(model.train(), PaperRecipe())
+    step = TrainingStep(model.train(), Recipe())
     facts = {
         "tokens": count_tokens(variant, model.input_size),
         "width": variant.hidden_size,
         "batch": point.count,
-        "size": (1 + BACKWARD) * point.count * count_gflops(variant),
+        "size": TRAINING_PASSES * point.count * count_gflops(variant),
     }
     return timed(lambda: step(0, [batch])), facts
 

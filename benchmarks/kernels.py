@@ -10,7 +10,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,9 +18,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_scaling.common.devices import describe_device, matrix_products
+from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import count_parameters, create_model
-from dit_scaling.plan.bench import PaperRecipe
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep, compiled
 from dit_scaling.variants import AnyVariant, Variant, parse_variant
@@ -95,10 +94,10 @@ def shortened(name: str, blocks: int) -> AnyVariant:
     """A variant of the paper with so many blocks."""
     variant = parse_variant(name)
     assert isinstance(variant, Variant)
-    return replace(variant, depth=blocks)
+    return variant.model_copy(update={"depth": blocks})
 
 
-def training(name: str, blocks: int, batch: int, device: torch.device, recipe: PaperRecipe) -> None:
+def training(name: str, blocks: int, batch: int, device: torch.device, recipe: Recipe) -> None:
     """A training step on one batch that stays."""
     model = create_model(shortened(name, blocks)).to(device).train()
     shape = (batch, 4, model.input_size, model.input_size)
@@ -219,7 +218,7 @@ def weights_passes(device: torch.device, count: int) -> None:
 
 def parts(device: torch.device, small: bool) -> Iterator[tuple[str, Callable[[], None]]]:
     """What is measured, the most wanted first."""
-    fast, tf32 = PaperRecipe("bfloat16", compile=True), PaperRecipe("tf32")
+    fast, tf32 = Recipe(precision="bfloat16", compile=True), Recipe(precision="tf32")
     xl, xs = (("DiT-S/8", 2), ("DiT-S/8", 2)) if small else (("DiT-XL/2", 4), ("DiT-S/2", 12))
     batch, batch_s, drawn = (2, 2, 2) if small else (128, 256, 64)
     yield "products", lambda: products(device, 256 if small else 32768, 128 if small else 1152)

@@ -13,7 +13,7 @@ import torch
 from benchmarks.models import embedded_model
 from benchmarks.row import Outcome, Row, Side, at_least, equal_within, timed
 from benchmarks.training import EAGER, RECIPE, our_step, plain_step
-from dit_scaling.plan.bench import PaperRecipe
+from dit_scaling.config.recipe import Recipe
 
 TRAININGS = 2
 STEPS = 10
@@ -26,7 +26,7 @@ def some_steps(side: Side, number: int) -> None:
         side.seconds()
 
 
-def train_when_told(pipe: Connection, position: int, recipe: PaperRecipe) -> None:
+def train_when_told(pipe: Connection, position: int, recipe: Recipe) -> None:
     """A process of its own: takes as many steps on one thread as it is told, and answers with the outcome so far."""
     torch.set_num_threads(1)
     side = our_step(*embedded_model(position), recipe)
@@ -36,7 +36,7 @@ def train_when_told(pipe: Connection, position: int, recipe: PaperRecipe) -> Non
             pipe.send(side.outcome())
 
 
-def side_by_side(position: int, recipe: PaperRecipe) -> Side:
+def side_by_side(position: int, recipe: Recipe) -> Side:
     """Trainings at the same time, in processes that end when the side is no longer needed."""
     context, pipes, outcomes = multiprocessing.get_context("spawn"), list[Connection](), list[Outcome]()
     for _ in range(TRAININGS):
@@ -59,7 +59,7 @@ def one_after_the_other(position: int) -> Side:
     return timed(lambda: some_steps(side, TRAININGS * STEPS), side.outcome)
 
 
-def pair_row(which: str, position: int, recipe: PaperRecipe) -> Row:
+def pair_row(which: str, position: int, recipe: Recipe) -> Row:
     """Two trainings of a variant of the embedded study."""
     return Row(
         name=f"pair-embedded-{which}{'-compiled' if recipe.compile else ''}",

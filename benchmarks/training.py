@@ -11,17 +11,17 @@ import torch.nn.functional as F
 
 from benchmarks.models import diffusers_model, embedded_model, paper_model
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
+from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import DiT, count_gflops
-from dit_scaling.plan.bench import PaperRecipe
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep, compiler_found
 
 BATCH = 8
 BATCH_OF_GEMM = 32  # nearer to the paper's 256, whose optimiser is a smaller share of a step
 GEMM_SIDE = 2048
-EAGER = PaperRecipe()
-RECIPE = PaperRecipe(compile=compiler_found())
+EAGER = Recipe()
+RECIPE = Recipe(compile=compiler_found())
 
 
 def draw_batch(model: DiT, size: int) -> Batch:
@@ -36,7 +36,7 @@ def draw_batch(model: DiT, size: int) -> Batch:
     )
 
 
-def our_step(model: DiT, size: int, recipe: PaperRecipe = RECIPE) -> Side:
+def our_step(model: DiT, size: int, recipe: Recipe = RECIPE) -> Side:
     """The step of `dit_scaling.training`; the first error as outcome."""
     batch, errors = draw_batch(model, size), list[float]()
     step = TrainingStep(model.train(), recipe)
@@ -133,7 +133,7 @@ def gemm_row(name: str) -> Row:
     )
 
 
-def embedded_row(which: str, position: int, recipe: PaperRecipe) -> Row:
+def embedded_row(which: str, position: int, recipe: Recipe) -> Row:
     """A variant of the embedded study beside plain PyTorch, thread against thread; `pair.py` has both threads."""
     return Row(
         name=f"training-embedded-{which}{'-compiled' if recipe.compile else ''}",

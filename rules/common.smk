@@ -11,6 +11,7 @@ from snakemake.utils import min_version, validate
 from dit_scaling.common.allocator import KEPT_MEMORY
 from dit_scaling.data.assets import locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
+from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.provenance import settings_digest
@@ -24,9 +25,19 @@ for name, value in KEPT_MEMORY.items():
     os.environ.setdefault(name, value)
 
 # A config file given on the command line is a study of its own, not a change to the embedded one.
+CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
+
+# Snakemake takes the last of two equal keys, and anything for a config that can be opened.
+try:
+    for file in CONFIG_FILES if workflow.is_main_process else []:
+        read_yaml(Path(file))
+except UserError as error:
+    logger.error(f"Error: {error}")
+    sys.exit(2)
+
 if not workflow.config_settings.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: CONFIG_FILES[0]
 
 
 try:

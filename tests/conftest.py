@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from dit_scaling.common.files import sha256_file
+from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.config.study import SizeRow
 from dit_scaling.latents.autoencoder import weights_sha256
 from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
 from dit_scaling.latents.shards import LatentSample, write_shard
+from dit_scaling.variants import Variant
 from jobs import SmallStudy, finish_small_study
 from pipeline import ROOT
 
@@ -93,25 +94,12 @@ def toy_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_run() -> TrainSettings:
     """A one-layer DiT on the toy latents."""
     return TrainSettings(
-        variant="DiT-Toy/2",
-        size=SizeRow(depth=1, hidden_size=16, num_heads=2),
+        variant=Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2),
         seed=0,
         input_size=8,
         in_channels=2,
         num_classes=CLASSES,
-        batch_size=8,
-        learning_rate=2.0e-3,
-        weight_decay=0.0,
-        betas=(0.9, 0.999),
-        warmup_steps=5,
-        gradient_clip=None,
-        ema_decay=0.9,
-        ema_ramp=True,
-        class_dropout_prob=0.1,
-        horizontal_flip=True,
-        shuffle_shards=None,
-        precision="float32",
-        compile=False,
+        recipe=Recipe(batch_size=8, learning_rate=2.0e-3, warmup_steps=5, ema_decay=0.9, ema_ramp=True),
         latents="toy",
     )
 

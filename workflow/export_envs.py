@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 PYTHON = "3.11"
 
 GROUPS = {
-    "data": ("mlxtend", "numpy", "pillow", "pydantic", "pyyaml", "webdataset"),
+    "data": (
+        *("filelock", "huggingface-hub", "mlxtend", "numpy", "pillow", "pooch", "pydantic", "pyyaml", "requests"),
+        *("tqdm", "webdataset"),
+    ),
     "torch": (
         *("clean-fid", "diffusers", "filelock", "matplotlib", "mlxtend", "numpy", "pillow", "psutil", "pydantic"),
         *("pyyaml", "safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),

@@ -75,8 +75,7 @@ def prefetch(config: ConfigOption) -> None:
 def variants(config: ConfigFiles) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
-    from dit_scaling.variants import count_gflops, count_parameters, count_tokens
-    from dit_scaling.variants.unet_variants import UNetVariant
+    from dit_scaling.variants import UNetVariant, count_gflops, count_parameters, count_tokens
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size

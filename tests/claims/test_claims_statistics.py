@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from dit_scaling.claims import evaluate_claims, fit_power_law, training_compute
+from dit_scaling.claims import evaluate_claims, fit_power_law
 from dit_scaling.claims.comparisons import compare, holm, pool, size_pairs
 from dit_scaling.claims.correlations import correlate, williams
 from dit_scaling.claims.metrics_table import check_table
 from dit_scaling.claims.noise import Estimate, Noise, estimate, homogeneity_p
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import reproduction_spread, table4
+from dit_scaling.variants import training_gflops
 
 
 def seeds_table(logs: NDArray[np.float64]) -> pd.DataFrame:
@@ -245,7 +246,7 @@ def test_bands_widen_away_from_the_data_and_nest() -> None:
 
 def test_training_compute_of_the_published_largest_model() -> None:
     # XL/2, 400K steps of batch 256: 118.64 x 256 x 400,000 x 3 = 3.64e10 Gflops.
-    assert training_compute(118.64, batch=256, steps=400_000) == pytest.approx(3.6446e10, rel=1e-4)
+    assert training_gflops(118.64, images=256 * 400_000) == pytest.approx(3.6446e10, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 import errno
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,93 @@ def test_a_fault_of_the_disk_names_the_file_and_leaves_nothing(
 def test_a_missing_file_in_the_code_is_no_fault_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"), atomic_path(tmp_path / "result"):
         (tmp_path / "absent").read_text()
+
+
+Writer = Callable[[Path], AbstractContextManager[Path]]
+
+
+@contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    with atomic_folder(path) as temporary:
+        yield temporary / "inside"
+
+
+@pytest.mark.parametrize("there_already", [True, False])
+@pytest.mark.parametrize("writer", [atomic_path, write_folder])
+def test_a_link_is_written_through(tmp_path: Path, writer: Writer, there_already: bool) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link, second = tmp_path / "disk" / "target", tmp_path / "link", tmp_path / "second"
+    second.symlink_to("link")
+    link.symlink_to("disk/target")
+    for content in ["old", "new"] if there_already else ["new"]:
+        with writer(second) as temporary:
+            temporary.write_text(content)
+    assert link.is_symlink()
+    assert second.is_symlink()
+    assert (target / "inside" if target.is_dir() else target).read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "link", "second"}
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def make_link_to_a_fifo(path: Path) -> None:
+    os.mkfifo(path.with_name("fifo"))
+    path.symlink_to("fifo")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def make_link_to_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere/at/all")
+
+
+@pytest.mark.parametrize("obstacle", [make_fifo, make_device, make_link_to_a_fifo, make_loop, make_link_to_nowhere])
+@pytest.mark.parametrize("writer", [atomic_path, atomic_folder])
+def test_what_a_rename_would_destroy_is_refused(
+    tmp_path: Path, writer: Writer, obstacle: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "result"
+    obstacle(path)
+    before = {file.name: file.lstat() for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"result is (there already and is not|a link)"), writer(path):
+        pytest.fail("something was to be written")
+    assert {file.name: file.lstat().st_ino for file in tmp_path.iterdir()} == {
+        name: status.st_ino for name, status in before.items()
+    }
+    assert path.lstat().st_mode == before["result"].st_mode
+
+
+def test_a_folder_and_a_file_do_not_replace_each_other(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="folder is there already"), atomic_path(tmp_path / "folder"):
+        pytest.fail("something was to be written")
+    with pytest.raises(UserError, match="file is there already"), atomic_folder(tmp_path / "file"):
+        pytest.fail("something was to be written")
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002, 0])
+def test_files_and_folders_get_the_umasks_mode(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "file") as temporary:
+            temporary.unlink()  # as some libraries do
+            os.close(os.open(temporary, os.O_CREAT, 0o600))
+        with atomic_folder(tmp_path / "folder"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~umask

@@ -14,8 +14,9 @@ from snakemake.utils import update_config
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import Stages, load_study, parse_study
+from dit_scaling.config.load import _laid_over
+from dit_scaling.config.renames import RENAMED
 from dit_scaling.config.schema import schema_text, study_schema
-from dit_scaling.config.study import _laid_over
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "config" / "config.yaml"
@@ -88,7 +89,7 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("variants", ["../etc/2"], ["variants.0"]),
         ("sizes.Nano.num_heads", 5, ["sizes.Nano", "32", "num_heads 5"]),
         ("sizes.Nano.hidden_size", 30, ["sizes.Nano", "30", "4"]),
-        ("sizes.S", {"depth": 1, "hidden_size": 8, "num_heads": 1}, ["sizes.S", "paper"]),
+        ("sizes.S", {"depth": 1, "hidden_size": 8, "num_heads": 1}, ["sizes.S", "shipped"]),
         ("unet_sizes", {"B": {"channels": 8}}, ["unet_sizes.B", "shipped"]),
         ("unet_sizes", {"Tiny": {"channels": 8, "layers": 2}}, ["unet_sizes.Tiny.layers", "unknown key"]),
         ("unet_sizes", {"Tiny": {"channels": 8, "multipliers": []}}, ["unet_sizes.Tiny.multipliers"]),
@@ -123,6 +124,31 @@ def test_bad_values_are_refused_by_key_value_and_reason(
         parse_study(changed(config, key, value))
     for word in words:
         assert word in str(caught.value)
+
+
+OLD_VALUES: dict[str, Any] = {
+    "training.mirror": False,
+    "training.label_dropout": 0.2,
+    "resources.ranks_per_node": 2,
+    "sizes.Nano.layers": 2,
+    "sizes.Nano.width": 64,
+    "sizes.Nano.heads": 2,
+    "deviations.mirroring": "digits",
+    "deviations.label dropout": "few labels",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_key_is_answered_with_its_new_name(config: dict[str, Any], old: str, new: str) -> None:
+    old, new = (key.replace("*", "Nano") for key in (old, new))
+    modified = changed(config, old, OLD_VALUES[old])
+    section, _, last = new.rpartition(".")
+    if old.startswith("sizes"):
+        modified = changed(modified, f"{section}.{last}", ...)
+    with pytest.raises(UserError) as caught:
+        parse_study(modified)
+    assert str(caught.value) == f"config: {old}: is named {new} now, write that in its place"
+    jsonschema.validate(changed(config, new, OLD_VALUES[old]), study_schema())
 
 
 @pytest.mark.parametrize(
@@ -255,8 +281,8 @@ def test_order_of_keys_changes_nothing(config: dict[str, Any]) -> None:
 def test_stage_settings_survive_their_text(config: dict[str, Any]) -> None:
     settings = Stages(parse_study(config), "digits").train("DiT-Mini-1", 0)
     assert type(settings).parse(settings.canonical()) == settings
-    assert settings.build_variant().name == "DiT-Mini/1"
-    assert json.loads(settings.canonical())["learning_rate"] == 4.0e-3
+    assert settings.variant.name == "DiT-Mini/1"
+    assert json.loads(settings.canonical())["recipe"]["learning_rate"] == 4.0e-3
 
 
 def test_a_slug_that_is_no_variant_is_refused(config: dict[str, Any]) -> None:

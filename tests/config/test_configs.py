@@ -55,7 +55,11 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
         ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(72, 1536, 48, 12)}),
         ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 128, 4, 4)}),
         ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 256, 8, 4)}),
-        ("dit-xl2-released.yaml", 1000, {"fetch": 5, "extractor": 1, "sample_part": 96, "score_samples": 3, "memorisation": 1}),
+        (
+            "dit-xl2-released.yaml",
+            1000,
+            {"fetch": 5, "extractor": 1, "sample_part": 96, "score_samples": 3, "memorisation": 1},
+        ),
         ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],
 )
@@ -74,7 +78,12 @@ def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) 
         assert "#   reaches " in header or "#   shows " in header
 
 
-JOBS_OF_STAGE = {"latents": "encode_shard", "sampling": "sample_part", "scoring": "score_samples", "reference": "reference"}
+JOBS_OF_STAGE = {
+    "latents": "encode_shard",
+    "sampling": "sample_part",
+    "scoring": "score_samples",
+    "reference": "reference",
+}
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -1,20 +1,30 @@
 """Fetching into the cache, from a server on this machine that can be made to fail; no network."""
 
+import errno
 import hashlib
 import logging
+import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+from huggingface_hub import file_download
+from huggingface_hub.utils import _http
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
-from dit_scaling.common.errors import UserError
+from dit_scaling.common.errors import DiskError, UserError
 from dit_scaling.config import load_study
 from dit_scaling.data import assets
 from dit_scaling.data.assets import (
@@ -27,7 +37,7 @@ from dit_scaling.data.assets import (
     needed_assets,
     open_stages,
 )
-from dit_scaling.data.fetch import fetch
+from dit_scaling.data.fetch import _address, fetch
 from pipeline import OFFLINE, ROOT, edited, plan, snakemake
 
 CONTENT = bytes(range(256)) * 40
@@ -35,13 +45,17 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every path."""
+    """Serves CONTENT under every path, and what the hub says of its files beside it."""
 
     content = CONTENT
     tear_after: int | None = None
     """Break the connection after so many bytes."""
-    ranges = True
-    asked: list[tuple[str, str | None]]
+    length: str | None = ""
+    """Stated instead of the true one; None to state none."""
+    status = 200
+    wait = 0.0
+    """Seconds before the answer."""
+    asked: list[tuple[str, str]]
 
     def url(self, path: str = "file.bin") -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
@@ -51,23 +65,33 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        server, wanted = self.server, self.headers["Range"]
-        server.asked.append((self.path, wanted))
-        if self.path.endswith("missing"):
-            self.send_error(404)
+        server = self.server
+        server.asked.append((self.command, self.path))
+        time.sleep(server.wait)
+        if self.path.endswith("missing") or server.status != 200:
+            self.send_error(404 if server.status == 200 else server.status)
             return
-        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
-        if begin and begin >= len(server.content):
-            self.send_error(416)
-            return
-        body = server.content[begin:]
-        self.send_response(206 if begin else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(200)
+        length = str(len(server.content)) if server.length == "" else server.length
+        if length is not None:
+            self.send_header("Content-Length", length)
+        self.send_header("ETag", '"etag"')
+        self.send_header("X-Repo-Commit", "c" * 40)
         self.end_headers()
-        self.wfile.write(body if server.tear_after is None else body[: server.tear_after])
+        if self.command == "GET":
+            self.wfile.write(server.content[: server.tear_after])
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub tries again after seconds, ever longer."""
+    monkeypatch.setattr(_http.time, "sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -76,6 +100,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.delenv(name, raising=False)
     with Server(("127.0.0.1", 0), Handler) as running:
         running.asked = []
+        monkeypatch.setenv("HF_ENDPOINT", running.url("").rstrip("/"))
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         yield running
@@ -87,22 +112,35 @@ def asset(server: Server, sha256: str | None = SHA256, name: str = "deep/file.bi
     return Asset(name, server.url(), sha256)
 
 
+def hub_asset(_server: Server, sha256: str | None = SHA256, name: str = "someone/vae/config.json") -> Asset:
+    return Asset(name, "hf://someone/vae@main/config.json", sha256)
+
+
+ASSETS = pytest.mark.parametrize("make", [asset, hub_asset], ids=["file", "hub"])
+Maker = Callable[..., Asset]
+
+
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Every file that is not partial."""
+    paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {path for path in paths if not path.startswith(".partial/")}
 
 
-def test_a_file_is_fetched_once(server: Server, tmp_path: Path) -> None:
-    path = fetch(asset(server), tmp_path)
-    assert path == tmp_path / "deep/file.bin"
+@ASSETS
+def test_a_file_is_fetched_once(server: Server, tmp_path: Path, make: Maker) -> None:
+    path = fetch(make(server), tmp_path)
+    assert path == tmp_path / make(server).name
     assert path.read_bytes() == CONTENT
-    fetch(asset(server), tmp_path)
-    assert len(server.asked) == 1
-    assert files(tmp_path) == {"deep/file.bin"}
+    asked = list(server.asked)
+    fetch(make(server), tmp_path)
+    assert server.asked == asked
+    assert files(tmp_path) == {make(server).name}
 
 
-def test_another_file_than_the_pinned_one_is_not_kept(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"its sha256 is {SHA256}, but the pinned one is 0+\. .* serves another file"):
-        fetch(asset(server, "0" * 64), tmp_path)
+@ASSETS
+def test_another_file_than_the_pinned_one_is_not_kept(server: Server, tmp_path: Path, make: Maker) -> None:
+    with pytest.raises(UserError, match=rf"(?s)(?=.*{'0' * 64})(?=.*{SHA256})"):
+        fetch(make(server, "0" * 64), tmp_path)
     assert files(tmp_path) == set()
 
 
@@ -113,42 +151,119 @@ def test_a_file_damaged_in_the_cache_is_seen(server: Server, tmp_path: Path) -> 
         fetch(asset(server), tmp_path)
 
 
-@pytest.mark.parametrize("sha256", [SHA256, None])
-def test_a_torn_download_is_no_file_and_goes_on_where_it_broke(
-    server: Server, tmp_path: Path, sha256: str | None
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("sha256", [SHA256, None], ids=["pinned", "unpinned"])
+@pytest.mark.parametrize("length", ["", None], ids=["length stated", "not stated"])
+@ASSETS
+def test_a_torn_download_is_no_file(
+    server: Server, tmp_path: Path, make: Maker, length: str | None, sha256: str | None
 ) -> None:
-    server.tear_after = 3000
-    with pytest.raises(UserError, match=r"file\.bin: only 3,000 of 10,240 bytes arrived"):
-        fetch(asset(server, sha256), tmp_path)
-    assert files(tmp_path) == {"deep/file.bin.part"}
-    server.tear_after = None
-    assert fetch(asset(server, sha256), tmp_path).read_bytes() == CONTENT
-    assert [wanted for _, wanted in server.asked] == [None, "bytes=3000-"]
-    assert "deep/file.bin.part" not in files(tmp_path)
-
-
-def test_a_server_that_cannot_go_on_from_the_middle_sends_it_all_again(server: Server, tmp_path: Path) -> None:
-    server.tear_after, server.ranges = 3000, False
-    with pytest.raises(UserError, match="only 3,000"):
-        fetch(asset(server), tmp_path)
-    server.tear_after = None
-    assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
-
-
-def test_a_whole_part_that_was_never_compared_is_fetched_anew(server: Server, tmp_path: Path) -> None:
-    part = tmp_path / "deep/file.bin.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * len(CONTENT))
-    assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
-
-
-def test_the_rest_of_another_file_does_not_pass(server: Server, tmp_path: Path) -> None:
-    part = tmp_path / "deep/file.bin.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 3000)
-    with pytest.raises(UserError, match="the pinned one is"):
-        fetch(asset(server), tmp_path)
+    server.tear_after, server.length = 3000, length
+    with pytest.raises(UserError, match=re.escape(server.url(""))):
+        fetch(make(server, sha256), tmp_path)
     assert files(tmp_path) == set()
+    server.tear_after, server.length = None, ""
+    assert fetch(make(server, sha256), tmp_path).read_bytes() == CONTENT
+
+
+@ASSETS
+def test_what_is_not_pinned_needs_a_server_that_says_how_long_it_is(
+    server: Server, tmp_path: Path, make: Maker
+) -> None:
+    server.length = None
+    with pytest.raises(UserError, match="the server says that there are any number, so whether it is whole"):
+        fetch(make(server, None), tmp_path)
+    assert files(tmp_path) == set()
+    assert fetch(make(server), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("status", [401, 403, 404, 416, 500, 503])
+@ASSETS
+def test_a_server_that_refuses_is_told_with_its_answer(
+    server: Server, tmp_path: Path, make: Maker, status: int
+) -> None:
+    server.status = status
+    with pytest.raises(UserError, match=rf"http://127.* answers {status}\. Check the name"):
+        fetch(make(server), tmp_path)
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("length", ["many", "-5", "1e3", "99999999", str(10**30)])
+@ASSETS
+def test_a_length_that_is_none_or_wrong(server: Server, tmp_path: Path, make: Maker, length: str) -> None:
+    server.length = length
+    with suppress(UserError):
+        assert fetch(make(server), tmp_path).read_bytes() == CONTENT
+    assert files(tmp_path) <= {make(server).name}
+
+
+@pytest.mark.parametrize("endpoint", ["", None])
+def test_an_empty_endpoint_names_no_mirror(monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    if endpoint is not None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert _address(Asset("x", "hf://a/b@main/c", None)) == "https://huggingface.co/a/b/resolve/main/c"
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "file:///etc", "//hub.example", "https://", "ftp://hub.example"])
+def test_an_endpoint_that_is_no_web_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(UserError, match="HF_ENDPOINT"):
+        fetch(Asset("config.json", "hf://someone/vae@main/config.json", SHA256), tmp_path)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "/etc/hostname", "127.0.0.1/file", "ftp://127.0.0.1/x", ""])
+def test_only_web_addresses_are_fetched(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="only addresses that begin with https:// or http://"):
+        fetch(Asset("file.bin", url, None), tmp_path)
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["../out.bin", "deep/../../out.bin", "/tmp/out.bin"])
+def test_a_name_does_not_climb_out_of_the_cache(server: Server, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="leads out of the cache"):
+        fetch(asset(server, name=name), tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
+    assert server.asked == []
+
+
+def test_links_that_lie_where_a_download_lies_are_not_written_through(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    cache = tmp_path / "cache"
+    (cache / "deep").mkdir(parents=True)
+    for name in ("file.bin.part", "file.bin.tmp", "file.bin.incomplete"):
+        (cache / "deep" / name).symlink_to(target)
+    assert fetch(asset(server), cache).read_bytes() == CONTENT
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None], ids=["pinned", "unpinned"])
+@ASSETS
+def test_four_at_once_are_one_download(server: Server, tmp_path: Path, make: Maker, sha256: str | None) -> None:
+    server.wait = 0.2
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch(make(server, sha256), tmp_path), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert sum(command == "GET" and "api" not in path for command, path in server.asked) == 1
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@ASSETS
+def test_a_full_cache_is_no_fault_of_the_network(
+    server: Server, tmp_path: Path, make: Maker, fault: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.Response, "iter_content", fail)
+        patch.setattr(file_download, "http_get", fail)
+        with pytest.raises(DiskError, match=os.strerror(fault)):
+            fetch(make(server), tmp_path)
+    assert fetch(make(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_an_unpinned_file_is_held_to_what_was_fetched_first(server: Server, tmp_path: Path) -> None:
@@ -162,15 +277,16 @@ def test_an_unpinned_file_is_held_to_what_was_fetched_first(server: Server, tmp_
     assert files(tmp_path) == {"deep/file.bin.sha256"}
 
 
-def test_no_network_names_the_command_for_a_machine_that_has_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be fetched .* `dit-scaling prefetch --configfile CONFIG`"):
-        fetch(Asset("file.bin", "http://127.0.0.1:9/file.bin", SHA256), tmp_path)
+@pytest.mark.usefixtures("no_waiting")
+@ASSETS
+def test_no_network_names_the_command_for_a_machine_that_has_one(
+    server: Server, tmp_path: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    nowhere = replace(make(server), url=make(server).url.replace(server.url(""), "http://127.0.0.1:9/"))
+    with pytest.raises(UserError, match=r"cannot be fetched: .* `dit-scaling prefetch --configfile CONFIG`"):
+        fetch(nowhere, tmp_path)
     assert files(tmp_path) == set()
-
-
-def test_a_name_that_the_server_does_not_know(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="answers 404"):
-        fetch(Asset("file.bin", server.url("missing"), None), tmp_path)
 
 
 # --- what a study needs
@@ -195,7 +311,7 @@ def test_a_hub_id_is_two_files_of_a_pinned_revision(tmp_path: Path) -> None:
         found = needed_assets(load_study(config))
         assert [asset.name for asset in found] == [f"{hub_id}/{file}" for file in HUB_FILES]
         assert [asset.sha256 for asset in found] == list(pins)
-        assert all(f"/{hub_id}/resolve/{revision}/" in asset.url for asset in found)
+        assert [asset.url for asset in found] == [f"hf://{hub_id}@{revision}/{file}" for file in HUB_FILES]
 
 
 def test_feature_networks_and_references_are_fetched_by_name(tmp_path: Path) -> None:
@@ -287,7 +403,6 @@ def test_a_given_file_that_is_missing_is_named(tmp_path: Path, key: str, value: 
 def test_prefetch_fetches_what_the_config_names(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", server.url("").rstrip("/"))
     monkeypatch.setitem(
         assets.KNOWN, "DiT-XL-2-256x256.pt", Asset("DiT-XL-2-256x256.pt", server.url("DiT/weights.pt"), SHA256)
     )
@@ -305,7 +420,7 @@ def test_prefetch_fetches_what_the_config_names(
         *names,
         "DiT-XL-2-256x256.pt",
     }
-    assert {path for path, _ in server.asked} == {
+    assert {path for _, path in server.asked if not path.startswith("/api/")} == {
         *(f"/someone/vae/resolve/main/{file}" for file in HUB_FILES),
         "/DiT/weights.pt",
     }
@@ -313,10 +428,8 @@ def test_prefetch_fetches_what_the_config_names(
     assert "config.json: whole, sha256 as recorded" in answer.output
 
 
-def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", server.url("").rstrip("/"))
+@pytest.mark.usefixtures("server")
+def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(tmp_path: Path) -> None:
     config = edited(tmp_path, {"vae": GIVEN_VAE})
     wanted = [f"cache/someone/vae/{file}" for file in HUB_FILES]
     assert plan(tmp_path, "--until", "latents", config=config)["fetch"] == set(wanted)
@@ -327,8 +440,9 @@ def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(
 
 
 def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_names_the_command(
-    toy_vae: Path, tmp_path: Path
+    toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # huggingface_hub would try again for a minute
     config = edited(tmp_path, {"vae": GIVEN_VAE})
     shard = "results/tiny/latents/train-00000.tar"
     run = snakemake(tmp_path, "--cores", "1", shard, config=config)

@@ -11,7 +11,7 @@ import pytest
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
-from dit_scaling.config.study import ImageFolder, Mnist
+from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.data import fingerprint as module
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, fingerprint, folder_fingerprint
 

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
+from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.config.study import Mnist
 from dit_scaling.data import imagenet
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.imagenet import compare_count

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from dit_scaling.config.study import Shapes
+from dit_scaling.config.image_settings import Shapes
 from dit_scaling.data.fingerprint import fingerprint
 from dit_scaling.data.shapes import CONTRAST, OUTLINES, draw_picture
 from dit_scaling.data.sources import open_source, read_images

@@ -14,7 +14,7 @@ import webdataset
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import WebDataset
+from dit_scaling.config.image_settings import WebDataset
 from dit_scaling.data import tars as module
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.fingerprint import cached_fingerprint, fingerprint

@@ -33,7 +33,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def tiny_dit(in_channels: int = 4) -> DiT:
-    variant = Variant("DiT", "Tiny", 4, depth=1, hidden_size=32, num_heads=2)
+    variant = Variant(size="Tiny", patch=4, depth=1, hidden_size=32, num_heads=2)
     return create_model(variant, input_size=8, num_classes=10, in_channels=in_channels)
 
 

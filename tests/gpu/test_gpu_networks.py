@@ -49,7 +49,9 @@ def network(request: pytest.FixtureRequest, device: torch.device) -> DiT:
     size = 32 if device.type == "cuda" else 16
     torch.manual_seed(0)
     name = request.param.partition("/")[0]
-    return randomize(DiT(Variant("DiT", name, 2, depth=2, hidden_size=hidden_size, num_heads=heads), size, 10, 4), 0.02)
+    return randomize(
+        DiT(Variant(size=name, patch=2, depth=2, hidden_size=hidden_size, num_heads=heads), size, 10, 4), 0.02
+    )
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ BOUNDS = {"float32": 1e-4, "tf32": 1e-2}
 @pytest.fixture(scope="module")
 def network() -> DiT:
     torch.manual_seed(0)
-    return randomize(create_model(Variant("DiT", "Toy", 2, depth=2, hidden_size=384, num_heads=6), 16, 3, 4), 0.02)
+    return randomize(create_model(Variant(size="Toy", patch=2, depth=2, hidden_size=384, num_heads=6), 16, 3, 4), 0.02)
 
 
 def sampled(network: DiT, settings: SampleSettings, device: torch.device) -> Tensor:

@@ -18,13 +18,13 @@ from bounds import Below
 from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.config.study import SizeRow
 from dit_scaling.models import create_model
 from dit_scaling.training.batches import Batch, BatchSource, seed_for
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.step import TrainingStep
+from dit_scaling.variants import Variant
 from forked import CONTEXT
 
 pytestmark = pytest.mark.gpu
@@ -38,15 +38,14 @@ BOUNDS = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 1e-1}
 @pytest.fixture
 def run(toy_run: TrainSettings, device: torch.device) -> TrainSettings:
     """Two blocks as wide as DiT-S on 64 tokens; narrower on the CPU."""
-    size = SizeRow(depth=2, hidden_size=384, num_heads=6)
-    if device.type == "cpu":
-        size = SizeRow(depth=2, hidden_size=64, num_heads=1)
-    return toy_run.model_copy(update={"variant": "DiT-Toy/1", "size": size, "batch_size": 16, "learning_rate": 1e-3})
+    hidden_size, num_heads = (64, 1) if device.type == "cpu" else (384, 6)
+    variant = Variant(size="Toy", patch=1, depth=2, hidden_size=hidden_size, num_heads=num_heads)
+    return toy_run.model_copy(update={"variant": variant}).with_recipe(batch_size=16, learning_rate=1e-3)
 
 
 def trained(run: TrainSettings, manifest: Path, states: Path, device: torch.device, **how: Any) -> Tensor:
     """Raw and EMA weights (n,) after the steps."""
-    return exported(train_to(run, manifest, STEPS, states, Runtime(device, **how)).path)
+    return exported(train_to(run, manifest, STEPS, states, Runtime(device=device, **how)).path)
 
 
 def exported(folder: Path) -> Tensor:
@@ -68,7 +67,7 @@ def without_key_bias(name: str, tensor: Tensor) -> Tensor:
 
 def untrained(run: TrainSettings) -> Tensor:
     torch.manual_seed(seed_for("init", run.seed))
-    state = create_model(run.build_variant(), run.input_size, run.num_classes, run.in_channels).state_dict()
+    state = create_model(run.variant, run.input_size, run.num_classes, run.in_channels).state_dict()
     return flat({f"{name} {key}": tensor for name in ("raw", "ema") for key, tensor in state.items()})
 
 
@@ -92,7 +91,7 @@ def test_thirty_steps_end_where_the_cpu_ends(
 ) -> None:
     if not on_the_cpu:
         on_the_cpu["weights"] = trained(run, toy_latents, tmp_path / "cpu", CPU)
-    fast = run.model_copy(update={"precision": precision, "compile": compile})
+    fast = run.with_recipe(precision=precision, compile=compile)
     found, exact, start = trained(fast, toy_latents, tmp_path, device), on_the_cpu["weights"], untrained(run)
     apart = float((found - exact).norm() / (exact - start).norm())
     below(f"{STEPS} steps, {precision}, {'compiled' if compile else 'eager'}", apart, BOUNDS[precision])
@@ -108,7 +107,7 @@ def train_and_die(run: TrainSettings, manifest: Path, states: Path, device: str,
         return draw(self, drawn)
 
     BatchSource.batch = fatal  # type: ignore[method-assign]
-    train_to(run, manifest, STEPS, states, Runtime(torch.device(device), save_steps=10))
+    train_to(run, manifest, STEPS, states, Runtime(device=torch.device(device), save_steps=10))
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["float32 eager", "bfloat16 compiled"])
@@ -116,7 +115,7 @@ def test_twice_and_after_a_kill_bit_for_bit(
     run: TrainSettings, toy_latents: Path, tmp_path: Path, device: torch.device, fast: bool
 ) -> None:
     if fast:
-        run = run.model_copy(update={"precision": "bfloat16", "compile": True})
+        run = run.with_recipe(precision="bfloat16", compile=True)
     once = trained(run, toy_latents, tmp_path / "once", device)
     assert torch.equal(once, trained(run, toy_latents, tmp_path / "twice", device))
     arguments = (run, toy_latents, tmp_path / "killed", str(device), 27)
@@ -136,7 +135,7 @@ def batches(run: TrainSettings, device: torch.device) -> Callable[[int], list[Ba
 
     def draw(step: int) -> list[Batch]:
         rng = torch.Generator().manual_seed(step)
-        shape = (run.batch_size, run.in_channels, run.input_size, run.input_size)
+        shape = (run.recipe.batch_size, run.in_channels, run.input_size, run.input_size)
         t = torch.randint(1, 1000, shape[:1], generator=rng)
         if step == 7:
             t[3] = 0
@@ -148,17 +147,17 @@ def batches(run: TrainSettings, device: torch.device) -> Callable[[int], list[Ba
 
 def start(run: TrainSettings, device: torch.device, ranks: Ranks | None = None) -> TrainingStep:
     torch.manual_seed(0)
-    model = create_model(run.build_variant(), run.input_size, run.num_classes, run.in_channels)
-    return TrainingStep(model.to(device).train(), run, *([] if ranks is None else [ranks]))
+    model = create_model(run.variant, run.input_size, run.num_classes, run.in_channels)
+    return TrainingStep(model.to(device).train(), run.recipe, *([] if ranks is None else [ranks]))
 
 
 def test_a_compiled_network_is_one_graph_and_stays_it(run: TrainSettings, device: torch.device) -> None:
     from torch._dynamo.utils import counters
 
-    run = run.model_copy(update={"precision": "bfloat16", "compile": True})
+    run = run.with_recipe(precision="bfloat16", compile=True)
     counters.clear()
     step, draw = start(run, device), batches(run, device)
-    with matrix_products(run.precision):
+    with matrix_products(run.recipe.precision):
         step(0, draw(0))
         with torch.compiler.set_stance("fail_on_recompile"):
             for number in range(1, 10):
@@ -178,7 +177,7 @@ def test_no_step_waits_for_the_gpu(
 ) -> None:
     """The loop's own steps: batch, copy to the device, network, loss, optimiser, EMA, sums of the log."""
     if fast:
-        run = run.model_copy(update={"precision": "bfloat16", "compile": True, "gradient_clip": 1.0})
+        run = run.with_recipe(precision="bfloat16", compile=True, gradient_clip=1.0)
     take = TrainingStep.__call__
 
     def counted(self: TrainingStep, step: int, parts: list[Batch]) -> Tensor:
@@ -188,7 +187,7 @@ def test_no_step_waits_for_the_gpu(
 
     monkeypatch.setattr(TrainingStep, "__call__", counted)
     try:
-        train_to(run, toy_latents, STEPS, tmp_path, Runtime(cuda))
+        train_to(run, toy_latents, STEPS, tmp_path, Runtime(device=cuda))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -196,12 +195,12 @@ def test_no_step_waits_for_the_gpu(
 def train_in_a_group(run: TrainSettings, device: str, port: int, output: Path) -> None:
     """Write the weights after ten steps of two parts in a process group of one rank, with and without replication."""
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    with torchrun_ranks(device) as (_, place), matrix_products(run.precision):
+    with torchrun_ranks(device) as (_, place), matrix_products(run.recipe.precision):
         draw = batches(run, place)
         for name, ranks in {"alone": Ranks(), "replicated": Ranks(0, 2)}.items():  # a count of 2 replicates
             step = start(run, place, ranks)
             for number in range(10):
-                step(number, draw(number)[0].split(run.batch_size // 2))
+                step(number, draw(number)[0].split(run.recipe.batch_size // 2))
             torch.save(step.tensors, output / f"{name}.pt")
 
 
@@ -211,7 +210,7 @@ def test_one_rank_of_a_group_trains_as_none(
 ) -> None:
     """Over NCCL on CUDA: gradients through buckets, in two parts of which only the last is averaged."""
     if fast:
-        run = run.model_copy(update={"precision": "bfloat16", "compile": True})
+        run = run.with_recipe(precision="bfloat16", compile=True)
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -230,11 +229,11 @@ def test_out_of_memory_names_the_setting_and_a_value_that_fits(
     total = torch.cuda.get_device_properties(cuda).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 1.5e9) / total)
-    big, micro_batch, told = run.model_copy(update={"batch_size": 4096}), 4096, list[str]()
+    big, micro_batch, told = run.with_recipe(batch_size=4096), 4096, list[str]()
     try:
         while micro_batch:
             try:
-                train_to(big, toy_latents, 2, tmp_path, Runtime(cuda, micro_batch=micro_batch))
+                train_to(big, toy_latents, 2, tmp_path, Runtime(device=cuda, micro_batch=micro_batch))
                 break
             except UserError as error:
                 told.append(str(error))

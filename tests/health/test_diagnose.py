@@ -33,9 +33,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, toy_latents: Path, toy_vae: 
 
 def train(study: Path, settings: TrainSettings, **changes: object) -> Path:
     """EMA weights of a short run, the raw ones beside them."""
-    changed = settings.model_copy(update={"batch_size": 16, "learning_rate": 4e-3, **changes})
+    changed = settings.with_recipe(**{"batch_size": 16, "learning_rate": 4e-3, **changes})
     folder = train_to(
-        changed, study / "latents" / "manifest.json", STEPS, study / "states", Runtime(torch.device("cpu"))
+        changed, study / "latents" / "manifest.json", STEPS, study / "states", Runtime(device=torch.device("cpu"))
     )
     return folder.export_path(STEPS, "ema.safetensors")
 

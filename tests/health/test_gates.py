@@ -55,8 +55,8 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
     """Train the toy run with changed settings and put it through the gate; the record, its page already looked for."""
 
     def train_and_judge(step: int = STEPS, budget: int = STEPS, **changes: object) -> dict:
-        training = toy_run.model_copy(update={"batch_size": 16, "learning_rate": 4e-3, "ema_ramp": True, **changes})
-        folder = train_to(training, toy_latents, step, tmp_path / "states", Runtime(CPU))
+        training = toy_run.with_recipe(**{"batch_size": 16, "learning_rate": 4e-3, "ema_ramp": True, **changes})
+        folder = train_to(training, toy_latents, step, tmp_path / "states", Runtime(device=CPU))
         sampling = SampleSettings(
             num_samples=64,
             parts=1,

@@ -12,8 +12,9 @@ import torch
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
+from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.stages import DataSettings, LatentsSettings, VaeSettings
-from dit_scaling.config.study import Latents, Mnist, TrainedVae
+from dit_scaling.config.vae_settings import Latents, TrainedVae
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents import encode

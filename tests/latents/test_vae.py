@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings, VaeSettings
-from dit_scaling.config.study import ImageFolder, Mnist, PretrainedVae, TrainedVae
+from dit_scaling.config.vae_settings import PretrainedVae, TrainedVae
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.latents import autoencoder, vae_training
 from dit_scaling.latents.autoencoder import (

@@ -17,8 +17,9 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file, write_json
+from dit_scaling.config.image_settings import Mnist
+from dit_scaling.config.metrics_settings import CleanExtractor, InceptionExtractor
 from dit_scaling.config.stages import DataSettings, ExtractorSettings
-from dit_scaling.config.study import CleanExtractor, InceptionExtractor, Mnist
 from dit_scaling.metrics.extractors import make_extractor, open_extractor
 from dit_scaling.metrics.inception import INCEPTION_FILE, resize_as_tensorflow
 

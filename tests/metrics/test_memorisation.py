@@ -10,8 +10,8 @@ from scipy import stats
 from scipy.spatial import KDTree
 
 from dit_scaling.common.files import read_json
+from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings, MemorisationSettings
-from dit_scaling.config.study import ImageFolder, Mnist
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.metrics import memorisation

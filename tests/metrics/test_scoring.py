@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file
+from dit_scaling.config.image_settings import Mnist
+from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import (
     DataSettings,
     ExtractorSettings,
@@ -19,7 +21,7 @@ from dit_scaling.config.stages import (
     Scoring,
     VaeSettings,
 )
-from dit_scaling.config.study import ClassifierExtractor, Latents, Mnist, TrainedVae
+from dit_scaling.config.vae_settings import Latents, TrainedVae
 from dit_scaling.metrics import frechet_distance, score
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.extractors import make_extractor, open_extractor

@@ -10,14 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dit_scaling import variants
 from dit_scaling.common.errors import UserError
 from dit_scaling.models import DiT, create_model
 from dit_scaling.models.checkpoints import CheckpointHeader, load_model, read_header, save_model
-from dit_scaling.variants import PAPER_SIZES, Size, Variant
+from dit_scaling.variants import SIZES, Size, Variant
 from oracles import randomize
 
-TINY = Variant("DiT", "Tiny", 2, depth=2, hidden_size=32, num_heads=2)
+TINY = Variant(size="Tiny", patch=2, depth=2, hidden_size=32, num_heads=2)
 HEADER: dict[str, Any] = {
     "variant": TINY,
     "input_size": 8,
@@ -35,10 +34,9 @@ def model() -> DiT:
 
 
 @pytest.fixture
-def tiny_is_a_paper_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a small model play a released one."""
-    monkeypatch.setattr(variants, "PAPER_SIZES", {**PAPER_SIZES, "Tiny": Size(depth=2, hidden_size=32, num_heads=2)})
-    monkeypatch.setattr("dit_scaling.models.checkpoints.PAPER_SIZES", variants.PAPER_SIZES)
+    monkeypatch.setitem(SIZES, "Tiny", Size(depth=2, hidden_size=32, num_heads=2))
 
 
 def same_output(one: DiT, other: DiT) -> bool:
@@ -81,7 +79,7 @@ def test_weights_that_are_views_of_one_flat_tensor_are_saved(model: DiT, tmp_pat
 @pytest.mark.parametrize("fault", ["prefix", "other variant"])
 def test_weights_of_another_model_are_not_saved(model: DiT, tmp_path: Path, fault: str) -> None:
     state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    header = HEADER | {"variant": Variant("DiT", "Deep", 2, depth=3, hidden_size=32, num_heads=2)}
+    header = HEADER | {"variant": Variant(size="Deep", patch=2, depth=3, hidden_size=32, num_heads=2)}
     with pytest.raises(UserError, match=r"blocks\.2|module\.pos_embed|pos_embed is missing"):
         save_model(
             tmp_path / "x.safetensors",
@@ -110,7 +108,7 @@ def test_a_failing_save_leaves_the_older_file(model: DiT, tmp_path: Path, monkey
 # Released checkpoints
 
 
-@pytest.mark.usefixtures("tiny_is_a_paper_size")
+@pytest.mark.usefixtures("tiny_is_shipped")
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_released_state_dict_loads_as_it_is(model: DiT, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"DiT-Tiny-2{suffix}"
@@ -119,13 +117,13 @@ def test_a_released_state_dict_loads_as_it_is(model: DiT, tmp_path: Path, suffix
     assert read_header(path) == CheckpointHeader(TINY, 8, 10, 4, None, None, {"source": path.name})
 
 
-@pytest.mark.usefixtures("tiny_is_a_paper_size")
+@pytest.mark.usefixtures("tiny_is_shipped")
 def test_half_precision_weights_become_float32(model: DiT, tmp_path: Path) -> None:
     torch.save({name: tensor.half() for name, tensor in model.state_dict().items()}, tmp_path / "half.pt")
     assert {tensor.dtype for tensor in load_model(tmp_path / "half.pt").state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("size", PAPER_SIZES)
+@pytest.mark.parametrize("size", ["S", "B", "L", "XL"])
 @pytest.mark.parametrize("patch", [2, 4, 8])
 @pytest.mark.parametrize("input_size", [32, 64])
 def test_every_paper_variant_is_known_by_its_shapes(size: str, patch: int, input_size: int, tmp_path: Path) -> None:
@@ -133,13 +131,23 @@ def test_every_paper_variant_is_known_by_its_shapes(size: str, patch: int, input
         state = create_model(f"DiT-{size}/{patch}", input_size).state_dict()
     torch.save(state, tmp_path / "released.pt")
     header = read_header(tmp_path / "released.pt")
-    assert (header.variant.name, header.variant.num_heads) == (f"DiT-{size}/{patch}", PAPER_SIZES[size].num_heads)
+    assert (header.variant.name, header.variant.num_heads) == (f"DiT-{size}/{patch}", SIZES[size].num_heads)
     assert (header.input_size, header.num_classes, header.in_channels) == (input_size, 1000, 4)
 
 
 def test_a_size_of_unknown_heads_is_refused(model: DiT, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "tiny.pt")
-    with pytest.raises(UserError, match=r"tiny\.pt: 2 blocks of hidden size 32 .*heads"):
+    with pytest.raises(UserError, match=r"tiny\.pt: 2 blocks of hidden size 32 are none of the sizes S, B.*heads"):
+        load_model(tmp_path / "tiny.pt")
+
+
+@pytest.mark.usefixtures("tiny_is_shipped")
+def test_sizes_that_differ_in_their_heads_only_are_not_guessed(
+    model: DiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "Twin", Size(depth=2, hidden_size=32, num_heads=4))
+    torch.save(model.state_dict(), tmp_path / "tiny.pt")
+    with pytest.raises(UserError, match=r"tiny\.pt: 2 blocks of hidden size 32 are those of sizes Tiny and Twin"):
         load_model(tmp_path / "tiny.pt")
 
 
@@ -155,7 +163,7 @@ def altered(state: dict[str, Tensor], fault: str) -> dict[str, Tensor]:
     return state | {key: torch.zeros(32, 32)}
 
 
-@pytest.mark.usefixtures("tiny_is_a_paper_size")
+@pytest.mark.usefixtures("tiny_is_shipped")
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize(
     ("fault", "reason"),
@@ -172,7 +180,7 @@ def test_each_wrong_key_is_named(model: DiT, tmp_path: Path, suffix: str, fault:
         load_model(path)
 
 
-@pytest.mark.usefixtures("tiny_is_a_paper_size")
+@pytest.mark.usefixtures("tiny_is_shipped")
 @pytest.mark.parametrize("key", ["pos_embed", "x_embedder.proj.weight", "y_embedder.embedding_table.weight"])
 def test_keys_that_tell_the_variant_are_named(model: DiT, tmp_path: Path, key: str) -> None:
     state = model.state_dict()

@@ -28,7 +28,7 @@ STEPS = 10
 
 
 def make_dit(num_classes: int) -> DiT:
-    variant = Variant("DiT", "Toy", 2, depth=2, hidden_size=32, num_heads=2)
+    variant = Variant(size="Toy", patch=2, depth=2, hidden_size=32, num_heads=2)
     return randomize(create_model(variant, input_size=8, num_classes=num_classes, in_channels=2), std=0.05).eval()
 
 
@@ -139,7 +139,7 @@ def test_folders_that_hold_something_are_left_alone(model: DiT, toy_vae: Path, t
 
 
 def test_an_autoencoder_of_other_latents_is_refused_and_nothing_is_left(toy_vae: Path, tmp_path: Path) -> None:
-    variant = Variant("DiT", "Toy", 2, depth=1, hidden_size=16, num_heads=2)
+    variant = Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2)
     checkpoint = save(create_model(variant, input_size=8, num_classes=3, in_channels=4), tmp_path / "ema.safetensors")
     with pytest.raises(UserError, match=r"4 channels.*have 2\..*--vae"):
         export_pipeline(checkpoint, tmp_path / "pipeline", str(toy_vae))

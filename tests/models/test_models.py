@@ -23,7 +23,7 @@ TIMESTEPS = torch.tensor([0, 17, 500, 999])
 
 
 def tiny(patch: int, width: int = 48, heads: int = 3) -> Variant:
-    return Variant("DiT", "Tiny", patch, depth=2, hidden_size=width, num_heads=heads)
+    return Variant(size="Tiny", patch=patch, depth=2, hidden_size=width, num_heads=heads)
 
 
 def batch(model: DiT, n: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +150,7 @@ def test_an_untrained_model_predicts_zero_and_learns_at_once() -> None:
 
 def test_initial_weights_have_the_papers_scales() -> None:
     torch.manual_seed(0)
-    model = create_model(Variant("DiT", "Wide", 2, depth=1, hidden_size=384, num_heads=6))
+    model = create_model(Variant(size="Wide", patch=2, depth=1, hidden_size=384, num_heads=6))
     weights = dict(model.named_parameters())
     for name in ("y_embedder.embedding_table", "t_embedder.mlp.0", "t_embedder.mlp.2"):
         assert weights[f"{name}.weight"].std().item() == pytest.approx(0.02, rel=0.03), name

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings, TrainSettings
-from dit_scaling.config.study import UNetSizeRow
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import Network, UNet, count_gflops, count_parameters, create_model
 from dit_scaling.models.checkpoints import load_model, read_header, save_model
@@ -99,7 +98,7 @@ def test_timestep_and_label_condition_every_sample_alone() -> None:
 )
 def test_proportions_that_do_not_fit_are_refused(changes: dict[str, int], input_size: int, reason: str) -> None:
     with pytest.raises(UserError, match=f"UNet-Tiny: .*{reason}"):
-        create_model(UNetVariant(**(vars(TINY) | changes)), input_size, 10, 2)
+        create_model(TINY.model_copy(update=changes), input_size, 10, 2)
 
 
 @pytest.mark.parametrize(("name", "reason"), [("UNet-Nope", "'Nope' is not in the size table"), ("UNet-B/2", "UNet-B")])
@@ -134,10 +133,9 @@ def test_weights_and_header_come_back(tmp_path: Path) -> None:
 def test_a_unet_trains_and_samples_by_the_same_stages(
     toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Path
 ) -> None:
-    size = UNetSizeRow(channels=8, multipliers=(1, 2), blocks=1, head_width=8)
-    settings = toy_run.model_copy(update={"variant": "UNet-Toy", "size": size})
+    settings = toy_run.model_copy(update={"variant": TINY})
     assert TrainSettings.parse(settings.canonical()) == settings
-    folder = train_to(settings, toy_latents, 100, tmp_path / "states", Runtime(CPU))
+    folder = train_to(settings, toy_latents, 100, tmp_path / "states", Runtime(device=CPU))
     lines = folder.metrics.read_text().splitlines()
     losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines]
     assert losses[-1] < losses[0] < 1.1

@@ -7,7 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import ProtocolSetting, Study, load_study, parse_study
+from dit_scaling.config import load_study, parse_study
+from dit_scaling.config.claims_settings import ProtocolSetting
+from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import (
     ProtocolRow,
     compare_protocol,

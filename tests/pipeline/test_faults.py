@@ -298,7 +298,7 @@ def test_a_killed_rank_is_reported_and_the_next_start_goes_on(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    runtime = Runtime(torch.device("cpu"), save_steps=20)
+    runtime = Runtime(device=torch.device("cpu"), save_steps=20)
     job = TrainJob(toy_run, toy_latents, 20_000, tmp_path / "states", runtime)
 
     def kill_a_rank() -> None:

@@ -157,7 +157,7 @@ def test_a_run_over_two_nodes_that_is_stopped_saves_its_state(
     limits: str,
     cancel: list[str] | None,
 ) -> None:
-    runtime = Runtime(torch.device("cpu"), save_steps=10**9)
+    runtime = Runtime(device=torch.device("cpu"), save_steps=10**9)
     job = TrainJob(toy_run, toy_latents, 10**9, tmp_path / "states", runtime)
     job.write(tmp_path / "job.json")
     (tmp_path / "train.py").write_text(f"#!{sys.executable}\n{TRAIN_ON_TWO_NODES}")

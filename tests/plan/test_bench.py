@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.models import create_model
 from dit_scaling.plan import bench
-from dit_scaling.plan.bench import PUBLISHED, PaperRecipe, Setting, measure_training, published_tflops
+from dit_scaling.plan.bench import PUBLISHED, Setting, measure_training, published_tflops
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.step import TrainingStep
@@ -18,7 +19,7 @@ from dit_scaling.variants import Size, count_gflops, parse_variant
 
 CPU = torch.device("cpu")
 TINY = parse_variant("DiT-Toy/4", {"Toy": Size(depth=1, hidden_size=16, num_heads=2)})
-SETTING = Setting(CPU, batch_size=2, precision="float32", compiled=False, input_size=8, in_channels=2, num_classes=3)
+SETTING = Setting(CPU, Recipe(batch_size=2), input_size=8, in_channels=2, num_classes=3)
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +43,9 @@ def test_throughput_follows_from_the_rate_of_steps() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_step_is_adamw_and_ema_on_the_hybrid_loss(precision: str) -> None:
+def test_a_step_is_adamw_and_ema_on_the_hybrid_loss(precision: Precision) -> None:
     torch.manual_seed(0)
-    recipe = PaperRecipe(precision)
+    recipe = Recipe(precision=precision)
     step = TrainingStep(create_model(TINY, 8, 3, 2), recipe)
     before = step.weights.clone()
     loss, mse, vb, norm = step(0, [draw()])
@@ -87,7 +88,7 @@ def found(name: str) -> bench.Throughput:
 def test_utilisation_is_told_where_the_data_sheet_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "describe_device", lambda _device: "NVIDIA A100-SXM4-80GB")
     text = bench.describe_throughput(
-        Setting(CPU, batch_size=2, precision="tf32", compiled=True), gemm=100.0, found=[found("DiT-S/2")]
+        Setting(CPU, Recipe(batch_size=2, precision="tf32", compile=True)), gemm=100.0, found=[found("DiT-S/2")]
     )
     assert "data sheet 156 TFLOP/s" in text
     assert re.search(r"DiT-S/2 .* 0\.3% +0\.5%", text)

@@ -30,7 +30,7 @@ from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
 from dit_scaling.plan.price import Devices, price_of, stated_devices
 from dit_scaling.plan.space import BLOCK_BYTES, disk_of, peak_memory
-from dit_scaling.variants import Size, parse_variant
+from dit_scaling.variants import Variant
 from pipeline import edited
 
 IMAGES = 1_281_167
@@ -78,7 +78,7 @@ def test_autoencoders_cost_what_torch_counts() -> None:
                 out_channels=shape.channels,
                 latent_channels=shape.latent_channels,
                 block_out_channels=shape.blocks,
-                layers_per_block=shape.depth,
+                layers_per_block=shape.layers,
                 norm_num_groups=8,
                 mid_block_add_attention=shape.attention,
                 down_block_types=("DownEncoderBlock2D",) * levels,
@@ -129,7 +129,7 @@ def test_hours_follow_from_rate_and_devices() -> None:
 
 
 def test_milestones_of_a_run_wait_for_each_other() -> None:
-    study = study_of(resources__ranks_per_node=1)
+    study = study_of(resources__gpus_per_node=1)
     jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"]
     devices = Devices("any", 8, 1e14, 1e14, 1e14, None, "stated")
     price = price_of([job for job in jobs if job.stage == "training"], devices)
@@ -167,7 +167,7 @@ def test_weights_states_and_samples_by_hand() -> None:
 
 
 def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
-    study = study_of(resources__ranks_per_node=1)
+    study = study_of(resources__gpus_per_node=1)
     jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
     devices = Devices("any", 1, 1e14, 1e13, 1e12, None, "measured", overhead=0.01)
     training, sampling = jobs["training"], jobs["sampling"]
@@ -196,7 +196,8 @@ def test_blocks_keep_what_the_plan_says(precision: str) -> None:
     x, t, y = torch.randn(batch, 4, 2 * side, 2 * side), torch.tensor([3, 500]), torch.tensor([0, 1])
 
     def kept(layers: int) -> tuple[int, int]:
-        model = create_model(parse_variant("DiT-T/2", {"T": Size(layers, width, 4)}), 2 * side, 10, 4).train()
+        variant = Variant(size="T", patch=2, depth=layers, hidden_size=width, num_heads=4)
+        model = create_model(variant, 2 * side, 10, 4).train()
         own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         storages: dict[int, tuple[int, torch.Tensor]] = {}
 
@@ -242,7 +243,7 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
-    old, new = written(tmp_path, study_of()), study_of(resources__ranks_per_node=4)
+    old, new = written(tmp_path, study_of()), study_of(resources__gpus_per_node=4)
     assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
 
 

@@ -221,7 +221,7 @@ def test_protocol_lines_facts_and_commands_are_there(page: Page) -> None:
     assert facts["training images"] == "4,500 in all, 450 to 450 each"
     assert facts["git commit"] == "abc1234"
     commands = [row["command"] for row in page.table("to")]
-    assert "snakemake --cores 2 --forcerun fid" in commands
+    assert "snakemake --cores 2 --forcerun score" in commands
     assert any("results/synthetic/DiT-Nano-2/seed-0/step-5000/guidance-1.0/metrics.json" in text for text in commands)
 
 
@@ -285,7 +285,7 @@ def test_what_a_larger_budget_should_give_is_marked_as_extrapolated(study: Study
 
 
 def test_published_fid_stands_beside_ours_only_at_the_papers_protocol(study: StudyFiles, page: Page) -> None:
-    assert "No published FID stands beside these: not the paper's are data, mirroring, VAE" in page.text
+    assert "No published FID stands beside these: not the paper's are data, horizontal flip, VAE" in page.text
     assert "published FID-50K" not in page.table("variant")[0]
     assert hindrances(study.study, compare_protocol(study.study, 5000))
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from dit_scaling.cli import main
-from dit_scaling.config.study import Study, load_study
+from dit_scaling.config import load_study
+from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.cleaning import cleanable, delete
 from pipeline import TINY, edited

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dit_scaling.common.files import write_json
+from dit_scaling.config import parse_study
 from dit_scaling.config.stages import Stages
-from dit_scaling.config.study import Study, parse_study
+from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.status import Run, describe_status, read_status
 from dit_scaling.training.lock import locked

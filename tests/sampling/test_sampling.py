@@ -18,7 +18,7 @@ from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
 from dit_scaling.variants import Variant
 
 CPU = torch.device("cpu")
-VARIANT = Variant("DiT", "Toy", 2, depth=1, hidden_size=16, num_heads=2)
+VARIANT = Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2)
 SETTINGS = SampleSettings(
     num_samples=11,
     parts=1,

@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from forked import run_snakemake
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.yaml"
@@ -22,23 +25,33 @@ FIRST_OUTPUT = re.compile(r"^    output: (?P<file>[^,\n]+)", re.MULTILINE)
 
 
 def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
-    """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile."""
-    with start_snakemake(folder, *arguments, config=config) as process:
-        output, errors = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile and the network cut."""
+    return run_snakemake(_arguments(arguments, config), folder, _environment(), OFFLINE / "sitecustomize.py")
 
 
 def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":
-    """Start what `snakemake` runs, with the network cut: no stage may need one."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
-    # Last, because --configfile, --until and the like take as many values as follow.
-    command += [] if config is None else ["--configfile", str(config)]
-    paths = filter(None, [str(OFFLINE), str(ROOT / "src"), os.environ.get("PYTHONPATH")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    """Start what `snakemake` runs in a Python of its own, which can be killed."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-m", "snakemake", *_arguments(arguments, config)],
+        cwd=folder,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
     )
+
+
+def _arguments(arguments: Sequence[str], config: Path | None) -> list[str]:
+    # Last, because --configfile, --until and the like take as many values as follow.
+    configured = [] if config is None else ["--configfile", str(config)]
+    return ["--snakefile", str(ROOT / "Snakefile"), *arguments, *configured]
+
+
+def _environment() -> dict[str, str]:
+    """Jobs compute on one thread, take this tree's package, and have no network: no stage may need one."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT / 'src'}"}
 
 
 def plan(folder: Path, *arguments: str, config: Path | None = TINY) -> Plan:

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from dit_scaling.common.files import sha256_file, write_json
+from dit_scaling.config import parse_study
 from dit_scaling.config.stages import AggregateSettings, ReportSettings, Stages
-from dit_scaling.config.study import Study, parse_study
+from dit_scaling.config.study import Study
 from dit_scaling.report.page import ReportInputs
 from dit_scaling.results.aggregate import AggregateFiles, aggregate
 from dit_scaling.sampling.images import Samples, write_samples

@@ -99,7 +99,7 @@ def test_shards_are_read_ahead_while_training_draws(
     asked: list[list[int]] = []
     read_ahead = reader.read_ahead
     monkeypatch.setattr(reader, "read_ahead", lambda shards: (asked.append(shards), read_ahead(shards)))
-    source = BatchSource(reader, toy_run.model_copy(update={"shuffle_shards": 1}), 1000, CPU)
+    source = BatchSource(reader, toy_run.with_recipe(shuffle_shards=1), 1000, CPU)
     for step in range(3):  # an epoch of 24 samples in two shards
         source.batch(step)
     assert len(asked) == 2

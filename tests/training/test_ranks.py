@@ -19,13 +19,13 @@ from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.config.study import SizeRow
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.launch import TrainJob, _run, train_on_ranks
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
+from dit_scaling.variants import parse_variant
 from forked import run_ranks, start_ranks
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ STEPS = 50
 
 @pytest.fixture
 def job(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> TrainJob:
-    return TrainJob(toy_run, toy_latents, STEPS, tmp_path / "states", Runtime(CPU))
+    return TrainJob(toy_run, toy_latents, STEPS, tmp_path / "states", Runtime(device=CPU))
 
 
 def exported(states: Path, step: int) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ def test_ranks_draw_their_rows_of_one_global_batch(toy_run: TrainSettings, toy_l
     reader = LatentReader(toy_latents, "train")
     for step in (0, 5):
         whole = BatchSource(reader, toy_run, 1000, CPU).batch(step)
-        shares = [Ranks(index, count).share(toy_run.batch_size) for index in range(count)]
+        shares = [Ranks(index, count).share(toy_run.recipe.batch_size) for index in range(count)]
         drawn = [BatchSource(reader, toy_run, 1000, CPU, share).batch(step) for share in shares]
         for name in ("x0", "t", "y", "noise"):
             assert torch.equal(torch.cat([getattr(batch, name) for batch in drawn]), getattr(whole, name))
@@ -92,14 +92,14 @@ def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
 @pytest.mark.parametrize("micro_batch", [1, 3, 8])
 def test_accumulated_gradients_are_those_of_the_whole_batch(job: TrainJob, tmp_path: Path, micro_batch: int) -> None:
     train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
-    runtime = replace(job.runtime, micro_batch=micro_batch)
+    runtime = job.runtime.model_copy(update={"micro_batch": micro_batch})
     train_to(job.settings, job.manifest, STEPS, tmp_path / "parts", runtime)
     assert largest_difference(exported(job.states, STEPS), exported(tmp_path / "parts", STEPS)) < 1e-5
 
 
 def test_two_ranks_end_at_the_weights_of_one(job: TrainJob, tmp_path: Path) -> None:
     train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
-    two = replace(job, states=tmp_path / "two", runtime=replace(job.runtime, micro_batch=2))
+    two = replace(job, states=tmp_path / "two", runtime=job.runtime.model_copy(update={"micro_batch": 2}))
     assert run_ranks(two, tmp_path / "job", 2) == [0, 0]
     assert largest_difference(exported(job.states, STEPS), exported(two.states, STEPS)) < 1e-5
 
@@ -152,7 +152,7 @@ def test_torchrun_leaves_ranks_minutes_to_save_their_state_and_passes_on_what_sr
 
 @pytest.mark.slow
 def test_what_a_rank_complains_of_is_said_by_the_launcher(job: TrainJob) -> None:
-    wild = job.settings.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
+    wild = job.settings.with_recipe(learning_rate=1e30, warmup_steps=0)
     with pytest.raises(UserError, match=r"DiT-Toy/2, seed 0.*step 50.*learning_rate"):
         train_on_ranks(replace(job, settings=wild), 2)
 
@@ -203,7 +203,7 @@ def test_ten_kills_change_no_bit(job: TrainJob, tmp_path: Path, count: int) -> N
     steps, rng = 100, random.Random(0)
     job = replace(job, last_step=steps)
     assert run_ranks(job, tmp_path / "job", count) == [0] * count
-    killed = replace(job, states=tmp_path / "killed", runtime=replace(job.runtime, save_steps=2))
+    killed = replace(job, states=tmp_path / "killed", runtime=job.runtime.model_copy(update={"save_steps": 2}))
     for least in sorted(rng.sample(range(steps - 20), 10)):
         ranks = start_ranks(killed, tmp_path / "job", count)
         while newest_step(killed.states) < least and all(rank.is_alive() for rank in ranks):
@@ -232,8 +232,8 @@ def wait_for_the_first_record(states: Path) -> None:
 @pytest.mark.slow
 def test_a_paper_sized_model_is_saved_within_ten_seconds_of_sigterm(job: TrainJob, tmp_path: Path) -> None:
     """DiT-S: 33 million parameters, a state of 0.5 GB."""
-    shape = {"variant": "DiT-S/8", "size": SizeRow(depth=12, hidden_size=384, num_heads=6)}
-    job = replace(job, settings=job.settings.model_copy(update=shape), last_step=20_000)
+    large = job.settings.model_copy(update={"variant": parse_variant("DiT-S/8")})
+    job = replace(job, settings=large, last_step=20_000)
     (rank,) = start_ranks(job, tmp_path / "job", 1)
     wait_for_the_first_record(job.states)
     assert rank.pid is not None

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.section import Before
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.latents.reader import LatentReader
@@ -23,26 +24,27 @@ from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import load_model, read_header
 from dit_scaling.training import loop
 from dit_scaling.training.batches import BatchSource, seed_for
-from dit_scaling.training.loop import train_to
+from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.training.state import StateFolder
 from dit_scaling.training.step import TrainingStep
 
 CLASSES = 3
-CPU = Runtime(torch.device("cpu"))
+CPU = Runtime(device=torch.device("cpu"))
 TRAIN_FIVE_STEPS = """
 import sys
 from pathlib import Path
 import torch
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.common.errors import UserError
-from dit_scaling.training.loop import train_to
+from dit_scaling.common.section import Before
+from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.runtime import Runtime
 settings, manifest, states = sys.argv[1:]
 try:
     run = TrainSettings.model_validate_json(settings)
-    train_to(run, Path(manifest), 5, Path(states), Runtime(torch.device("cpu")))
+    train_to(run, Path(manifest), 5, Path(states), Runtime(device=torch.device("cpu")))
     print("trained")
 except UserError as error:
     print(error)
@@ -161,8 +163,8 @@ def test_a_lost_export_is_written_again_from_the_final_state_without_a_step(
     ("runtime", "saved"),
     [
         (CPU, [10]),
-        (Runtime(torch.device("cpu"), save_steps=4), [4, 8, 10]),
-        (Runtime(torch.device("cpu"), save_minutes=1e-9), [*range(1, 11), 10]),
+        (Runtime(device=torch.device("cpu"), save_steps=4), [4, 8, 10]),
+        (Runtime(device=torch.device("cpu"), save_minutes=1e-9), [*range(1, 11), 10]),
     ],
     ids=["only at the end", "every four steps", "by the clock"],
 )
@@ -180,6 +182,21 @@ def test_states_are_saved_every_so_many_steps_and_minutes(
     assert steps == saved
 
 
+class LaterSettings(TrainSettings):
+    """Settings of a version that has one more key."""
+
+    later: Annotated[int, Before(0)] = 1
+
+
+def test_a_key_that_was_added_later_leaves_a_run_its_folder(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
+) -> None:
+    reader, fields = LatentReader(toy_latents, "train"), dict(toy_run)
+    now, same, other = toy_run, LaterSettings(**fields, later=0), LaterSettings(**fields)
+    paths = [state_folder(settings, reader, tmp_path).path for settings in (now, same, other)]
+    assert paths[0] == paths[1] != paths[2]
+
+
 def test_a_finished_milestone_is_not_trained_again(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +205,7 @@ def test_a_finished_milestone_is_not_trained_again(
     def fail(*_: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(loop, "create_model", fail)
+    monkeypatch.setattr(loop, "initial_model", fail)
     assert_identical(first, weights(toy_run, toy_latents, 5, tmp_path))
 
 
@@ -196,7 +213,7 @@ def test_other_settings_start_anew_and_leave_the_old_run(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
 ) -> None:
     first = train_to(toy_run, toy_latents, 5, tmp_path, CPU)
-    other = train_to(toy_run.model_copy(update={"learning_rate": 1e-3}), toy_latents, 5, tmp_path, CPU)
+    other = train_to(toy_run.with_recipe(learning_rate=1e-3), toy_latents, 5, tmp_path, CPU)
     assert first.path != other.path
     assert first.export_path(5, "ema.safetensors").exists()
 
@@ -239,7 +256,7 @@ def test_ema_follows_the_closed_form_of_its_raw_weights(
 def first_step(settings: TrainSettings, manifest: Path, states: Path) -> float:
     """How far the farthest weight moves in the first step; AdamW's first step is lr * g / (|g| + 1e-8)."""
     torch.manual_seed(seed_for("init", settings.seed))
-    start = create_model(settings.build_variant(), 8, CLASSES, 2).state_dict()
+    start = create_model(settings.variant, 8, CLASSES, 2).state_dict()
     moved = weights(settings, manifest, 1, states)["raw"]
     return max(float((moved[name] - start[name]).abs().max()) for name in start)
 
@@ -248,21 +265,21 @@ def test_warm_up_starts_with_its_share_of_the_learning_rate(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
 ) -> None:
     for warmup, share in ((0, 1), (5, 1 / 5), (50, 1 / 50)):
-        settings = toy_run.model_copy(update={"warmup_steps": warmup})
+        settings = toy_run.with_recipe(warmup_steps=warmup)
         assert first_step(settings, toy_latents, tmp_path) == pytest.approx(share * 2.0e-3, rel=0.01)
 
 
 def test_gradients_are_clipped_to_the_stated_norm(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
     free = weights(toy_run, toy_latents, 10, tmp_path)
-    assert_identical(free, weights(toy_run.model_copy(update={"gradient_clip": 1.0e9}), toy_latents, 10, tmp_path))
+    assert_identical(free, weights(toy_run.with_recipe(gradient_clip=1.0e9), toy_latents, 10, tmp_path))
     # A gradient far below AdamW's epsilon of 1e-8 hardly moves a weight.
-    clipped = toy_run.model_copy(update={"gradient_clip": 1.0e-11, "warmup_steps": 0})
+    clipped = toy_run.with_recipe(gradient_clip=1.0e-11, warmup_steps=0)
     assert 0 < first_step(clipped, toy_latents, tmp_path) < 2.0e-3 * 1.0e-3
 
 
 def test_bfloat16_autocast_trains_close_to_float32(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
     exact = weights(toy_run, toy_latents, 10, tmp_path)["raw"]
-    coarse = weights(toy_run.model_copy(update={"precision": "bfloat16"}), toy_latents, 10, tmp_path)["raw"]
+    coarse = weights(toy_run.with_recipe(precision="bfloat16"), toy_latents, 10, tmp_path)["raw"]
     moved = False
     for key, tensor in exact.items():
         assert coarse[key].dtype == torch.float32
@@ -272,7 +289,7 @@ def test_bfloat16_autocast_trains_close_to_float32(toy_run: TrainSettings, toy_l
 
 
 def test_the_loss_is_float32_under_autocast(toy_run: TrainSettings, toy_latents: Path) -> None:
-    model = create_model(toy_run.build_variant(), 8, CLASSES, 2)
+    model = create_model(toy_run.variant, 8, CLASSES, 2)
     batch = source(toy_run, toy_latents).batch(0)
     with torch.autocast("cpu", torch.bfloat16):
         losses = GaussianDiffusion().training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
@@ -284,7 +301,7 @@ def test_the_loss_is_float32_under_autocast(toy_run: TrainSettings, toy_latents:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
 def test_a_compiled_network_trains_as_the_plain_one(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
     exact = weights(toy_run, toy_latents, 10, tmp_path)["raw"]
-    compiled = weights(toy_run.model_copy(update={"compile": True}), toy_latents, 10, tmp_path)["raw"]
+    compiled = weights(toy_run.with_recipe(compile=True), toy_latents, 10, tmp_path)["raw"]
     for key, tensor in exact.items():
         torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=1e-4)
 
@@ -298,7 +315,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(
 ) -> None:
     plain = weights(toy_run, toy_latents, 5, tmp_path)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert_identical(plain, weights(toy_run.model_copy(update={"compile": True}), toy_latents, 5, tmp_path))
+    assert_identical(plain, weights(toy_run.with_recipe(compile=True), toy_latents, 5, tmp_path))
     assert "no-such-compiler" in caplog.text
 
 
@@ -323,7 +340,7 @@ def test_files_that_a_killed_compilation_left_behind_are_named(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
 ) -> None:
     def trained(states: str) -> subprocess.CompletedProcess[str]:
-        settings = toy_run.model_copy(update={"compile": True}).model_dump_json()
+        settings = toy_run.with_recipe(compile=True).model_dump_json()
         command = [sys.executable, "-c", TRAIN_FIVE_STEPS, settings, str(toy_latents), str(tmp_path / states)]
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -385,7 +402,7 @@ def test_the_milestone_stage_publishes_all_its_files(toy_run: TrainSettings, toy
 def test_a_loss_that_explodes_ends_in_a_message_with_the_step(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path
 ) -> None:
-    wild = toy_run.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
+    wild = toy_run.with_recipe(learning_rate=1e30, warmup_steps=0)
     with pytest.raises(UserError, match=r"DiT-Toy/2, seed 0.*step 50.*learning_rate"):
         train_to(wild, toy_latents, 200, tmp_path, CPU)
     assert list(tmp_path.rglob("state-*")) == []
@@ -442,6 +459,6 @@ def test_x0_is_a_posterior_draw_of_image_or_mirror(toy_run: TrainSettings, toy_l
             # exp(-4) is the variance of the toy posterior.
             assert float(error.min()) == pytest.approx(np.exp(-4), rel=0.5)
     assert 80 < seen[0] < 160
-    unmirrored = source(toy_run.model_copy(update={"horizontal_flip": False}), toy_latents).batch(0)
+    unmirrored = source(toy_run.with_recipe(horizontal_flip=False), toy_latents).batch(0)
     error = (views[:, :, :2] - unmirrored.x0[:, None, None]).square().mean(dim=(3, 4, 5))
     assert all(int(row.argmin()) % 2 == 0 for row in error)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import Network, create_model
-from dit_scaling.plan.bench import PaperRecipe
 from dit_scaling.training.batches import Batch, seed_for
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
@@ -61,7 +61,7 @@ def draw(step: int, count: int = 4) -> Batch:
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
-    recipe = PaperRecipe(
+    recipe = Recipe(
         learning_rate=1e-2, weight_decay=0.1, warmup_steps=3, gradient_clip=0.42, ema_decay=0.9, ema_ramp=True
     )
     plain, trained = tiny_dit(), tiny_dit()
@@ -91,7 +91,7 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
 
 
 def test_a_step_that_starts_again_from_its_tensors_goes_on_as_before() -> None:
-    recipe = PaperRecipe(learning_rate=1e-2)
+    recipe = Recipe(learning_rate=1e-2)
     whole, first, second = (TrainingStep(tiny_dit(), recipe) for _ in range(3))
     for number in range(6):
         whole(number, [draw(number)])

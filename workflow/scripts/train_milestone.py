@@ -14,11 +14,11 @@ with job() as snakemake:
     settings = TrainSettings.parse(snakemake.params.settings)
     output, resources = snakemake.output, snakemake.resources
     runtime = Runtime(
-        choose_device(resources.device, resources.ranks, resources.jobs_per_gpu),
-        resources.save_minutes,
-        resources.save_steps,
-        resources.log_seconds,
-        resources.micro_batch,
+        device=choose_device(resources.device, resources.ranks, resources.jobs_per_gpu),
+        save_minutes=resources.save_minutes,
+        save_steps=resources.save_steps,
+        log_seconds=resources.log_seconds,
+        micro_batch=resources.micro_batch,
     )
     train_milestone(
         settings,

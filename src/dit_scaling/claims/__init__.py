@@ -2,7 +2,7 @@
 
 from dit_scaling.claims.agreement import AgreementReport, compare_metrics
 from dit_scaling.claims.evaluate import evaluate_claims
-from dit_scaling.claims.fits import PowerLawFit, fit_power_law, training_compute
+from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.claims.metrics_table import read_metrics_table
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
 
@@ -15,5 +15,4 @@ __all__ = [
     "evaluate_claims",
     "fit_power_law",
     "read_metrics_table",
-    "training_compute",
 ]

@@ -8,10 +8,11 @@ from scipy import stats
 
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, Pair, family_pairs, holm, patch_pairs, size_pairs
 from dit_scaling.claims.gflops import judge_gflops
-from dit_scaling.claims.metrics_table import UNET, at_common_step, check_protocol, check_table, find_metric
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric
 from dit_scaling.claims.noise import Estimate, Noise, estimate
 from dit_scaling.claims.verdicts import Claim, ClaimsReport, Evidence, Exclusion, confidence_of, judge_pairs
 from dit_scaling.common.errors import UserError
+from dit_scaling.variants import UNET
 
 
 def evaluate_claims(

@@ -10,13 +10,6 @@ from scipy import stats
 
 from dit_scaling.common.errors import UserError
 
-BACKWARD_FACTOR = 3
-
-
-def training_compute(gflops: float, batch: int, steps: int) -> float:
-    """Compute of a training run in 1e9 multiply-adds: Gflops x batch x steps x 3 (figure 9; backward twice forward)."""
-    return gflops * batch * steps * BACKWARD_FACTOR
-
 
 @dataclass(frozen=True)
 class PowerLawFit:

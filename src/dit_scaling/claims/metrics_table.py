@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.variants import UNET
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
@@ -15,7 +16,6 @@ DEFAULT_METRIC = "fid50k"
 METRIC_PREFIXES = ("fid", "fd_")
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
-UNET = "UNet"
 
 
 def family_of(variant: str) -> str:

@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,27 @@ TEMPORARY = ".tmp-"  # begins the names of what is not yet whole
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``.
 
-    The temporary name ends like the final one, so libraries that choose a format by suffix keep working.
+    The temporary name ends like the final one, so libraries that choose a format by suffix keep working. A link is
+    written through: what it names is replaced, the link stays. The file has the mode that the umask leaves of 666.
     On an exception nothing is left behind and an older ``path`` stays as it was.
 
     Raises:
+        UserError: ``path`` is there and no regular file, or a link that leads nowhere.
         DiskError: the disk is full, read-only or failing.
     """
     with disk_faults_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=f"-{path.name}")
+        target = _writable_target(path, stat.S_ISREG, "a regular file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
         os.close(handle)
-        temporary = Path(name)
         try:
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
+            temporary.chmod(mode)  # Some libraries replace the file by one of their own.
+            os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -56,20 +61,47 @@ def remove_leftovers(folder: Path) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; on success it replaces ``path`` as a whole.
 
+    Links and modes as in `atomic_path`.
+
     Raises:
+        UserError: ``path`` is there and no folder, or a link that leads nowhere.
         DiskError: the disk is full, read-only or failing.
     """
     with disk_faults_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}-"))
+        target = _writable_target(path, stat.S_ISDIR, "a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _writable_target(path: Path, is_kind: Callable[[int], bool], kind: str) -> Path:
+    """The path that is to be replaced: ``path`` with its links followed.
+
+    Raises:
+        UserError: there is something that a rename would destroy, or a link leads nowhere.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        # Not of `target`: /dev/stdout leads to names that no path has.
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink() and not target.parent.is_dir():
+            raise UserError(f"{path} is a link to {target}, and there is no folder {target.parent}. Make it.") from None
+        return target
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path} is a link that leads back to itself. Delete it, or name another file.") from None
+    if not is_kind(mode):
+        raise UserError(f"{path} is there already and is not {kind}, so it is left as it is. Name another one.")
+    return target
 
 
 @contextmanager
@@ -109,6 +141,27 @@ def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's content, read in one streaming pass."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Content of a regular file of at most ``most`` bytes, which a pipe, a device or a folder is not.
+
+    Raises:
+        UserError: it is missing, of another kind, larger, or cannot be read.
+    """
+    try:
+        # Without waiting for whoever would write into a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UserError(f"{path} cannot be read: it is no regular file. Write its content into one.")
+            content = stream.read(most + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
+    if len(content) > most:
+        raise UserError(f"{path} is larger than the {most:,} bytes that are read of such a file.")
+    return content
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,14 +4,12 @@ import math
 from typing import TYPE_CHECKING
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.variants import PAPER_SIZES, Variant
-from dit_scaling.variants.unet_variants import UNET_SIZES, UNetVariant, unet_problems
+from dit_scaling.config.image_settings import MNIST_IMAGES, MNIST_LABELS
+from dit_scaling.variants import SIZES, UNET_SIZES, UNetVariant, Variant, unet_problems
 
 if TYPE_CHECKING:
     from dit_scaling.config.study import Study
 
-MNIST_LABELS = 10
-MNIST_IMAGES = 5000
 FULLEST_WIDTH = 256 / 384  # numbers of a patch over width in DiT-S/8, the fullest of the paper's variants
 EMA_SHARE = 0.5  # of the initial weights in the EMA at the last step, above which samples are noise
 
@@ -32,10 +30,9 @@ def impossible_settings(study: "Study") -> list[str]:
         problems.append(f"vae.norm_groups: {vae.norm_groups} does not divide every width of vae.block_channels")
     if len(set(study.variants)) < len(study.variants):
         problems.append("variants: a variant is listed twice")
-    for overridden in study.sizes.keys() & PAPER_SIZES.keys():
-        problems.append(f"sizes.{overridden}: the paper's sizes cannot be redefined; choose another name")
-    for overridden in study.unet_sizes.keys() & UNET_SIZES.keys():
-        problems.append(f"unet_sizes.{overridden}: this size is shipped and cannot be redefined; choose another name")
+    redefined = [f"sizes.{name}" for name in sorted(study.sizes.keys() & SIZES.keys())]
+    redefined += [f"unet_sizes.{name}" for name in sorted(study.unet_sizes.keys() & UNET_SIZES.keys())]
+    problems += [f"{key}: this size is shipped and cannot be redefined; choose another name" for key in redefined]
     for name in study.variants:
         problems.extend(_impossible_variant(study, name))
     for name in study.claims.bottlenecks:
@@ -120,8 +117,7 @@ def doubtful_settings(study: "Study") -> list[str]:
         doubts.append("variants: only one patch, claim 2 cannot be tested")
     for variant in chosen:
         patch_dim = variant.patch**2 * study.vae.latent_channels
-        stated = variant.size in PAPER_SIZES or variant.name in study.claims.bottlenecks
-        if patch_dim / variant.hidden_size > FULLEST_WIDTH and not stated:
+        if patch_dim / variant.hidden_size > FULLEST_WIDTH and variant.name not in study.claims.bottlenecks:
             doubts.append(
                 f"variants: {variant.name}: a patch has {patch_dim} numbers for a hidden size of "
                 f"{variant.hidden_size}; the network can hardly carry its noise through; "

@@ -6,93 +6,71 @@ intervals, milestones of training) can be edited without a rerun.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
-
-from pydantic import Field
+from typing import Any, Literal, Self
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import canonical_json, digest
-from dit_scaling.config import study as config
-from dit_scaling.config.study import Count, Section
-from dit_scaling.variants import AnyVariant, Size, parse_variant
-from dit_scaling.variants.unet_variants import UNetSize, UNetVariant
+from dit_scaling.common.files import digest
+from dit_scaling.common.section import Count, Section
+from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.metrics_settings import AnyExtractor
+from dit_scaling.config.recipe import Recipe
+from dit_scaling.config.resources_settings import Keep, Resources
+from dit_scaling.config.study import Study
+from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
 
 
-class StageSettings(Section):
-    """Base of all stages: canonical text for Snakemake's ``params``, a digest for the stages after it."""
-
-    def canonical(self) -> str:
-        """JSON with sorted keys: equal settings give equal text."""
-        return canonical_json(self.model_dump(mode="json"))
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits that stand for these settings and all those before them."""
-        return digest(self.model_dump(mode="json"))
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The settings back from `canonical()`."""
-        return cls.model_validate_json(text)
-
-
-class DataSettings(StageSettings):
+class DataSettings(Section):
     """Which images, and which of them are held out."""
 
-    data: config.ImageSettings
+    data: ImageSettings
     seed: int
     fingerprint: str
     """Digest of the source's listing, so that added or replaced images count as a change."""
 
 
-class VaeSettings(StageSettings):
-    vae: Annotated[config.TrainedVae | config.PretrainedVae, Field(discriminator="source")]
+class VaeSettings(Section):
+    vae: VaeChoice
     fingerprint: str
     """Digest of a given VAE's folder; empty for one that is trained here or named by a hub id."""
     data: DataSettings
 
 
-class LatentsSettings(StageSettings):
-    latents: config.Latents
+class LatentsSettings(Section):
+    latents: Latents
     vae: VaeSettings
 
 
-class TrainSettings(StageSettings):
+class RecipeSettings(Section):
+    """Settings that hold a recipe."""
+
+    recipe: Recipe
+
+    def with_recipe(self, **changes: Any) -> Self:
+        """These settings with some training options changed.
+
+        Raises:
+            ValidationError: an option is unknown, or its value impossible.
+        """
+        recipe = Recipe.model_validate({**dict(self.recipe), **changes})
+        return self.model_copy(update={"recipe": recipe})
+
+
+class TrainSettings(RecipeSettings):
     """What changes the weights at a given step. Milestones and the last step do not."""
 
-    variant: str
-    size: config.SizeRow | config.UNetSizeRow
+    variant: AnyVariant
     seed: int
     input_size: Count
     in_channels: Count
     num_classes: Count
-    batch_size: Count
-    learning_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    warmup_steps: int
-    gradient_clip: float | None
-    ema_decay: float
-    ema_ramp: bool
-    class_dropout_prob: float
-    horizontal_flip: bool
-    shuffle_shards: int | None
-    precision: str
-    compile: bool
     latents: str
     """Digest of the latents' settings."""
 
-    def build_variant(self) -> AnyVariant:
-        """The variant of these settings."""
-        size = self.variant.split("-")[1].split("/")[0]
-        if isinstance(self.size, config.UNetSizeRow):
-            return parse_variant(self.variant, unet_sizes={size: UNetSize(**self.size.model_dump())})
-        return parse_variant(self.variant, {size: Size(**self.size.model_dump())})
 
-
-class SampleSettings(StageSettings):
+class SampleSettings(Section):
     num_samples: Count
     parts: Count
     sampler: Literal["ddpm", "ddim"]
@@ -108,24 +86,18 @@ class SampleSettings(StageSettings):
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
 
 
-class PreflightSettings(StageSettings):
-    """What the checks before training are about: no variant, and nothing of the optimiser."""
+class PreflightSettings(RecipeSettings):
+    """What the checks before training are about: no variant."""
 
     seed: int
     input_size: Count
     in_channels: Count
     num_classes: Count
-    batch_size: Count
-    ema_decay: float
-    ema_ramp: bool
-    class_dropout_prob: float
-    horizontal_flip: bool
-    shuffle_shards: int | None
     latents: LatentsSettings
     sampling: SampleSettings
 
 
-class GateSettings(StageSettings):
+class GateSettings(Section):
     """A look at one run at one step."""
 
     training: TrainSettings
@@ -135,8 +107,8 @@ class GateSettings(StageSettings):
     """Last step of the run: what looks early before it looks undertrained at it."""
 
 
-class ExtractorSettings(StageSettings):
-    extractor: config.AnyExtractor
+class ExtractorSettings(Section):
+    extractor: AnyExtractor
     data: DataSettings
 
 
@@ -151,7 +123,7 @@ class Scoring(Section):
     seed: int
 
 
-class ReferenceSettings(StageSettings):
+class ReferenceSettings(Section):
     """The real images of one extractor, and the lines between which its distances are read."""
 
     scoring: Scoring
@@ -160,7 +132,7 @@ class ReferenceSettings(StageSettings):
     latents: LatentsSettings
 
 
-class ScoreSettings(StageSettings):
+class ScoreSettings(Section):
     """The samples of one checkpoint against the references of all extractors, the headline's first."""
 
     scoring: Scoring
@@ -168,7 +140,7 @@ class ScoreSettings(StageSettings):
     samples: str
 
 
-class MemorisationSettings(StageSettings):
+class MemorisationSettings(Section):
     """Which images the samples are searched for."""
 
     data: DataSettings
@@ -186,15 +158,15 @@ class Evaluation(Section):
     guidance_scale: float
 
 
-class AggregateSettings(StageSettings):
+class AggregateSettings(Section):
     """The table's rows, in the order of the records, and how they are judged."""
 
     evaluations: tuple[Evaluation, ...]
-    study: config.Study
+    study: Study
 
 
-class ReportSettings(StageSettings):
-    study: config.Study
+class ReportSettings(Section):
+    study: Study
 
 
 class Stages:
@@ -202,7 +174,7 @@ class Stages:
 
     def __init__(
         self,
-        study: config.Study,
+        study: Study,
         data_fingerprint: str,
         vae_fingerprint: str = "",
         checkpoints: Mapping[str, str] | None = None,
@@ -245,24 +217,21 @@ class Stages:
         study = self._study
         if slug not in {study.variant(name).slug for name in study.variants}:
             raise UserError(f"'{slug}' is not a variant of study {study.study}: {', '.join(study.variants)}.")
-        variant = study.variant_by_slug(slug)
-        recipe = study.training.model_dump(include=set(TrainSettings.model_fields))
         return TrainSettings(
-            variant=variant.name,
-            size=_size_of(variant),
+            variant=study.variant_by_slug(slug),
+            recipe=study.training.recipe,
             seed=seed,
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
-            **recipe,
         )
 
     def preflight(self) -> PreflightSettings:
         study = self._study
         guided = [scale for scale in study.sampling.guidance_scales if scale != 1.0]
         return PreflightSettings(
-            **study.training.model_dump(include=set(PreflightSettings.model_fields)),
+            recipe=study.training.recipe,
             seed=study.training.seeds[0],
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
@@ -336,13 +305,8 @@ class Stages:
     def report(self) -> ReportSettings:
         return ReportSettings(study=self._judged())
 
-    def _judged(self) -> config.Study:
+    def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})
-        defaults = {"resources": config.Resources(), "keep": config.Keep(), "sampling": sampling}
+        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling}
         return self._study.model_copy(update=defaults)
-
-
-def _size_of(variant: AnyVariant) -> config.SizeRow | config.UNetSizeRow:
-    row = config.UNetSizeRow if isinstance(variant, UNetVariant) else config.SizeRow
-    return row.model_validate({key: getattr(variant, key) for key in row.model_fields})

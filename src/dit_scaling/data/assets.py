@@ -4,15 +4,15 @@ In a config such a file is a local path, or a name: a hub id for a VAE, one of `
 the file of that name in the study's cache, ``resources.cache``.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.metrics_settings import GivenNetwork
 from dit_scaling.config.stages import Stages
-from dit_scaling.config.study import GivenNetwork, Study
+from dit_scaling.config.study import Study
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
 
 KEPT = ".cache"
@@ -40,6 +40,7 @@ class Asset:
     name: str
     """Path below the cache, with forward slashes."""
     url: str
+    """https://..., or hf://REPOSITORY@REVISION/FILE on the hub."""
     sha256: str | None
     """None where no public source tells it: then it is recorded at the first fetch and compared ever after."""
 
@@ -166,6 +167,11 @@ def _hub_assets(path: str) -> Iterator[Asset]:
     if Path(path).is_dir() or not HUB_ID.fullmatch(path):
         return
     revision, pins = HUB_PINS.get(path, ("main", (None, None)))
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     for file, sha256 in zip(HUB_FILES, pins, strict=True):
-        yield Asset(f"{path}/{file}", f"{endpoint}/{path}/resolve/{revision}/{file}", sha256)
+        yield Asset(f"{path}/{file}", f"hf://{path}@{revision}/{file}", sha256)
+
+
+def hub_parts(url: str) -> tuple[str, str, str] | None:
+    """Repository, revision and file of a hub's address; None for one that is not the hub's."""
+    match = re.fullmatch(rf"hf://({HUB_ID.pattern})@([^/]+)/(.+)", url)
+    return (match[1], match[2], match[3]) if match else None

@@ -1,18 +1,26 @@
-"""Fetching the files of `assets` into a cache: whole, of the right sha256, or not at all."""
+"""Fetching the files of `assets` into a cache: whole, of the right sha256, or not at all.
 
-import http.client
+pooch and huggingface_hub do the fetching. What is not whole lies in the cache's `.partial`, never beside what is.
+"""
+
 import logging
-import urllib.error
-import urllib.request
-from pathlib import Path
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import atomic_path, sha256_file
-from dit_scaling.common.progress import track
-from dit_scaling.data.assets import Asset
+from dit_scaling.common.files import DISK_FAULTS, atomic_path, disk_faults_named, sha256_file
+from dit_scaling.data.assets import Asset, hub_parts
 
-CHUNK = 1 << 20
+PARTIAL = ".partial"
 TIMEOUT_SECONDS = 60
+HUB = "https://huggingface.co"
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +28,8 @@ log = logging.getLogger(__name__)
 def fetch(asset: Asset, cache: Path) -> Path:
     """Fetch one file into ``cache``, unless it is there already; either way its sha256 is compared.
 
-    What arrived of a broken download stays as FILE.part, and the next call goes on from there. The sha256 of a file
-    that is not pinned is recorded as FILE.sha256 when it is first fetched.
+    The sha256 of a file that is not pinned is recorded as FILE.sha256 when it is first fetched; its server must say how
+    long it is. Of several calls at once one fetches and the others wait.
 
     Returns:
         where it is.
@@ -29,19 +37,25 @@ def fetch(asset: Asset, cache: Path) -> Path:
     Raises:
         UserError: it cannot be had, or is not the file that it should be.
     """
-    path = cache / asset.name
-    if path.is_file():
-        _compare(asset, path, path)
-        return path
-    part = path.with_name(f"{path.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    _download(asset.url, part)
-    try:
-        _compare(asset, part, path)
-    except UserError:
-        part.unlink()
-        raise
-    part.replace(path)
+    name = PurePosixPath(asset.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise UserError(f"{asset.name} leads out of the cache {cache}, so it is not fetched.")
+    path, place = cache / name, cache / PARTIAL / name
+    with disk_faults_named(path):
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f"{place.name}.lock")):
+            if path.is_file():
+                _compare(asset, path, path)
+                return path
+            found = _download(asset, place)
+            try:
+                if asset.sha256 is None:
+                    _compare_length(asset, found)
+                _compare(asset, found, path)
+                with atomic_path(path) as temporary:
+                    shutil.move(found, temporary)
+            finally:
+                shutil.rmtree(place)
     log.info("%s fetched", path)
     return path
 
@@ -58,36 +72,84 @@ def _compare(asset: Asset, content: Path, path: Path) -> None:
     elif found != expected:
         raise UserError(
             f"{path}: its sha256 is {found}, but the {asset.known_from} one is {expected}. "
-            f"It was damaged, or {asset.url} serves another file now. Delete what is there and fetch it again."
+            f"It was damaged, or {_address(asset)} serves another file now. Delete what is there and fetch it again."
         )
 
 
-def _download(url: str, part: Path) -> None:
-    """Append to ``part`` what it lacks of ``url``, or write it anew where the server cannot go on from the middle."""
-    begun = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={begun}-"} if begun else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            if response.status != http.client.PARTIAL_CONTENT:
-                begun = 0
-            length = response.headers["Content-Length"]
-            total = begun + int(length) if length else None
-            chunks = iter(lambda: response.read(CHUNK), b"")
-            with part.open("ab" if begun else "wb") as stream:
-                for chunk in track(chunks, -(-int(length or 0) // CHUNK), f"{part.stem}, MiB", 10.0):
-                    stream.write(chunk)
-    except urllib.error.HTTPError as error:
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # It was whole, but not compared any more.
-            part.unlink()
-            _download(url, part)
-            return
-        raise UserError(f"{url} answers {error.code} {error.reason}. Check the name in the config.") from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
+def _download(asset: Asset, place: Path) -> Path:
+    """Fetch into the folder ``place``; huggingface_hub goes on from what it left there when it was killed.
+
+    Raises:
+        UserError: the address is no web address, or the server does not serve it, not whole, or not in time.
+        OSError: the disk is full or failing.
+    """
+    scheme, host = urlsplit(_address(asset))[:2]
+    if scheme not in ("http", "https") or not host:
         raise UserError(
-            f"{url} cannot be fetched ({reason}). Where jobs have no network, run `dit-scaling prefetch --configfile "
-            "CONFIG` on a machine that has one, with the same resources.cache."
+            f"{_address(asset)} cannot be fetched: only addresses that begin with https:// or http:// are. Where it "
+            "comes from HF_ENDPOINT, set or unset that."
+        )
+    with _faults_named(asset):
+        if hub := hub_parts(asset.url):
+            from huggingface_hub import hf_hub_download
+
+            repository, revision, file = hub
+            return Path(hf_hub_download(repository, file, revision=revision, local_dir=place, endpoint=_endpoint()))
+        import pooch
+
+        pooch.get_logger().setLevel(logging.WARNING)
+        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_SECONDS)
+        known = asset.sha256 and f"sha256:{asset.sha256}"
+        return Path(pooch.retrieve(asset.url, known, place.name, place, downloader=downloader))
+
+
+def _compare_length(asset: Asset, content: Path) -> None:
+    """See that as much arrived as the server says there is, where no sha256 tells.
+
+    Raises:
+        UserError: less or more did, or the server does not say how much there is.
+    """
+    import requests
+
+    # Some servers leave the length out of an answer that they compress.
+    ask = {"Accept-Encoding": "identity"}
+    with _faults_named(asset):
+        answer = requests.head(_address(asset), headers=ask, allow_redirects=True, timeout=TIMEOUT_SECONDS)
+        stated, arrived = answer.headers.get("Content-Length"), content.stat().st_size
+    if stated != str(arrived):
+        raise UserError(
+            f"{_address(asset)}: {arrived:,} bytes arrived, and the server says that there are {stated or 'any number'}"
+            f", so whether it is whole cannot be told. Fetch it yourself, and put it into the cache as {asset.name}."
+        )
+
+
+@contextmanager
+def _faults_named(asset: Asset) -> Iterator[None]:
+    """Tell faults of the server and of the way to it; the libraries have errors of a dozen kinds for them."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+            raise
+        cause = error.__cause__ or error  # huggingface_hub wraps them.
+        answer = getattr(cause, "response", None)
+        if answer is not None:
+            raise UserError(f"{_address(asset)} answers {answer.status_code}. Check the name in the config.") from None
+        raise UserError(
+            f"{_address(asset)} cannot be fetched: {' '.join(str(cause).split()) or type(cause).__name__}. Where jobs "
+            "have no network, run `dit-scaling prefetch --configfile CONFIG` on a machine that has one, with the same "
+            "resources.cache."
         ) from None
-    found = part.stat().st_size
-    if total is not None and found != total:
-        raise UserError(f"{url}: only {found:,} of {total:,} bytes arrived. Run it again: it goes on from there.")
+
+
+def _endpoint() -> str:
+    """Where the hub is: HF_ENDPOINT names a mirror; empty, it names none."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _address(asset: Asset) -> str:
+    """The web address of an asset."""
+    if hub := hub_parts(asset.url):
+        repository, revision, file = hub
+        return f"{_endpoint()}/{repository}/resolve/{revision}/{file}"
+    return asset.url

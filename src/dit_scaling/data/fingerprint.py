@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest, sha256_file, write_json
-from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
 
 SETTLED_NS = 2_000_000_000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.study import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file, tar_files
 from dit_scaling.data.shapes import OUTLINES, draw_picture

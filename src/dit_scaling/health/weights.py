@@ -4,12 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-
-from dit_scaling.config.stages import TrainSettings
-from dit_scaling.models import create_model
-from dit_scaling.training.batches import seed_for
 
 
 @dataclass(frozen=True)
@@ -24,12 +19,6 @@ class Drift:
     """Distance between average and raw weights."""
     scale: float
     """Least-squares factor from the raw weights to the average: about 1, less for an average that began at zero."""
-
-
-def initial_model(settings: TrainSettings) -> nn.Module:
-    """The network as training started it."""
-    torch.manual_seed(seed_for("init", settings.seed))
-    return create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
 
 
 def measure_drift(start: nn.Module, raw: nn.Module, ema: nn.Module) -> Drift:

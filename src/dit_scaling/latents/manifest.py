@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Validat
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest, read_json, write_json
+from dit_scaling.common.section import PositiveFloat, Section
 from dit_scaling.config.stages import LatentsSettings
-from dit_scaling.config.study import PositiveFloat, Section
 
 SplitName = Literal["train", "held_out"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

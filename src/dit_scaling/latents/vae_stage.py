@@ -14,7 +14,7 @@ from PIL import Image
 from dit_scaling.common.files import atomic_path, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import VaeSettings
-from dit_scaling.config.study import TrainedVae
+from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import decode, encode_moments, load_vae, weights_sha256

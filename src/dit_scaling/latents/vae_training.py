@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
 from dit_scaling.common.progress import track
-from dit_scaling.config.study import TrainedVae
+from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.data.sources import ImageSource, read_images
 from dit_scaling.latents.autoencoder import encode_moments, to_unit_range
 

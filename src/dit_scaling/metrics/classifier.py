@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, sha256_file
 from dit_scaling.common.progress import track
+from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import ExtractorSettings
-from dit_scaling.config.study import ClassifierExtractor
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.metrics.features import Features, exact_arithmetic, to_pixels

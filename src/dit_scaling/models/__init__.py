@@ -6,8 +6,7 @@ Every network maps noisy latents (N, C, H, W), timesteps (N,) and labels (N,) to
 from dit_scaling import variants
 from dit_scaling.models.dit import DiT
 from dit_scaling.models.unet import UNet
-from dit_scaling.variants import AnyVariant, parse_variant
-from dit_scaling.variants.unet_variants import UNetVariant
+from dit_scaling.variants import AnyVariant, UNetVariant, parse_variant
 
 __all__ = ["DiT", "Network", "UNet", "count_gflops", "count_parameters", "create_model"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
 from dit_scaling.models import Network, create_model
-from dit_scaling.variants import PAPER_SIZES, AnyVariant, parse_variant, variant_from_fields
+from dit_scaling.variants import SIZES, AnyVariant, parse_variant, variant_from_fields
 
 HEADER_KEY = "dit_scaling"
 MAX_NAMED = 5  # keys named in one message
@@ -69,16 +69,17 @@ def save_model(
     header = CheckpointHeader(variant, input_size, num_classes, in_channels, settings_digest, step, provenance)
     state = model.state_dict() if isinstance(model, nn.Module) else model
     _check_shapes(Path(path), _shapes(state), header)
+    fields = asdict(header) | {"variant": variant.model_dump(mode="json")}
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(asdict(header))})
+        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(fields)})
 
 
 def load_model(path: Path | str) -> Network:
     """The model of a checkpoint, on the CPU, in float32 and evaluation mode.
 
     Reads the files of ``save_model``, and checkpoints with the released state-dict names (.pt, or .safetensors without
-    our header) in one of the paper's sizes. A .pt cannot run code while it is read (``weights_only``).
+    our header) in one of the sizes that ship. A .pt cannot run code while it is read (``weights_only``).
 
     Raises:
         UserError: no such file, not a checkpoint, cut short, or with missing, extra or misshapen keys.
@@ -143,12 +144,12 @@ def _infer_header(path: Path, shapes: Shapes) -> CheckpointHeader:
             raise UserError(f"{path} is no DiT checkpoint: key {key} is missing or has not {rank} dimensions.")
     hidden_size, in_channels, patch, _ = shapes["x_embedder.proj.weight"]
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    names = [name for name, size in PAPER_SIZES.items() if (size.depth, size.hidden_size) == (depth, hidden_size)]
-    if not names:
+    names = [name for name, size in SIZES.items() if (size.depth, size.hidden_size) == (depth, hidden_size)]
+    if len(names) != 1:
+        alike = f"those of sizes {' and '.join(names)}" if names else f"none of the sizes {', '.join(SIZES)}"
         raise UserError(
-            f"{path}: {depth} blocks of hidden size {hidden_size} are none of the paper's sizes, and a file "
-            "without our header doesn't tell the number of heads. "
-            "Convert it with dit_scaling.models.checkpoints.save_model."
+            f"{path}: {depth} blocks of hidden size {hidden_size} are {alike}, and a file without our header doesn't "
+            "tell the number of heads. Convert it with dit_scaling.models.checkpoints.save_model."
         )
     return CheckpointHeader(
         variant=parse_variant(f"DiT-{names[0]}/{patch}"),

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.variants.unet_variants import UNetVariant, unet_problems
+from dit_scaling.variants import UNetVariant, unet_problems
 
 
 class UNet(nn.Module):

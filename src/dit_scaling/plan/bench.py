@@ -9,21 +9,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from dit_scaling.common.devices import choose_device, describe_device, matrix_products
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.models import create_model
-from dit_scaling.plan.jobs import BACKWARD
 from dit_scaling.plan.peaks import peak_of
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.step import TrainingStep, compiler_errors, compiler_found
-from dit_scaling.variants import AnyVariant, count_gflops, parse_variant
+from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops, parse_variant
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = get_args(Precision)
 WARM_UP = 2
 BATCHES_OF_HOST = 4  # that are drawn beforehand, and fed in turn
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -45,28 +46,11 @@ PUBLISHED = (Published("fast-DiT", "DiT-XL/2", 128, "NVIDIA A100", "bfloat16", 0
 
 
 @dataclass(frozen=True)
-class PaperRecipe:
-    """Section 4 of the paper, and how it is computed."""
-
-    precision: str = "float32"
-    compile: bool = False
-    learning_rate: float = 1.0e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    gradient_clip: float | None = None
-    ema_decay: float = 0.9999
-    ema_ramp: bool = False
-
-
-@dataclass(frozen=True)
 class Setting:
     """What all variants are trained with."""
 
     device: torch.device
-    batch_size: int
-    precision: str
-    compiled: bool
+    recipe: Recipe
     input_size: int = 32
     in_channels: int = 4
     num_classes: int = 1000
@@ -108,13 +92,13 @@ def tell_bench(
     variants = [parse_variant(name) for name in names or PAPER_PATCH_2]
     device = choose_device(device_name)
     cuda = device.type == "cuda"
-    setting = Setting(
-        device,
-        batch_size,
-        precision or ("bfloat16" if cuda else "float32"),
-        (cuda if compiled is None else compiled) and compiler_found(),
-    )
-    gemm = measure_gemm(device, setting.precision)
+    options = {
+        "batch_size": batch_size,
+        "precision": precision or ("bfloat16" if cuda else "float32"),
+        "compile": (cuda if compiled is None else compiled) and compiler_found(),
+    }
+    setting = Setting(device, Recipe.model_validate(options))
+    gemm = measure_gemm(device, setting.recipe.precision)
     return describe_throughput(setting, gemm, [measure_training(variant, setting, seconds) for variant in variants])
 
 
@@ -131,8 +115,8 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        with matrix_products(setting.precision), compiler_errors():
-            take = TrainingStep(model, PaperRecipe(setting.precision, setting.compiled))
+        with matrix_products(setting.recipe.precision), compiler_errors():
+            take = TrainingStep(model, setting.recipe)
             for step in range(WARM_UP):
                 take(step, [next(batches)])
             _wait(device)
@@ -145,16 +129,16 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
                     elapsed = time.perf_counter() - started
     except torch.cuda.OutOfMemoryError:
         raise UserError(
-            f"{variant.name}: a batch of {setting.batch_size} does not fit this GPU's memory. "
+            f"{variant.name}: a batch of {setting.recipe.batch_size} does not fit this GPU's memory. "
             "Choose a smaller one with --batch-size."
         ) from None
     rate = steps / elapsed
-    multiply_adds = 1e9 * count_gflops(variant, setting.input_size, setting.in_channels) * setting.batch_size
+    multiply_adds = 1e9 * count_gflops(variant, setting.input_size, setting.in_channels) * setting.recipe.batch_size
     return Throughput(
         variant=variant.name,
         steps_per_second=rate,
-        images_per_second=rate * setting.batch_size,
-        tflops=2 * (1 + BACKWARD) * multiply_adds * rate / 1e12,
+        images_per_second=rate * setting.recipe.batch_size,
+        tflops=2 * TRAINING_PASSES * multiply_adds * rate / 1e12,
         memory=torch.cuda.max_memory_allocated(device) if cuda else peak_resident(),
     )
 
@@ -179,9 +163,10 @@ def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> 
 def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) -> str:
     """The table, with the published figures of the same variants at its end."""
     name = describe_device(setting.device)
-    peak = peak_of(name, setting.precision)
+    recipe = setting.recipe
+    peak = peak_of(name, recipe.precision)
     lines = [
-        f"{name}, {setting.precision}, batch {setting.batch_size}, {'compiled' if setting.compiled else 'eager'}; "
+        f"{name}, {recipe.precision}, batch {recipe.batch_size}, {'compiled' if recipe.compile else 'eager'}; "
         f"data sheet {f'{peak:g} TFLOP/s' if peak else 'unknown'}, one large matrix product {gemm:.3g} TFLOP/s",
         f"{'variant':<12}{'steps/s':>10}{'images/s':>10}{'TFLOP/s':>10}{'of peak':>10}{'of GEMM':>10}{'GiB':>8}",
     ]
@@ -204,7 +189,7 @@ def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) 
 def published_tflops(known: Published) -> float:
     """1e12 operations a second behind a published rate, on latents of ImageNet at 256 x 256."""
     multiply_adds = 1e9 * count_gflops(parse_variant(known.variant)) * known.batch_size
-    return 2 * (1 + BACKWARD) * multiply_adds * known.steps_per_second / 1e12
+    return 2 * TRAINING_PASSES * multiply_adds * known.steps_per_second / 1e12
 
 
 def peak_resident() -> int:
@@ -216,7 +201,7 @@ def peak_resident() -> int:
 def _drawn(setting: Setting) -> Iterator[Batch]:
     """Random batches on the host, a few of them in turn, so that drawing costs nothing."""
     rng = torch.Generator().manual_seed(0)
-    shape = (setting.batch_size, setting.in_channels, setting.input_size, setting.input_size)
+    shape = (setting.recipe.batch_size, setting.in_channels, setting.input_size, setting.input_size)
 
     def draw() -> Batch:
         return Batch(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study
-from dit_scaling.config.plausibility import MNIST_IMAGES
-from dit_scaling.config.study import ImageSettings, Mnist, Shapes, Study
+from dit_scaling.config.image_settings import MNIST_IMAGES, ImageSettings, Mnist, Shapes
+from dit_scaling.config.study import Study
 from dit_scaling.data.assets import stages_as_given
 from dit_scaling.data.fingerprint import fingerprint
 from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES

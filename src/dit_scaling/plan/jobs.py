@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dit_scaling.config import Stages
+from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
-from dit_scaling.config.study import ClassifierExtractor, Study, TrainedVae
+from dit_scaling.config.study import Study
+from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
-from dit_scaling.variants import count_gflops
-
-BACKWARD = 2
-"""A backward pass is two forward passes: products with the weights, and with the activations."""
+from dit_scaling.variants import TRAINING_PASSES, count_gflops
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     encode, decode = vae.encoding(size), vae.decoding(size)
     training = 0.0
     if isinstance(study.vae, TrainedVae):
-        steps = study.vae.steps * study.vae.batch_size * (1 + BACKWARD) * (encode + decode)
+        steps = study.vae.steps * study.vae.batch_size * TRAINING_PASSES * (encode + decode)
         training = steps + images * encode + study.data.held_out * (encode + decode)
     yield Job("VAE", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
     if study.trained:
@@ -67,7 +66,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         kind, features = extractor.kind, feature_cost(study, extractor)
         learning = 0.0
         if isinstance(extractor, ClassifierExtractor):
-            learning = extractor.steps * extractor.batch_size * (1 + BACKWARD) * features
+            learning = extractor.steps * extractor.batch_size * TRAINING_PASSES * features
         record = f"reference/{kind}/extractor-provenance.json"
         yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
@@ -91,8 +90,8 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     name,
                     digest,
                     (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
-                    (1 + BACKWARD) * forward * study.training.batch_size * (step - done),
-                    (1 + BACKWARD) * (step - done),
+                    TRAINING_PASSES * forward * study.training.batch_size * (step - done),
+                    TRAINING_PASSES * (step - done),
                     study.resources.gpus_per_node,
                 )
                 done = step

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Self
 
-from dit_scaling.config.study import AnyExtractor, ClassifierExtractor, PretrainedVae, Study, TrainedVae
+from dit_scaling.config.metrics_settings import AnyExtractor, ClassifierExtractor
+from dit_scaling.config.study import Study
+from dit_scaling.config.vae_settings import PretrainedVae, TrainedVae
 
 INCEPTION = 5.71e9
 """Of Inception-v3 on one image of 299x299, without its auxiliary head: torchvision's table of models (inception_v3)."""

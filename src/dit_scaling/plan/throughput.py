@@ -7,11 +7,10 @@ import torch
 from dit_scaling.common.devices import choose_device, matrix_products
 from dit_scaling.config.study import Study
 from dit_scaling.models import create_model
-from dit_scaling.plan.jobs import BACKWARD
 from dit_scaling.plan.price import Devices
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep
-from dit_scaling.variants import AnyVariant, count_gflops
+from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops
 
 SECONDS = 3.0
 WARM_UP = 2
@@ -35,7 +34,7 @@ def measured_devices(study: Study, count: int) -> Devices:
     batch = min(batch, study.resources.micro_batch or batch)
     with matrix_products(study.training.precision):
         seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
-    operations = {name: 2 * (1 + BACKWARD) * 1e9 * cost[name] * batch for name in seconds}
+    operations = {name: 2 * TRAINING_PASSES * 1e9 * cost[name] * batch for name in seconds}
     rate, overhead = operations[costly] / seconds[costly], 0.0
     if seconds[costly] > seconds[cheap]:
         slope = (operations[costly] - operations[cheap]) / (seconds[costly] - seconds[cheap])
@@ -44,7 +43,7 @@ def measured_devices(study: Study, count: int) -> Devices:
     memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
     steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
     source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
-    return Devices(name, count, rate, rate, rate, memory, source, overhead / (1 + BACKWARD))
+    return Devices(name, count, rate, rate, rate, memory, source, overhead / TRAINING_PASSES)
 
 
 def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:

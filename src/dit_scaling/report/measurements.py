@@ -10,11 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
-from dit_scaling.claims.metrics_table import UNET, at_common_step, check_protocol, check_table, family_of
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, family_of
 from dit_scaling.claims.noise import estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.report.style import describe_metric
+from dit_scaling.variants import UNET
 
 LEVEL = 0.95
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.claims.metrics_table import UNET, family_of
+from dit_scaling.claims.metrics_table import family_of
+from dit_scaling.variants import UNET
 
 Dash = tuple[float, tuple[float, ...]]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dit_scaling.claims.fits import training_compute
 from dit_scaling.paper.published import table4
 from dit_scaling.report.canvas import Drawing, add_variant_legend, draw_series, pad_log, use_log
 from dit_scaling.report.measurements import Measurements, estimate_points
 from dit_scaling.report.style import order_variants, style_variants
+from dit_scaling.variants import training_gflops
 
 BATCH, LATENT = 256, 32
 
@@ -17,7 +17,7 @@ def published_points() -> pd.DataFrame:
     """Table 4 as points of a figure; their intervals are those of the published spread between reproductions."""
     paper = table4().rename(columns={"steps": "step"})
     trained = zip(paper["gflops"], paper["step"], strict=True)
-    paper["train_gflops"] = [training_compute(gflops, BATCH, step) for gflops, step in trained]
+    paper["train_gflops"] = [training_gflops(gflops, BATCH * step) for gflops, step in trained]
     return estimate_points(paper.assign(tokens=(LATENT // paper["patch"]) ** 2), "fid50k")
 
 

@@ -12,7 +12,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Evaluation
 from dit_scaling.config.study import Study
-from dit_scaling.variants import count_gflops, count_parameters, count_tokens
+from dit_scaling.variants import count_gflops, count_parameters, count_tokens, training_gflops
 
 GIVEN = {"device": "none, weights were given"}
 """What the table says of the training device of weights that the study did not train."""
@@ -139,8 +139,7 @@ def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
         "guidance_scale": row.guidance_scale,
         "sampling_steps": study.sampling.steps,
         "images_seen": images,
-        # Forward and backward cost three forward passes (section 4 of the paper).
-        "train_gflops": 3 * gflops * images,
+        "train_gflops": training_gflops(gflops, images),
     }
 
 

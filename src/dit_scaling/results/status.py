@@ -11,7 +11,8 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.provenance import settings_digest
-from dit_scaling.config.stages import Stages, StageSettings, TrainSettings
+from dit_scaling.common.section import Section
+from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.training.lock import in_use
 
@@ -103,9 +104,9 @@ def describe_status(status: StudyStatus, results: Path) -> str:
     )
 
 
-def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, StageSettings]]:
+def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section]]:
     """Stages that all variants share: their records below the study's folder, and their settings of today."""
-    shared: dict[str, tuple[str, StageSettings]] = {
+    shared: dict[str, tuple[str, Section]] = {
         "data": ("data/provenance.json", stages.data()),
         "vae": ("vae/provenance.json", stages.vae()),
         "latents": ("latents/provenance.json", stages.latents()),
@@ -160,7 +161,7 @@ def _read_run(
         state = "running"
     training = state == "running" and stage == "train" and rate is not None
     return Run(
-        variant=settings.variant,
+        variant=settings.variant.name,
         seed=seed,
         state=state,
         stage=stage,
@@ -185,7 +186,7 @@ def _state_folders(states: Path, manifest: Path) -> dict[str, Path]:
         try:
             facts = read_json(path)
             if facts["latents"] == latents:
-                found[TrainSettings.model_validate_json(json.dumps(facts["settings"])).canonical()] = path.parent
+                found[TrainSettings.parse(json.dumps(facts["settings"])).canonical()] = path.parent
         except (UserError, KeyError, TypeError, ValueError):
             continue  # of another version, or being written: the run shows as waiting
     return found

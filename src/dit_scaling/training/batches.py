@@ -59,7 +59,7 @@ class BatchSource:
         self._num_timesteps = num_timesteps
         self._device = device
         self._share = share
-        self._order = EpochOrder(reader.shard_counts, settings.seed, settings.shuffle_shards)
+        self._order = EpochOrder(reader.shard_counts, settings.seed, settings.recipe.shuffle_shards)
         self._ahead: list[int] = []
         self._order.check_memory(reader.shard_bytes)
         self._labels = torch.from_numpy(np.asarray(reader.labels, dtype=np.int64))
@@ -70,12 +70,12 @@ class BatchSource:
         x0 = scale * (mean + std * eps): a fresh draw of the VAE posterior at every visit, of the image or,
         where the settings say so, of its mirror with probability 1/2.
         """
-        settings, share = self._settings, self._share
-        size = settings.batch_size
+        settings, recipe, share = self._settings, self._settings.recipe, self._share
+        size = recipe.batch_size
         rng = torch.Generator().manual_seed(seed_for("train", settings.seed, step))
         t = torch.randint(self._num_timesteps, (size,), generator=rng)[share]
         mirrored = (torch.rand(size, generator=rng) < 0.5)[share]
-        dropped = (torch.rand(size, generator=rng) < settings.class_dropout_prob)[share]
+        dropped = (torch.rand(size, generator=rng) < recipe.class_dropout_prob)[share]
         shape = (size, settings.in_channels, settings.input_size, settings.input_size)
         posterior, noise = torch.randn((2, *shape), generator=rng)[:, share]
 
@@ -85,7 +85,7 @@ class BatchSource:
             self._reader.read_ahead(ahead)
             self._ahead = ahead
         views = torch.from_numpy(self._reader.moments(indices))  # (B, 2, 2C, H, W)
-        view = mirrored.long() if settings.horizontal_flip else torch.zeros(len(t), dtype=torch.long)
+        view = mirrored.long() if recipe.horizontal_flip else torch.zeros(len(t), dtype=torch.long)
         mean, log_variance = views[torch.arange(len(t)), view].float().chunk(2, dim=1)  # (B, C, H, W) each
         x0 = (mean + torch.exp(0.5 * log_variance) * posterior) * self._reader.manifest.scale
         y = torch.where(dropped, settings.num_classes, self._labels[indices])

@@ -15,9 +15,9 @@ from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import save_model
-from dit_scaling.training.batches import BatchSource, seed_for
+from dit_scaling.training.batches import BatchSource
+from dit_scaling.training.initial import initial_model
 from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
@@ -57,13 +57,13 @@ def train_to(
     _check_fit(settings, reader, manifest)
     folder = state_folder(settings, reader, states)
     if folder.has_exports(last_step):
-        log.info("%s step %d is already trained in %s", settings.variant, last_step, folder.path)
+        log.info("%s step %d is already trained in %s", settings.variant.name, last_step, folder.path)
     else:
         lock = locked(folder.path) if ranks.first else nullcontext()
-        at_once = runtime.micro_batch or settings.batch_size // ranks.count
-        run = f"{settings.variant}, seed {settings.seed}"
+        at_once = runtime.micro_batch or settings.recipe.batch_size // ranks.count
+        run = f"{settings.variant.name}, seed {settings.seed}"
         memory = memory_named(run, "resources.micro_batch", at_once, "samples")
-        with lock, matrix_products(settings.precision), compiler_errors(), memory:
+        with lock, matrix_products(settings.recipe.precision), compiler_errors(), memory:
             _train(settings, reader, folder, last_step, runtime, ranks)
     return folder
 
@@ -71,10 +71,9 @@ def train_to(
 def _train(
     settings: TrainSettings, reader: LatentReader, folder: StateFolder, last_step: int, runtime: Runtime, ranks: Ranks
 ) -> None:
-    run, device = f"{settings.variant}, seed {settings.seed}", runtime.device
-    torch.manual_seed(seed_for("init", settings.seed))
-    model = create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
-    train_step = TrainingStep(model.to(device).train(), settings, ranks)
+    run, device = f"{settings.variant.name}, seed {settings.seed}", runtime.device
+    model = initial_model(settings).to(device).train()
+    train_step = TrainingStep(model, settings.recipe, ranks)
     window = torch.zeros(4, device=device)  # sums of loss, mse, vb and gradient norm since the last record
     seconds = torch.zeros((), dtype=torch.float64)
     carried = train_step.tensors | {"window": window, "seconds": seconds}
@@ -82,9 +81,8 @@ def _train(
     first_step = _go_on(folder, last_step, carried, ranks)
     train_step.start_at(first_step)
     log.info("%s: starts at step %d of %d on %d x %s", run, first_step, last_step, ranks.count, device)
-    source = BatchSource(
-        reader, settings, train_step.num_timesteps, torch.device("cpu"), ranks.share(settings.batch_size)
-    )
+    share = ranks.share(settings.recipe.batch_size)
+    source = BatchSource(reader, settings, train_step.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
     batches = ahead(map(source.batch, steps), device)
 
@@ -119,7 +117,7 @@ def _train(
             save_model(
                 folder.export_path(last_step, f"{name}.safetensors"),
                 exported,
-                variant=settings.build_variant(),
+                variant=settings.variant,
                 input_size=settings.input_size,
                 num_classes=settings.num_classes,
                 in_channels=settings.in_channels,
@@ -136,7 +134,7 @@ def _train(
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:
     """Where a run of these settings on these latents keeps its states and exports."""
-    facts = {"settings": settings.model_dump(mode="json"), "latents": reader.manifest.content}
+    facts = {"settings": settings.stored(), "latents": reader.manifest.content}
     return StateFolder(states, digest(list(facts.values())), facts)
 
 

@@ -42,7 +42,7 @@ def train_milestone(
     else:
         folder = train_on_ranks(TrainJob(settings, manifest, step, states, runtime), ranks, nodes)
     publish(folder.export_path(step, "metrics.jsonl"), files.metrics)
-    draw_loss_curve(files.metrics, f"{settings.variant}, seed {settings.seed}", files.curve)
+    draw_loss_curve(files.metrics, f"{settings.variant.name}, seed {settings.seed}", files.curve)
     publish(folder.export_path(step, "raw.safetensors"), files.raw)
     publish(folder.export_path(step, "ema.safetensors"), files.ema)
 

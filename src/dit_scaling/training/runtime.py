@@ -3,28 +3,23 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
 import torch
 from pydantic import PlainSerializer, PlainValidator
 
+from dit_scaling.config.resources_settings import TrainingResources
+
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # srun answers the first by killing its tasks, and passes the second on
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """How a job runs; nothing here changes what it computes, but for the rounding of sums."""
+class Runtime(TrainingResources):
+    """How a job runs, and where; nothing here changes what it computes, but for the rounding of sums."""
 
     device: Device
-    save_minutes: float = 10.0
-    save_steps: int = 10_000
-    log_seconds: float = 10.0
-    micro_batch: int = 0
-    """Samples whose activations are in memory at a time; 0 for all of a rank's share of the batch."""
 
 
 class Interrupted(SystemExit):

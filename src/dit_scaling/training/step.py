@@ -5,13 +5,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.models import Network
 from dit_scaling.training.batches import Batch
@@ -20,29 +20,6 @@ from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
-
-
-class Recipe(Protocol):
-    """What of a run's settings a step needs; `config.stages.TrainSettings` has it, among others."""
-
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def betas(self) -> tuple[float, float]: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def gradient_clip(self) -> float | None: ...
-    @property
-    def ema_decay(self) -> float: ...
-    @property
-    def ema_ramp(self) -> bool: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def compile(self) -> bool: ...
 
 
 class TrainingStep:

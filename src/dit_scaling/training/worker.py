@@ -4,7 +4,6 @@ How it ended is left beside the job's file: `error-RANK` holds a message for peo
 came and the state was saved.
 """
 
-import dataclasses
 import logging
 import os
 import sys
@@ -25,7 +24,7 @@ def run(job_file: Path) -> None:
     job = TrainJob.read(job_file)
     try:
         with torchrun_ranks(job.runtime.device.type) as (ranks, device):
-            runtime = dataclasses.replace(job.runtime, device=device)
+            runtime = job.runtime.model_copy(update={"device": device})
             train_to(job.settings, job.manifest, job.last_step, job.states, runtime, ranks)
     except UserError as error:
         job_file.with_name(f"error-{rank}").write_text(str(error))

@@ -28,11 +28,12 @@ from dit_scaling.health.gates.run_checks import (
     resampling_check,
 )
 from dit_scaling.health.pictures import Images, Picture, decodable, draw_samples, plausible
-from dit_scaling.health.weights import Drift, initial_model, measure_drift
+from dit_scaling.health.weights import Drift, measure_drift
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models.checkpoints import load_model
 from dit_scaling.training.batches import BatchSource
+from dit_scaling.training.initial import initial_model
 
 SAMPLES = 64
 SHOWN = 16
@@ -93,7 +94,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     if settings.step >= settings.budget and len(seen.lines) >= FEWEST_LINES:
         enough.append(check_progress(seen.lines))
     verdict = judge(faults, enough, settings.step, settings.budget)
-    log.info("%s seed %d step %d: %s", training.variant, training.seed, settings.step, verdict.status)
+    log.info("%s seed %d step %d: %s", training.variant.name, training.seed, settings.step, verdict.status)
     checks = (*faults, *enough)
     write_page(page, _describe(settings, verdict, checks, seen))
     write_json(
@@ -101,7 +102,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
         {
             "status": verdict.status,
             "reason": verdict.reason,
-            "variant": training.variant,
+            "variant": training.variant.name,
             "seed": training.seed,
             "step": settings.step,
             "checks": [asdict(check) for check in checks],
@@ -122,7 +123,7 @@ def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen
     raw, ema = (load_model(path).to(device) for path in (files.raw, files.ema))
     vae = open_vae(files.vae).to(device)
     # The product's own batches, of another size: clean latents with the labels they are trained with.
-    whole = training.model_copy(update={"batch_size": SAMPLES, "class_dropout_prob": 0.0})
+    whole = training.with_recipe(batch_size=SAMPLES, class_dropout_prob=0.0)
     source = BatchSource(LatentReader(files.manifest, "train"), whole, NUM_TIMESTEPS, device)
     batch = source.batch(0)
     latents, _ = draw_samples(ema, settings.sampling, SAMPLES)
@@ -151,7 +152,7 @@ def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Che
     columns = SHOWN // 2
     curve = draw_loss(seen.lines, published_losses(training), seen.variance)
     return Page(
-        title=f"{training.variant}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
+        title=f"{training.variant.name}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
         status=verdict.status,
         verdict=verdict.reason,
         checks=tuple(checks),

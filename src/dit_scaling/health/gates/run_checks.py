@@ -98,7 +98,7 @@ def check_landmarks(settings: TrainSettings, lines: Sequence[Mapping[str, float]
 
 def check_ema(settings: TrainSettings, step: int, drift: Drift, predictions: Predictions) -> list[Check]:
     """The average against its start, the raw weights, and their predictions."""
-    left = ema_share_left(step, settings.ema_decay, settings.ema_ramp)
+    left = ema_share_left(step, settings.recipe.ema_decay, settings.recipe.ema_ramp)
     checks = [
         at_least(
             "EMA moved from its start",

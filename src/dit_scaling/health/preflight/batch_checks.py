@@ -43,14 +43,14 @@ class Draws:
 
 def read_draws(reader: LatentReader, settings: TrainSettings) -> Draws:
     """The batches of the first steps, `SAMPLES` samples or a little more, put together from the shares of two ranks."""
-    count = 2 if settings.batch_size % 2 == 0 else 1
-    shares = [Ranks(rank, count).share(settings.batch_size) for rank in range(count)]
+    count = 2 if settings.recipe.batch_size % 2 == 0 else 1
+    shares = [Ranks(rank, count).share(settings.recipe.batch_size) for rank in range(count)]
     last = GaussianDiffusion().num_timesteps
     sources = [BatchSource(reader, settings, last, torch.device("cpu"), share) for share in shares]
-    steps = range(min(MAX_BATCHES, math.ceil(SAMPLES / settings.batch_size)))
+    steps = range(min(MAX_BATCHES, math.ceil(SAMPLES / settings.recipe.batch_size)))
     batches = [source.batch(step) for step in steps for source in sources]
-    order = EpochOrder(reader.shard_counts, settings.seed, settings.shuffle_shards)
-    indices = np.concatenate([order.indices(step, settings.batch_size) for step in steps])
+    order = EpochOrder(reader.shard_counts, settings.seed, settings.recipe.shuffle_shards)
+    indices = np.concatenate([order.indices(step, settings.recipe.batch_size) for step in steps])
     means, log_variances = torch.from_numpy(reader.moments(indices)).float().chunk(2, dim=2)
     return Draws(
         x0=torch.cat([batch.x0 for batch in batches]),
@@ -74,7 +74,7 @@ def check_draws(draws: Draws, settings: TrainSettings, scaling_factor: float) ->
             1.0,
             "samples, steps or ranks share their noise: a seed that leaves out the step or the rank",
         ),
-        _check_images(draws, settings.batch_size),
+        _check_images(draws, settings.recipe.batch_size),
         *_check_latents(draws, settings, scaling_factor),
         *_check_labels(draws, settings),
         *_check_noise(draws),
@@ -129,7 +129,7 @@ def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float)
         ),
     ]
     if len(mirrored):
-        share = 0.5 if settings.horizontal_flip else 0.0
+        share = 0.5 if settings.recipe.horizontal_flip else 0.0
         checks.append(
             _share("mirrored share", float(mirrored.mean()), share, len(mirrored), "training.horizontal_flip")
         )
@@ -143,7 +143,7 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
     outside = strangers & ((draws.y < 0) | (draws.y > settings.num_classes))
     rate = float(changed.float().mean())
     wrong = float(strangers.float().mean())
-    dropped = "none" if settings.class_dropout_prob == 0 else f"{settings.num_classes}"
+    dropped = "none" if settings.recipe.class_dropout_prob == 0 else f"{settings.num_classes}"
     used = sorted(set(draws.y[changed].tolist()))
     # Labels that were dropped to another class make up the dropout's share, all to one class; shuffled ones do not.
     shifted = wrong > 0 and len(used) == 1
@@ -162,7 +162,7 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
             1.0,
             "labels are shuffled against the latents on the way to the network",
         ),
-        _share("class dropout", rate, settings.class_dropout_prob, len(draws.y), "training.class_dropout_prob"),
+        _share("class dropout", rate, settings.recipe.class_dropout_prob, len(draws.y), "training.class_dropout_prob"),
     ]
 
 

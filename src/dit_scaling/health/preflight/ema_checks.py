@@ -38,7 +38,7 @@ def check_formula(decay: float, ramp: bool) -> list[Check]:
 
 def check_real_steps(settings: TrainSettings, manifest: Path, states: Path, runtime: Runtime) -> list[Check]:
     """A few steps of the real loop, exported and continued at each, against average = d average + (1 - d) weights."""
-    settings = settings.model_copy(update={"ema_decay": REAL_DECAY, "ema_ramp": False})
+    settings = settings.with_recipe(ema_decay=REAL_DECAY, ema_ramp=False)
     raw, ema = [], []
     for step in range(1, REAL_STEPS + 1):
         folder = train_to(settings, manifest, step, states, runtime)

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import PreflightSettings, TrainSettings
-from dit_scaling.config.study import SizeRow
-from dit_scaling.models import Network, create_model
-from dit_scaling.training.batches import seed_for
+from dit_scaling.variants import Variant
 
 PROBE_PATCH = 4  # of the probe network, at most
 
@@ -81,20 +79,21 @@ def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
     return formula
 
 
-def untrained(settings: TrainSettings) -> Network:
-    """The network of ``settings`` as training starts with it."""
-    torch.manual_seed(seed_for("init", settings.seed))
-    return create_model(settings.build_variant(), settings.input_size, settings.num_classes, settings.in_channels)
-
-
 def probe_settings(settings: PreflightSettings) -> TrainSettings:
     """A small network on the study's latents, with the study's recipe but an optimiser of its own."""
     patch = max(size for size in range(1, PROBE_PATCH + 1) if settings.input_size % size == 0)
     numbers = patch**2 * settings.in_channels  # of a patch; a width below twice that hardly lets its noise through
-    return TrainSettings(
-        **settings.model_dump(exclude={"latents", "sampling"}),
-        variant=f"DiT-Probe/{patch}",
-        size=SizeRow(depth=2, hidden_size=max(64, 16 * -(-2 * numbers // 16)), num_heads=4),
+    width = max(64, 16 * -(-2 * numbers // 16))
+    probe = TrainSettings(
+        variant=Variant(size="Probe", patch=patch, depth=2, hidden_size=width, num_heads=4),
+        recipe=settings.recipe,
+        seed=settings.seed,
+        input_size=settings.input_size,
+        in_channels=settings.in_channels,
+        num_classes=settings.num_classes,
+        latents=settings.latents.digest,
+    )
+    return probe.with_recipe(
         learning_rate=4.0e-3,
         weight_decay=0.0,
         betas=(0.9, 0.999),
@@ -102,5 +101,4 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
         gradient_clip=1.0,
         precision="float32",
         compile=False,
-        latents=settings.latents.digest,
     )

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.config.image_settings import ImageFolder, ImageSettings
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.config.study import ImageFolder, ImageSettings
 from dit_scaling.data.sources import ImageSource, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.health.check import Check, at_least, at_most

@@ -7,14 +7,14 @@ from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.health.check import Check, at_most, within
 from dit_scaling.health.preflight.batch_checks import Draws
-from dit_scaling.health.preflight.formula_networks import untrained
+from dit_scaling.training.initial import initial_model
 
 SAMPLES = 1024
 
 
 def check_loss(draws: Draws, settings: TrainSettings) -> list[Check]:
     """The untrained network on real batches, and a network that knows the noise."""
-    diffusion, model = GaussianDiffusion(), untrained(settings)
+    diffusion, model = GaussianDiffusion(), initial_model(settings)
     x0, t, y, noise = (column[:SAMPLES] for column in (draws.x0, draws.t, draws.y, draws.noise))
     y = y.clamp(0, settings.num_classes)
     with torch.no_grad():

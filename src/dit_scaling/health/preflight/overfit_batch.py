@@ -14,13 +14,13 @@ from dit_scaling.config.stages import SampleSettings, TrainSettings
 from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.health.check import Check, at_least, at_most
 from dit_scaling.health.preflight.batch_checks import Draws
-from dit_scaling.health.preflight.formula_networks import untrained
 from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shards import LatentSample, write_shard
 from dit_scaling.models.checkpoints import load_model
 from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise
+from dit_scaling.training.initial import initial_model
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 
@@ -59,9 +59,7 @@ def memorise(
     log_variance[:] = SHARP
     mean[:, 1] = mean[:, 0]
     manifest = _write_latents(folder, moments, labels, reader)
-    settings = training.model_copy(
-        update={"batch_size": BATCH, "ema_decay": 0.99, "ema_ramp": True, "class_dropout_prob": 0.0}
-    )
+    settings = training.with_recipe(batch_size=BATCH, ema_decay=0.99, ema_ramp=True, class_dropout_prob=0.0)
     export = train_to(settings, manifest, STEPS, folder / "states", runtime).export_path(STEPS, "ema.safetensors")
     model = load_model(export).to(runtime.device)
     plain = sampling.model_copy(update={"guidance_scale": 1.0, "steps": SAMPLE_STEPS})
@@ -90,7 +88,7 @@ def check_precision(draws: Draws, settings: TrainSettings, device: torch.device)
 
     Then its output with attention as large as long runs can make it.
     """
-    model = untrained(settings).to(device)
+    model = initial_model(settings).to(device)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():

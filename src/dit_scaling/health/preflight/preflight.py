@@ -87,7 +87,7 @@ def list_groups(
     source, reader = open_source(data.data), LatentReader(manifest, "train")
     vae = open_vae(vae_json).to(device)
     pairs, draws = read_pairs(reader, source), read_draws(reader, training)
-    runtime = Runtime(device)
+    runtime = Runtime(device=device)
 
     def pictured_pairs() -> list[Check]:
         image, mirror = (decode_means(vae, means, pairs.images.shape[-1]) for means in pairs.means.unbind(1))
@@ -115,7 +115,7 @@ def list_groups(
         "batches": lambda: check_draws(draws, training, vae.config.scaling_factor),
         "loss": lambda: check_loss(draws, training),
         "sampler": lambda: check_sampler(settings.sampling),
-        "EMA": lambda: check_formula(settings.ema_decay, settings.ema_ramp),
+        "EMA": lambda: check_formula(settings.recipe.ema_decay, settings.recipe.ema_ramp),
         "real steps": real_steps,
         "mixed precision": lambda: check_precision(draws, training, device),
         "memorised batch": memorised_batch,

@@ -1,84 +1,11 @@
-"""The U-Nets that the paper compares with, by name: sizes, closed-form parameter counts and multiply-adds.
+"""Closed-form parameter counts and multiply-adds of the U-Nets: see `dit_scaling.variants.sizes.UNetSize`."""
 
-Proportions are those of latent diffusion's class-conditional ImageNet model LDM-4 (arXiv 2112.10752); residual blocks,
-self-attention and conditioning are ADM's (arXiv 2105.05233): scale and shift by the sum of timestep and class
-embeddings. Needs neither torch nor any other library.
-"""
+from collections.abc import Iterator
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-
-UNET = "UNet"  # the family's name
+from dit_scaling.variants.sizes import UNetSize
 
 Cost = tuple[int, int]
 """Weights and multiply-adds of one layer in one forward pass of one latent."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UNetSize:
-    """Levels of residual blocks, each at half the resolution of the level before."""
-
-    channels: int
-    """Width at full resolution."""
-    multipliers: tuple[int, ...] = (1, 2, 3, 5)
-    """Width of each level in units of ``channels``."""
-    blocks: int = 2
-    """Residual blocks of each level on the way down; one more on the way up."""
-    head_width: int = 32
-    """Channels of one attention head; every level but the first attends, and so does the middle."""
-
-    @property
-    def groups(self) -> int:
-        """Groups of the group norms: 32, but none of fewer than four channels."""
-        return min(32, self.channels // 4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UNetVariant(UNetSize):
-    """One U-Net of a study: ``UNet-B`` is size B. It has no patches."""
-
-    size: str
-    family: str = UNET
-
-    @property
-    def name(self) -> str:
-        return f"{self.family}-{self.size}"
-
-    @property
-    def slug(self) -> str:
-        """The name as part of a path."""
-        return self.name
-
-    @property
-    def patch(self) -> None:
-        return None
-
-
-# On the paper's 4x32x32 latents 6.58, 25.95, 75.85 and 118.33 Gflops, near those of DiT-S/2, B/2, L/2 and XL/2.
-UNET_SIZES: Mapping[str, UNetSize] = {
-    "S": UNetSize(channels=112, head_width=16),
-    "B": UNetSize(channels=224),
-    "L": UNetSize(channels=384),
-    "XL": UNetSize(channels=480),
-}
-
-
-def unet_problems(unet: UNetSize, input_size: int) -> list[str]:
-    """What keeps a U-Net from being built on latents of ``input_size``; empty where nothing does."""
-    problems = []
-    factor = 2 ** (len(unet.multipliers) - 1)
-    if input_size % factor:
-        problems.append(f"latents of size {input_size} cannot be halved {len(unet.multipliers) - 1} times")
-    if unet.multipliers[0] != 1:
-        problems.append("multipliers must start with 1")
-    if unet.channels % 4 or unet.channels % unet.groups:
-        problems.append(f"channels {unet.channels} must be a multiple of 4, and of 32 from 128 on (group norms)")
-    attending = [unet.channels * multiplier for multiplier in unet.multipliers[1:] or unet.multipliers]
-    if any(width % unet.head_width for width in attending):
-        problems.append(
-            f"head_width {unet.head_width} does not divide the widths {attending} of the levels that attend"
-        )
-    return problems
 
 
 def count_unet_parameters(unet: UNetSize, num_classes: int, in_channels: int) -> int:

@@ -1,0 +1,46 @@
+"""Config sections ``resources`` and ``keep``: how much machine the jobs get, and what stays on disk."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dit_scaling.common.section import Count, PositiveFloat, Section
+
+
+class TrainingResources(Section):
+    """How a training job runs."""
+
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch."""
+    save_minutes: PositiveFloat = 10.0
+    """Training state is saved this often,"""
+    save_steps: Count = 10_000
+    """and every so many steps."""
+    log_seconds: PositiveFloat = 10.0
+
+
+class Resources(TrainingResources):
+    """How much machine the jobs get. Nothing here changes a result, but for the rounding of sums."""
+
+    cache: Annotated[str, Field(min_length=1)] = "cache"
+    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""
+    jobs_per_gpu: Count = 1
+    """Jobs that may compute on one GPU at a time; small studies are faster with several."""
+    gpus_per_node: Count = 1
+    """Processes that train one variant together, each on a GPU of its own where there are GPUs."""
+    encode_batch: Count = 32
+    """Images read at a time, and encoded at once by a GPU; a CPU encodes as many at once as fit its cache."""
+    sample_batch: Count = 125
+    """Samples drawn at a time."""
+
+
+class Keep(Section):
+    """What `dit-scaling clean` leaves of finished runs. Nothing else deletes it, and nothing here changes a result."""
+
+    states: bool = True
+    """Training states: a later `training.steps` goes on from them, and starts anew where there are none."""
+    checkpoints: Literal["all", "ema", "last"] = "all"
+    """Exported weights: all, those that are sampled (EMA), or of these only the last step's."""

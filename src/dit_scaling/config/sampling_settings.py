@@ -1,0 +1,32 @@
+"""Config section ``sampling``: which images are drawn from each model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dit_scaling.common.section import Count, Section
+
+
+class Sampling(Section):
+    """Images drawn from each exported EMA model."""
+
+    num_samples: Count = 50_000
+    parts: Count = 8
+    """Jobs, and npz files, that the samples of one model are split into."""
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
+    steps: Annotated[int, Field(ge=2, le=1000)] = 250
+    guidance_scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
+    """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
+    guidance_channels: Count | None = 3
+    """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
+    precision: Literal["float32", "tf32"] = "float32"
+    """tf32: TF32 products and convolutions on GPUs, several times faster there. The VAE always does, features never."""
+    labels: Literal["balanced", "random"] = "balanced"
+    seed: Annotated[int, Field(ge=0)] = 0
+    keep_samples: bool = True
+    """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
+
+    def folder(self, guidance_scale: float | str) -> str:
+        """Folder of the images of one guidance scale, below that of the step; DDIM's lie apart from the paper's."""
+        return f"{'' if self.sampler == 'ddpm' else f'{self.sampler}/'}guidance-{guidance_scale}"

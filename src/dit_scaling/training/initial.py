@@ -1,0 +1,13 @@
+"""The network that a training run starts with."""
+
+import torch
+
+from dit_scaling.config.stages import TrainSettings
+from dit_scaling.models import Network, create_model
+from dit_scaling.training.batches import seed_for
+
+
+def initial_model(settings: TrainSettings) -> Network:
+    """The untrained network of ``settings``, on the CPU: the same for every run with the same seed."""
+    torch.manual_seed(seed_for("init", settings.seed))
+    return create_model(settings.variant, settings.input_size, settings.num_classes, settings.in_channels)

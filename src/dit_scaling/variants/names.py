@@ -1,0 +1,98 @@
+"""Variants by name: ``DiT-XL/2`` is a transformer of size XL with patch 2, ``UNet-B`` a U-Net of size B."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, TypeAdapter
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.section import Count
+from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize
+
+UNET: Final = "UNet"
+
+DIT_NAME = r"DiT-(?P<size>[A-Za-z0-9]+)/(?P<patch>[1-9][0-9]*)"
+UNET_NAME = r"UNet-(?P<size>[A-Za-z0-9]+)"
+
+SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
+
+
+class Variant(Size):
+    """One transformer of a study, with all that builds it but the shape of its latents."""
+
+    family: Literal["DiT"] = "DiT"
+    size: str
+    patch: Count
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.size}/{self.patch}"
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a path: a slash is no part of a wildcard."""
+        return self.name.replace("/", "-")
+
+
+class UNetVariant(UNetSize):
+    """One U-Net of a study. It has no patches."""
+
+    family: Literal["UNet"] = UNET
+    size: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.size}"
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a path."""
+        return self.name
+
+    @property
+    def patch(self) -> None:
+        return None
+
+
+AnyVariant = Annotated[Variant | UNetVariant, Field(discriminator="family")]
+
+
+def parse_variant(
+    name: str,
+    sizes: Mapping[str, Size] | None = None,
+    unet_sizes: Mapping[str, UNetSize] | None = None,
+) -> AnyVariant:
+    """Look up ``DiT-SIZE/PATCH`` or ``UNet-SIZE`` among the sizes shipped, ``sizes`` and ``unet_sizes``.
+
+    Raises:
+        UserError: the name has another form, or the size is not in the table.
+    """
+    if match := re.fullmatch(DIT_NAME, name):
+        known = {**SIZES, **(sizes or {})}
+        _check_size(name, match["size"], known)
+        return Variant(size=match["size"], patch=int(match["patch"]), **known[match["size"]].model_dump())
+    if match := re.fullmatch(UNET_NAME, name):
+        unets = {**UNET_SIZES, **(unet_sizes or {})}
+        _check_size(name, match["size"], unets)
+        return UNetVariant(size=match["size"], **unets[match["size"]].model_dump())
+    raise UserError(
+        f"'{name}' is not a variant name. Write DiT-SIZE/PATCH, for example DiT-XL/2, or UNet-SIZE, for example UNet-B."
+    )
+
+
+def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
+    """A variant back from JSON.
+
+    Raises:
+        ValidationError: a field is missing, unknown or of another type.
+    """
+    variant: AnyVariant = TypeAdapter(AnyVariant).validate_json(json.dumps(fields))
+    return variant
+
+
+def _check_size(name: str, size: str, known: Iterable[str]) -> None:
+    if size not in known:
+        raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join(known)}).")
