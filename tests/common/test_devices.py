@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dit_scaling.common import devices
+from dit_scaling.common.cuda_probe import Card, Probe
 from dit_scaling.common.devices import choose_device, matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from forked import CONTEXT
@@ -22,13 +23,27 @@ def count_visible(number: int) -> int:
     return number if chosen is None else len(chosen.split(","))
 
 
-def job(folder: str, environment: dict[str, str], number: int, count: int, jobs_per_gpu: int, pipe: Connection) -> None:
+def all_compute(count: int, _folder: Path) -> Probe:
+    """As if each device had computed."""
+    return Probe((Card("made up", ""),) * count, "580.1", "")
+
+
+def job(
+    folder: str,
+    environment: dict[str, str],
+    number: int,
+    count: int,
+    jobs_per_gpu: int,
+    found: Probe | None,
+    pipe: Connection,
+) -> None:
     """What a job does: choose, tell what is visible to it, and compute until it is told to end."""
     tempfile.tempdir = folder
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     os.environ.update(environment)
     torch.cuda.device_count = lambda: count_visible(number)  # type: ignore[assignment]
     devices.RETRY_SECONDS = 0.01
+    devices.probe = all_compute if found is None else lambda *_: found
     device = choose_device("auto", count, jobs_per_gpu)
     pipe.send((str(device), os.environ.get("CUDA_VISIBLE_DEVICES")))
     pipe.recv()
@@ -43,10 +58,15 @@ class Jobs:
         self._pipes: list[Connection] = []  # a job whose pipe is gone ends
 
     def start(
-        self, number: int, count: int = 1, environment: dict[str, str] | None = None, jobs_per_gpu: int = 1
+        self,
+        number: int,
+        count: int = 1,
+        environment: dict[str, str] | None = None,
+        jobs_per_gpu: int = 1,
+        found: Probe | None = None,
     ) -> Connection:
         here, there = CONTEXT.Pipe()
-        arguments = (str(self._folder), environment or {}, number, count, jobs_per_gpu, there)
+        arguments = (str(self._folder), environment or {}, number, count, jobs_per_gpu, found, there)
         process = CONTEXT.Process(target=job, args=arguments)
         process.start()
         self.processes.append(process)
@@ -121,6 +141,7 @@ def test_jobs_in_one_allocation_get_devices_of_their_own_whatever_others_hold(jo
 
 def test_convolutions_are_float32_once_a_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
@@ -138,6 +159,7 @@ def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest
 
 def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(UserError, match=r"gpus_per_node: 2 ranks.*sees 1"):
         choose_device("auto", 2)
@@ -146,6 +168,7 @@ def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without NVML torch counts by starting CUDA, which then no longer looks at CUDA_VISIBLE_DEVICES."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(devices, "_held", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
@@ -153,6 +176,33 @@ def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UserError, match="NVML"):
         choose_device("auto")
+
+
+OLD = Card(
+    "NVIDIA GeForce GTX 1080 of compute capability 6.1", "no kernel image is available for execution on the device"
+)
+
+
+@pytest.mark.parametrize("environment", [{}, {"SLURM_JOB_ID": "7"}])
+def test_only_devices_that_compute_are_taken(jobs: Jobs, environment: dict[str, str]) -> None:
+    """The first of two cards is too old for this torch."""
+    one_old = Probe((OLD, Card("NVIDIA A100", "")), "580.1", "")
+    assert jobs.start(2, environment=environment, found=one_old).recv() == ("cuda", "1")
+
+
+def test_where_no_device_computes_auto_is_the_cpu_and_cuda_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    needs = "torch 2.15.0 is built for CUDA 13.2: it needs NVIDIA's driver 580 or newer."
+    monkeypatch.setattr(devices, "probe", lambda *_: Probe((OLD,), "535.183.01", needs))
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(UserError) as refused:
+        choose_device("cuda")
+    for told in (caplog.text, str(refused.value)):
+        for words in ("GTX 1080 of compute capability 6.1: no kernel image", "driver 535.183.01", needs, "README.md"):
+            assert words in told
+    assert "This job computes on the CPU" in caplog.text
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True), ("bfloat16", False)])

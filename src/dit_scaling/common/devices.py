@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from dit_scaling.common.cuda_probe import probe
 from dit_scaling.common.errors import UserError
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # what is visible in an allocation of theirs is its own
@@ -25,7 +26,7 @@ _held: list[FileLock] = []  # until this process ends, however it ends
 
 
 def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.device:
-    """The kind of device to compute on; ``auto`` is CUDA where there is any, else the CPU.
+    """The kind of device to compute on; ``auto`` is CUDA where it computes, else the CPU.
 
     CUDA devices are claimed for this process until it ends, and only they are visible to it: jobs side by side get
     devices of their own, or share them where ``jobs_per_gpu`` allows it, or wait. Where a cluster's scheduler shows no
@@ -39,19 +40,30 @@ def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.dev
         jobs_per_gpu: jobs that may compute on one device at a time, this one among them.
 
     Raises:
-        UserError: ``cuda`` is asked for and absent, there are fewer devices than ``count``, or none can be chosen.
+        UserError: ``cuda`` is asked for and absent or unable to compute, there are fewer devices than ``count``, or
+            none can be chosen.
     """
-    devices = [] if name == "cpu" else _visible_devices()
-    if not devices:
+    visible = [] if name == "cpu" else _visible_devices()
+    if not visible:
         if name == "cuda":
             raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
         return torch.device("cpu")
+    devices = visible
+    if not _held:  # those that this process holds compute
+        found = probe(len(visible), _lock_folder())
+        devices = [device for device, card in zip(visible, found.cards, strict=True) if not card.fault]
+        if not devices and name == "cuda":
+            raise UserError(f"resources.device is cuda, but {found.describe()}. Or set resources.device to cpu.")
+        if not devices:
+            log.warning("resources.device is auto, and %s. This job computes on the CPU.", found.describe())
+            return torch.device("cpu")
     if len(devices) < count:
         raise UserError(
-            f"resources.gpus_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
+            f"resources.gpus_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)} that "
+            "compute."
         )
     torch.backends.cudnn.allow_tf32 = False
-    if not _held and not (_allocation() and len(devices) == count):
+    if not _held and not (_allocation() and len(visible) == count):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count, jobs_per_gpu))
         if torch.cuda.device_count() != count:  # counting without NVML has started CUDA, which saw all of them
             raise UserError(
@@ -135,11 +147,7 @@ def _allocation() -> str:
 
 def _claim(devices: Sequence[str], count: int, jobs_per_gpu: int) -> list[str]:
     """Lock a place on ``count`` devices, the emptiest first; waits until other jobs of this user leave so many."""
-    # Schedulers number the devices of each allocation anew, so that a name stands for others in another one.
-    allocation = "-".join(["dit-scaling-devices", str(os.getuid()), *filter(None, [_allocation()])])
-    folder = Path(tempfile.gettempdir(), allocation)
-    folder.mkdir(exist_ok=True)
-    waiting = False
+    folder, waiting = _lock_folder(), False
     while True:
         # All or none of them, and one job at a time, lest two jobs each wait for what the other holds.
         with FileLock(folder / "choice.lock"):
@@ -159,6 +167,15 @@ def _claim(devices: Sequence[str], count: int, jobs_per_gpu: int) -> list[str]:
             log.info("waits for %d of the CUDA devices %s, which other jobs hold", count, ", ".join(devices))
             waiting = True
         time.sleep(RETRY_SECONDS)
+
+
+def _lock_folder() -> Path:
+    """Where the jobs of this user tell each other of the devices of this machine, or of an allocation on it."""
+    # Schedulers number the devices of each allocation anew, so that a name stands for others in another one.
+    allocation = "-".join(["dit-scaling-devices", str(os.getuid()), *filter(None, [_allocation()])])
+    folder = Path(tempfile.gettempdir(), allocation)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _try_lock(path: Path) -> FileLock | None:
