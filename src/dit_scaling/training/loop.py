@@ -23,6 +23,7 @@ from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, write_records
 from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
+from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
 
@@ -87,7 +88,7 @@ def _train(
     batches = ahead(map(source.batch, steps), device)
 
     saved_at = logged_at = time.monotonic()
-    with sigterm_noticed() as interrupted:
+    with sigterm_noticed() as interrupted, saving(folder) as saver:
         for step in track(steps, len(steps), run, runtime.log_seconds):
             window += train_step(step, next(batches).split(runtime.micro_batch))
 
@@ -101,15 +102,20 @@ def _train(
                     append_record(folder.metrics, done, window / WINDOW, seconds.item())
                 window.zero_()
             due = done % runtime.save_steps == 0 or now - saved_at > 60 * runtime.save_minutes
+            due = due and done < last_step  # which is saved in any case
             stop, save = ranks.any(bool(interrupted), due)
             if stop or save:
-                _save(folder, done, carried, run, ranks)
+                _save(saver, folder, done, carried, run, ranks)
                 saved_at = now
+            saver.check()
             if stop:
+                saver.wait()
+                ranks.wait()
                 log.warning("%s: SIGTERM, state saved at step %d in %s", run, done, folder.path)
                 raise Interrupted(143)
 
-    _save(folder, last_step, carried, run, ranks)
+        _save(saver, folder, last_step, carried, run, ranks)
+    ranks.wait()
     if ranks.first:
         write_records(folder.export_path(last_step, "metrics.jsonl"), folder.metrics.read_text())
         raw = model.state_dict()
@@ -157,13 +163,12 @@ def _go_on(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], r
     return int(first_step)
 
 
-def _save(folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, ranks: Ranks) -> None:
-    """Write the state of ``step``, by the first rank, while the others wait."""
+def _save(saver: Saver, folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, ranks: Ranks) -> None:
+    """Have the state of ``step`` written, by the first rank, while training goes on."""
     check_finite(carried["weights"], run, step, folder.path)
     ranks.average_(carried["window"])
     if ranks.first:
-        folder.save(TrainingState(step, carried, folder.metrics.read_text()))
-    ranks.wait()
+        saver.start(TrainingState(step, carried, folder.metrics.read_text()))
 
 
 def _check_fit(settings: TrainSettings, reader: LatentReader, manifest: Path) -> None:
