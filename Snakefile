@@ -14,6 +14,7 @@ include: "rules/sample.smk"
 include: "rules/features.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
+include: "rules/run.smk"
 
 
 report: "workflow/report/workflow.rst"

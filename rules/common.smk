@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.report.captions import FIGURES, TABLES
+from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
+from dit_scaling.results.withdrawal import of_other_settings, withdraw
 from dit_scaling.variants import count_gflops
 
 min_version("9.27")
@@ -62,7 +65,17 @@ except UserError as error:
     logger.error(f"Error: {error}")
     sys.exit(2)
 
+# A report that is packed here speaks of the settings of now.
+if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_settings(Path(RESULTS), STAGES):
+    logger.error(
+        f"Error: what {RESULTS} reports was made for other settings. Run the study first, or pack it as it was."
+    )
+    sys.exit(2)
+
 if workflow.is_main_process:
+    runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
+    if runner:
+        logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
     for warning in STUDY.warnings():
         logger.warning(f"Doubtful setting: {warning}.")
 
@@ -87,7 +100,7 @@ wildcard_constraints:
     variant=r"DiT-[A-Za-z0-9]+-[0-9]+|UNet-[A-Za-z0-9]+",
     seed=r"[0-9]+",
     step=r"[0-9]+",
-    guidance=r"[0-9]+\.[0-9]+",
+    guidance=r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?",
     split=r"train|held_out",
     shard=r"[0-9]{5}",
     part=r"[0-9]{5}",

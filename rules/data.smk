@@ -11,6 +11,6 @@ rule data:
     conda:
         "../envs/data.yaml"
     params:
-        settings=STAGES.data().canonical(),
+        settings=lambda wildcards: STAGES.data().canonical(),
     script:
         "../workflow/scripts/data.py"

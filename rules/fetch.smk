@@ -19,6 +19,6 @@ if MISSING:
         params:
             url=lambda wildcards: ASSETS[wildcards.asset].url,
             sha256=lambda wildcards: ASSETS[wildcards.asset].sha256,
-            cache=str(CACHE),
+            cache=lambda wildcards: str(CACHE),
         script:
             "../workflow/scripts/fetch.py"

@@ -24,7 +24,7 @@ rule encode_shard:
         gpu=GPUS,
         batch=STUDY.resources.encode_batch,
     params:
-        settings=STAGES.latents().canonical(),
+        settings=lambda wildcards: STAGES.latents().canonical(),
     script:
         "../workflow/scripts/encode_shard.py"
 
@@ -44,6 +44,6 @@ rule latents:
     conda:
         "../envs/data.yaml"
     params:
-        settings=STAGES.latents().canonical(),
+        settings=lambda wildcards: STAGES.latents().canonical(),
     script:
         "../workflow/scripts/latents.py"

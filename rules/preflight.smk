@@ -18,7 +18,7 @@ rule preflight:
         jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
-        settings=STAGES.preflight().canonical(),
+        settings=lambda wildcards: STAGES.preflight().canonical(),
     script:
         "../workflow/scripts/preflight.py"
 

@@ -31,7 +31,7 @@ rule aggregate:
     conda:
         "../envs/report.yaml"
     params:
-        settings=STAGES.aggregate().canonical(),
+        settings=lambda wildcards: STAGES.aggregate().canonical(),
     script:
         "../workflow/scripts/aggregate.py"
 
@@ -95,7 +95,7 @@ rule report:
     conda:
         "../envs/report.yaml"
     params:
-        settings=STAGES.report().canonical(),
+        settings=lambda wildcards: STAGES.report().canonical(),
         times=f"{RESULTS}/times",
     script:
         "../workflow/scripts/report.py"

@@ -33,6 +33,6 @@ rule vae:
         jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
-        settings=STAGES.vae().canonical(),
+        settings=lambda wildcards: STAGES.vae().canonical(),
     script:
         "../workflow/scripts/vae.py"

@@ -156,7 +156,9 @@ def claims(
 ) -> None:
     """Judge the paper's claims on a table of metrics."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
+    from dit_scaling.common.seals import check_seals
 
+    check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -186,8 +188,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.models.export import export_pipeline
 
+    check_seals([checkpoint])
     export_pipeline(checkpoint, folder, vae or str(_of_study(checkpoint, "vae/vae.json", "--vae")))
     typer.echo(
         f"{folder}: load it with dit_scaling.models.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained."
@@ -208,8 +212,10 @@ def export_samples(
     output: Annotated[Path, typer.Argument(help="The npz to write; images as arr_0, uint8.")],
 ) -> None:
     """Write the samples of one evaluation as the npz that ADM's evaluation suite reads."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.sampling.archive import export_samples as write
 
+    check_seals(evaluation.glob("samples/part-*.npz"))
     typer.echo(f"{output}: {write(evaluation, output):,} images")
 
 
@@ -241,6 +247,21 @@ def clean(
 
 
 @app.command()
+def verify(
+    study: Annotated[str, typer.Argument(help="Folder of its results, or its name below results/.")],
+) -> None:
+    """Read a study's files again, and say which are not as its jobs left them; exit code 1 where there are any."""
+    from dit_scaling.results.verify import describe_verification
+    from dit_scaling.results.verify import verify as compare
+
+    results = Path(study) if Path(study).is_dir() else Path("results", study)
+    found = compare(results)
+    typer.echo(describe_verification(found, results))
+    if found.damaged or found.states:
+        raise typer.Exit(1)
+
+
+@app.command()
 def diagnose(
     checkpoint: Annotated[Path, typer.Argument(help="EMA weights of a DiT: ema.safetensors, or a released .pt.")],
     page: Annotated[Path, typer.Argument(help="Page to write.")] = Path("diagnosis.html"),
@@ -251,9 +272,11 @@ def diagnose(
     steps: Annotated[int, typer.Option(help="Steps of the sampler; the paper has 250.")] = 50,
 ) -> None:
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
+    from dit_scaling.common.seals import check_seals
     from dit_scaling.health.diagnose import diagnose as examine
     from dit_scaling.latents.autoencoder import load_any_vae
 
+    check_seals([checkpoint])
     raw = checkpoint.with_name("raw.safetensors")
     result = examine(
         checkpoint,

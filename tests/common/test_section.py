@@ -73,3 +73,10 @@ def test_text_of_other_settings_is_refused() -> None:
         Images.parse('{"path": "a", "unknown": 1}')
     with pytest.raises(ValidationError, match="path"):
         Images.parse('{"background": "white"}')
+
+
+def test_a_new_key_without_a_default_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Wrong\.later: a key with Before needs a default"):
+
+        class Wrong(Section):
+            later: Annotated[int, Before(0)]

@@ -32,6 +32,7 @@ from damage import (
     flip,
     lose,
     nothing,
+    resealed,
     shard_of,
     write,
 )
@@ -539,6 +540,7 @@ def test_bad_input_is_a_message_and_code_2_and_nothing_is_lost(
     monkeypatch.chdir(folder)
     config_before = (folder / "study.yaml").read_text()
     row.damage(folder)
+    resealed(folder)
     kind, *arguments = row.entry.split()
     if kind == "job":
         (rule,) = arguments
@@ -567,7 +569,7 @@ def contents(folder: Path) -> dict[Path, str]:
     return {
         file: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
-        if not {"logs", ".snakemake", ".cache"} & set(file.parts) and not file.name.endswith(".idx.npz")
+        if not {"logs", ".snakemake", ".cache", ".seals"} & set(file.parts) and not file.name.endswith(".idx.npz")
     }
 
 

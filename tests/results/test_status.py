@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from dit_scaling.common.files import write_json
+from dit_scaling.common.holder import Holder
 from dit_scaling.config import parse_study
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.results.job_records import JobRecord
 from dit_scaling.results.status import Run, describe_status, read_status
 from dit_scaling.training.lock import locked
 from pipeline import TINY
@@ -82,11 +84,12 @@ def test_nothing_there_is_waiting(study: Study, stages: Stages, tmp_path: Path) 
     assert not status.reported
 
 
-def test_a_fresh_log_is_a_running_training_with_its_rate_and_time_left(
+def test_a_training_whose_process_lives_runs_with_its_rate_and_time_left(
     study: Study, stages: Stages, tmp_path: Path
 ) -> None:
-    write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
-    run = first_run(study, stages, tmp_path)
+    folder = write_training(tmp_path, stages, last=2000, rate=20.0, age=3600.0)
+    with locked(folder):
+        run = first_run(study, stages, tmp_path)
     assert (run.state, run.stage, run.step, run.steps) == ("running", "train", 2000, 5000)
     assert run.loss == pytest.approx(1 / 2000)
     assert run.steps_per_second == pytest.approx(20.0)
@@ -94,24 +97,69 @@ def test_a_fresh_log_is_a_running_training_with_its_rate_and_time_left(
     assert read_status(study, stages, tmp_path, NOW).runs[1].state == "waiting"
 
 
-@pytest.mark.parametrize(
-    ("rate", "age", "state"),
-    [(20.0, 59.0, "running"), (20.0, 61.0, "stopped"), (0.5, 390.0, "running"), (0.5, 410.0, "stopped")],
-)
-def test_how_long_a_log_may_be_silent_follows_from_its_own_intervals(
-    study: Study, stages: Stages, tmp_path: Path, rate: float, age: float, state: str
-) -> None:
-    write_training(tmp_path, stages, last=2000, rate=rate, age=age)
+def test_a_fresh_log_without_a_process_is_stopped(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_training(tmp_path, stages, last=2000, rate=20.0, age=1.0)
     run = first_run(study, stages, tmp_path)
-    assert run.state == state
-    assert (run.seconds_left is not None) == (state == "running")
+    assert (run.state, run.seconds_left) == ("stopped", None)
 
 
-def test_a_living_lock_keeps_a_silent_training_running(study: Study, stages: Stages, tmp_path: Path) -> None:
-    folder = write_training(tmp_path, stages, last=2000, rate=20.0, age=3600.0)
-    with locked(folder):
-        assert first_run(study, stages, tmp_path).state == "running"
-    assert first_run(study, stages, tmp_path).state == "stopped"
+def record_job(results: Path, **changes: Any) -> None:
+    log = results / "logs" / "train" / f"{SLUG}_seed-0_step-5000.log"
+    write_old(log, "step 1", 10.0)
+    wildcards = {"variant": SLUG, "seed": "0", "step": "5000"}
+    output = f"{results}/{SLUG}/seed-0/step-5000/ema.safetensors"
+    job = JobRecord(rule="train_milestone", wildcards=wildcards, output=output, log=str(log), holder=Holder.here())
+    write_json(results / ".jobs" / "train" / f"{log.name}.json", job.model_copy(update=changes).model_dump())
+
+
+def dead() -> Holder:
+    return Holder.here().model_copy(update={"started": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "running"),
+        ({"error": "the loss is NaN"}, "failed"),
+        ({"holder": dead()}, "failed"),
+        ({"holder": Holder(host="elsewhere", pid=1, started=1.0)}, "running"),
+        ({"holder": Holder(host="elsewhere", pid=1, started=1.0), "error": "no"}, "failed"),
+    ],
+    ids=["alive", "failed", "killed", "elsewhere", "failed elsewhere"],
+)
+def test_a_job_runs_while_its_process_lives_and_has_failed_where_it_says_so_or_is_gone(
+    study: Study, stages: Stages, tmp_path: Path, changes: dict[str, Any], state: str
+) -> None:
+    record_job(tmp_path, **changes)
+    status = read_status(study, stages, tmp_path, NOW)
+    assert [run.state for run in status.runs] == [state, "waiting"]
+    assert len(status.failures) == (state == "failed")
+    told = describe_status(status, tmp_path)
+    assert (f"Failed: {tmp_path}/{SLUG}/seed-0/step-5000/ema.safetensors (train_milestone): " in told) == (
+        state == "failed"
+    )
+    if "error" in changes:
+        assert changes["error"] in told
+
+
+def test_a_job_elsewhere_whose_log_is_silent_is_not_said_to_run(study: Study, stages: Stages, tmp_path: Path) -> None:
+    record_job(tmp_path, holder=Holder(host="elsewhere", pid=1, started=1.0))
+    assert read_status(study, stages, tmp_path, NOW + 3600).runs[0].state == "waiting"
+
+
+def test_a_report_of_other_settings_is_said_to_be_one(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_record(tmp_path / "provenance.json", stages.aggregate().digest)
+    mark = f'<meta name="settings-digest" content="{stages.report().digest}">'
+    (tmp_path / "report.html").write_text(mark)
+    status = read_status(study, stages, tmp_path, NOW)
+    assert (status.reported, status.outdated) == (True, False)
+    (tmp_path / "report.html").write_text(mark.replace(stages.report().digest, "0" * 16))
+    status = read_status(study, stages, tmp_path, NOW)
+    assert (status.reported, status.outdated) == (False, True)
+    assert "report of other settings" in describe_status(status, tmp_path)
+    (tmp_path / "report.html").write_text(mark)
+    write_record(tmp_path / "provenance.json", "0" * 16)
+    assert read_status(study, stages, tmp_path, NOW).outdated
 
 
 def test_a_line_that_is_being_written_is_no_line(study: Study, stages: Stages, tmp_path: Path) -> None:
@@ -128,15 +176,10 @@ def test_trained_with_other_settings_or_latents_is_not_done(study: Study, stages
     assert (run.state, run.step) == ("waiting", 0)
 
 
-def test_samples_and_scores_are_counted_and_a_fresh_log_says_who_makes_them(
-    study: Study, stages: Stages, tmp_path: Path
-) -> None:
+def test_samples_and_scores_are_counted(study: Study, stages: Stages, tmp_path: Path) -> None:
     write_results(tmp_path, study, stages, sampled=False, scored=False)
     run = first_run(study, stages, tmp_path)
     assert (run.state, run.stage, run.step, run.sampled, run.scored) == ("waiting", "sample", 5000, (0, 4), (0, 4))
-    log = tmp_path / "logs" / "sample" / f"{SLUG}_seed-0_step-2500_guidance-1.0_part-00000.log"
-    write_old(log, "sampling", 5.0)
-    assert first_run(study, stages, tmp_path).state == "running"
     write_results(tmp_path, study, stages, sampled=True, scored=False)
     run = first_run(study, stages, tmp_path)
     assert (run.state, run.stage, run.sampled) == ("waiting", "score", (4, 4))
@@ -162,8 +205,9 @@ def test_shared_stages_and_report(study: Study, stages: Stages, tmp_path: Path) 
 
 
 def test_lines_for_the_terminal(study: Study, stages: Stages, tmp_path: Path) -> None:
-    write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
-    lines = describe_status(read_status(study, stages, tmp_path, NOW), tmp_path).splitlines()
+    folder = write_training(tmp_path, stages, last=2000, rate=20.0, age=3.0)
+    with locked(folder):
+        lines = describe_status(read_status(study, stages, tmp_path, NOW), tmp_path).splitlines()
     assert "report waiting" in lines[1]
     assert lines[4].split() == (
         "DiT-Nano/2 0 running: train 2,000 of 5,000 0.0005 20 3 min 0 of 4 0 of 4".replace("3 min", "2 min").split()

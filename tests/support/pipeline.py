@@ -1,17 +1,19 @@
 """Run this clone's Snakefile on a study in a folder of its own, and read what a dry run plans."""
 
+import atexit
 import os
 import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from forked import run_snakemake
+from warm import STARTUP, WarmPython
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.yaml"
@@ -26,7 +28,16 @@ FIRST_OUTPUT = re.compile(r"^    output: (?P<file>[^,\n]+)", re.MULTILINE)
 
 def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
     """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile and the network cut."""
-    return run_snakemake(_arguments(arguments, config), folder, _environment(), OFFLINE / "sitecustomize.py")
+    environment = {**_environment(), STARTUP: str(OFFLINE / "sitecustomize.py")}
+    return warm_python().run(["-m", "snakemake", *_arguments(arguments, config)], folder, environment)
+
+
+@cache
+def warm_python() -> WarmPython:
+    """The one of this process, which ends with it."""
+    python = WarmPython()
+    atexit.register(python.close)
+    return python
 
 
 def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":

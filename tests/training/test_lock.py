@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.holder import STALE_SECONDS
 from dit_scaling.training import lock
 from dit_scaling.training.lock import in_use, locked
 from forked import CONTEXT
@@ -82,7 +83,7 @@ def test_a_killed_process_that_nobody_waited_for_holds_nothing(tmp_path: Path) -
 
 def test_a_lock_of_another_host_counts_when_its_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
-    foreign(tmp_path / "run", lock.STALE_SECONDS / 2)
+    foreign(tmp_path / "run", STALE_SECONDS / 2)
     stop = threading.Event()
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
     heart = threading.Thread(target=lock._beat, args=(tmp_path / "run" / "lock.json", stop))
@@ -96,12 +97,12 @@ def test_a_lock_of_another_host_counts_when_its_heart_beats(tmp_path: Path, monk
 def test_a_lock_of_another_host_is_taken_over_when_its_heart_has_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign(tmp_path / "still", lock.STALE_SECONDS * 2)
+    foreign(tmp_path / "still", STALE_SECONDS * 2)
     with locked(tmp_path / "still"):
         pass
     # Killed a moment ago, as by a failing node: its successor waits until it is sure.
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.01)
-    foreign(tmp_path / "recent", lock.STALE_SECONDS - 0.3)
+    foreign(tmp_path / "recent", STALE_SECONDS - 0.3)
     begin = time.monotonic()
     with locked(tmp_path / "recent"):
         assert time.monotonic() - begin > 0.1

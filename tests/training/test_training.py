@@ -24,6 +24,7 @@ from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import load_model, read_header
 from dit_scaling.training import loop
 from dit_scaling.training.batches import BatchSource, seed_for
+from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Interrupted, Runtime
@@ -38,8 +39,7 @@ from pathlib import Path
 import torch
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.section import Before
-from dit_scaling.training.loop import state_folder, train_to
+from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 settings, manifest, states = sys.argv[1:]
 try:
@@ -111,7 +111,7 @@ def test_log_lines_are_the_same_after_an_interruption(
 def published(run: TrainSettings, manifest: Path, step: int, folder: Path) -> MilestoneFiles:
     names = ("ema.safetensors", "raw.safetensors", "metrics.jsonl", "loss.svg")
     files = MilestoneFiles(*(folder / f"step-{step}" / name for name in names))
-    train_milestone(run, manifest, step, folder / "states", files, CPU)
+    train_milestone(TrainJob(run, manifest, step, folder / "states", CPU), files)
     return files
 
 
@@ -393,7 +393,7 @@ def test_a_checkpoint_names_its_origin_and_loads(toy_run: TrainSettings, toy_lat
 
 def test_the_milestone_stage_publishes_all_its_files(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
     files = MilestoneFiles(*(tmp_path / "out" / name for name in ("ema.st", "raw.st", "metrics.jsonl", "loss.svg")))
-    train_milestone(toy_run, toy_latents, 100, tmp_path / "states", files, CPU)
+    train_milestone(TrainJob(toy_run, toy_latents, 100, tmp_path / "states", CPU), files)
     assert [json.loads(line)["step"] for line in files.metrics.read_text().splitlines()] == [50, 100]
     assert "<svg" in files.curve.read_text()
     assert load_file(files.ema).keys() == load_file(files.raw).keys()

@@ -14,6 +14,8 @@ from typing import Any
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import disk_faults_named
 from dit_scaling.common.provenance import write_provenance
+from dit_scaling.common.seals import check_seals, forget, seal
+from dit_scaling.results.job_records import recorded
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -22,6 +24,7 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def job() -> Iterator[Any]:
     """Yield the job's `snakemake` object, with its log set up; a UserError is logged and ends with exit code 2.
 
+    What it reads must be as the jobs before left it, and what it leaves is sealed once it is done: see `seals`.
     The log goes to the job's log file, to a history that no rerun deletes, and to the terminal.
     """
     snakemake = _snakemake()
@@ -37,11 +40,21 @@ def job() -> Iterator[Any]:
             for file in (logging.FileHandler(declared, mode="w"), logging.FileHandler(history)):
                 file.setFormatter(logging.Formatter(FORMAT))
                 logging.getLogger().addHandler(file)
-        with disk_faults_named(Path(snakemake.output[0])):
+        results = Path("results", snakemake.config["study"])
+        outputs = [Path(file) for file in snakemake.output]
+        record = recorded(results, snakemake.rule, dict(snakemake.wildcards.items()), outputs[0], declared)
+        with record, disk_faults_named(outputs[0]):
+            check_seals(Path(file) for file in snakemake.input)
+            for output in outputs:
+                forget(output)
             yield snakemake
+            seal(outputs, results)
     except UserError as error:
         log.error("%s: %s", snakemake.rule, error)
         sys.exit(2)
+    except KeyboardInterrupt:
+        log.warning("%s: stopped at the keyboard.", snakemake.rule)
+        sys.exit(130)
     except Exception:
         log.exception("%s failed; the log is kept in %s", snakemake.rule, history)
         raise

@@ -3,6 +3,7 @@ from pathlib import Path
 from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.health.gates.gate_record import refuse_if_broken
+from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
 from dit_scaling.training.runtime import Runtime
 
@@ -21,12 +22,14 @@ with job() as snakemake:
         micro_batch=resources.micro_batch,
     )
     train_milestone(
-        settings,
-        Path(snakemake.input.manifest),
-        int(snakemake.wildcards.step),
-        Path(snakemake.params.states),
+        TrainJob(
+            settings=settings,
+            manifest=Path(snakemake.input.manifest),
+            last_step=int(snakemake.wildcards.step),
+            states=Path(snakemake.params.states),
+            runtime=runtime,
+        ),
         MilestoneFiles(Path(output.ema), Path(output.raw), Path(output.metrics), Path(output.curve)),
-        runtime,
         resources.ranks,
         resources.nodes,
     )

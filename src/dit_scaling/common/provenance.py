@@ -9,6 +9,7 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file, write_json
+from dit_scaling.common.seals import recorded_sha256
 
 LIBRARIES = ("torch", "diffusers", "numpy", "scipy", "webdataset", "clean-fid", "snakemake")
 
@@ -16,14 +17,15 @@ LIBRARIES = ("torch", "diffusers", "numpy", "scipy", "webdataset", "clean-fid", 
 def write_provenance(output: Path, *, settings_digest: str, settings: Any, inputs: Iterable[Path], device: str) -> None:
     """Write settings, their digest, inputs' sha256, versions, git commit and device as JSON.
 
-    ``settings`` carries the seeds. No time of day: equal runs write equal files.
+    ``settings`` carries the seeds. No time of day: equal runs write equal files. A job compares its inputs with their
+    seals as it begins, so what these record is not computed again.
     """
     write_json(
         output,
         {
             "settings_digest": settings_digest,
             "settings": settings,
-            "inputs": {str(path): sha256_file(path) for path in inputs if path.is_file()},
+            "inputs": {str(path): recorded_sha256(path) or sha256_file(path) for path in inputs if path.is_file()},
             "device": device,
             "versions": {name: importlib.metadata.version(name) for name in ("dit-scaling", *LIBRARIES)},
             "python": platform.python_version(),

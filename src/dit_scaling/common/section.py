@@ -30,6 +30,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in _marked(cls):
+            if cls.model_fields[name].is_required():
+                raise TypeError(f"{cls.__name__}.{name}: a key with Before needs a default, as old text leaves it out.")
+
     def canonical(self) -> str:
         """JSON with sorted keys: equal settings give equal text."""
         return canonical_json(self.stored())

@@ -22,8 +22,9 @@ class TrainingResources(Section):
 class Resources(TrainingResources):
     """How much machine the jobs get. Nothing here changes a result, but for the rounding of sums."""
 
-    cache: Annotated[str, Field(min_length=1)] = "cache"
-    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics."""
+    cache: Annotated[str, Field(pattern=r"^[^{}<>]+$")] = "cache"
+    """Folder for what is fetched from the network: given VAE, weights of feature networks, reference statistics. Braces
+    and angle brackets would be placeholders in the names of what a rule makes."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of each process. Two jobs of one thread are faster than one of two at small sizes."""

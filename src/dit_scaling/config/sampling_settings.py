@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dit_scaling.common.section import Count, Section
+
+# Its text is its name in paths: zero has no sign.
+GuidanceScale = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 
 
 class Sampling(Section):
@@ -16,7 +19,7 @@ class Sampling(Section):
     sampler: Literal["ddpm", "ddim"] = "ddpm"
     """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 250
-    guidance_scales: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
+    guidance_scales: Annotated[tuple[GuidanceScale, ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""

@@ -34,14 +34,16 @@ class LatentReader:
         self.shape: tuple[int, int, int, int] = self.manifest.latent_shape
         """Of each image: (2, 2C, h, w): image and mirror; mean, then log-variance."""
         self._numbers = int(np.prod(self.shape))
-        self._paths, self._maps, indices = [], [], []
+        self.shards: list[tuple[Path, str]] = []
+        """File and sha256 of each shard, in order."""
+        self._maps, indices = [], []
         for shard in self.manifest.splits[split].shards:
             path = manifest_path.parent / shard.file
             index = open_index(path, shard.sha256, self.shape, verify=verify)
             if len(index.labels) != shard.count:
                 raise UserError(f"{path} holds {len(index.labels)} images, but {manifest_path} says {shard.count}.")
             indices.append(index)
-            self._paths.append(path)
+            self.shards.append((path, shard.sha256))
             # A plain array over the map: slicing a numpy.memmap costs ten times as much.
             self._maps.append(np.asarray(np.memmap(path, dtype=LATENT_DTYPE, mode="r")))
         self.labels: NDArray[np.int64] = np.concatenate([index.labels for index in indices])
@@ -81,5 +83,5 @@ class LatentReader:
         """Ask the system to read whole shards into its page cache, from begin to end, without waiting for it."""
         if hasattr(os, "posix_fadvise"):  # Linux has it, macOS does not.
             for shard in shards:
-                with self._paths[shard].open("rb") as stream:
+                with self.shards[shard][0].open("rb") as stream:
                     os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

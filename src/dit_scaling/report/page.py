@@ -26,6 +26,7 @@ from dit_scaling.report.health_tables import tabulate_checks, tabulate_gates, vi
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation_table import view_memorisation
 from dit_scaling.report.table import Column, Table, list_facts, save_table, words
+from dit_scaling.results.job_records import JobRecord
 
 DATA_FACTS = {
     "images": "images",
@@ -95,10 +96,12 @@ class SamplesView:
     rows: list[tuple[str, list[tuple[str, str] | None]]]
 
 
-def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -> None:
+def write_report(
+    settings: ReportSettings, inputs: ReportInputs, output: Path, failures: Sequence[JobRecord] = ()
+) -> None:
     """Write the report as one self-contained HTML file, which needs no network, and its tables as CSV.
 
-    The tables of ``captions.TABLES`` go to the folder ``tables`` beside ``output``.
+    The tables of ``captions.TABLES`` go to the folder ``tables`` beside ``output``. Jobs that failed come first.
 
     Raises:
         UserError: an input is missing, broken, or not of this study.
@@ -124,10 +127,13 @@ def write_report(settings: ReportSettings, inputs: ReportInputs, output: Path) -
     }
     assert tables.keys() == TABLES.keys()
     html = (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             study=study,
+            settings_digest=settings.digest,
+            failures=failures,
+            consequence="What follows is of the variants that are whole; run the same command again for the others.",
             measured=measured,
             summary=_summarise(study, measured),
             claims=claims,
@@ -204,7 +210,7 @@ def _tabulate_protocol(protocol: Sequence[ProtocolRow]) -> Table:
     return Table("protocol", pd.DataFrame(protocol), shown)
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("dit_scaling.report"),
         autoescape=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
+from dit_scaling.common.seals import forget
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.training.lock import in_use
@@ -77,6 +78,7 @@ def delete(heaps: list[Heap]) -> None:
     try:
         for path in (path for heap in heaps for path in heap.files):
             path.unlink()
+            forget(path)
             for folder in path.parents:
                 if any(folder.iterdir()):
                     break

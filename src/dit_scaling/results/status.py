@@ -2,25 +2,25 @@
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.holder import STALE_SECONDS
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
 from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
+from dit_scaling.results.job_records import JobRecord, read_records
+from dit_scaling.results.withdrawal import REPORT, of_other_settings
 from dit_scaling.training.lock import in_use
 
-State = Literal["done", "running", "stopped", "waiting"]
+State = Literal["done", "running", "failed", "stopped", "waiting"]
 Stage = Literal["train", "sample", "score"]
 
-SILENCE = 60.0  # seconds without a line in its log before a job that holds no lock counts as stopped
-INTERVALS = 4.0  # the same in intervals between lines of the log, which are long for large models
 RECENT = 10  # lines of the log that the rate is taken from
 
 
@@ -53,37 +53,46 @@ class StudyStatus:
     shared: dict[str, bool]
     runs: tuple[Run, ...]
     reported: bool
+    outdated: bool
+    """Whether verdicts or report are there, but of other settings than now."""
+    failures: tuple[JobRecord, ...] = ()
+    """Jobs that failed or were killed, and have not been run again since."""
 
 
 def read_status(study: Study, stages: Stages, results: Path, now: float | None = None) -> StudyStatus:
     """The state of every run of ``study`` below ``results``; ``now`` in seconds since the epoch.
 
     A result counts as done where the record beside it has the digest of today's settings: what was made with others
-    waits to be made again. Training runs where a living process holds its lock, or its log was written a moment ago.
+    waits to be made again. What runs is a job whose process lives: looked for on this host, told by its log on another.
     """
     now = time.time() if now is None else now
     shared = {
         name: settings_digest(results / record) == settings.digest
         for name, (record, settings) in _shared_stages(study, stages).items()
     }
+    records = read_records(results)
     folders = _state_folders(results / "states", results / "latents" / "manifest.json")
     runs = tuple(
-        _read_run(study, stages, results, name, seed, folders, now)
+        _read_run(study, stages, results, name, seed, folders, records, now)
         for name in study.variants
         for seed in study.training.seeds
     )
-    return StudyStatus(study.study, shared, runs, shared["aggregate"] and (results / "report.html").exists())
+    outdated = of_other_settings(results, stages)
+    reported = shared["aggregate"] and not outdated and (results / REPORT).exists()
+    failures = tuple(record for record in records if record.failure)
+    return StudyStatus(study.study, shared, runs, reported, outdated, failures)
 
 
 def describe_status(status: StudyStatus, results: Path) -> str:
     """The status as lines for a terminal."""
-    shared = {**status.shared, "report": status.reported}
+    shared = {name: "done" if done else "waiting" for name, done in status.shared.items()}
+    shared["report"] = "done" if status.reported else "of other settings" if status.outdated else "waiting"
     line = "{:<16}{:>5}  {:<15}{:>19}{:>9}{:>9}{:>13}{:>9}{:>9}"
     heads = ("variant", "seed", "state", "step", "loss", "steps/s", "time left", "sampled", "scored")
     return "\n".join(
         [
             f"Study {status.study} in {results}",
-            ", ".join(f"{name} {'done' if done else 'waiting'}" for name, done in shared.items()),
+            ", ".join(f"{name} {state}" for name, state in shared.items()),
             "",
             line.format(*heads),
             *(
@@ -100,6 +109,7 @@ def describe_status(status: StudyStatus, results: Path) -> str:
                 )
                 for run in status.runs
             ),
+            *(f"Failed: {job.output} ({job.rule}): {job.failure}. Its log: {job.log}" for job in status.failures),
         ]
     )
 
@@ -119,7 +129,14 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
 
 
 def _read_run(
-    study: Study, stages: Stages, results: Path, variant: str, seed: int, folders: dict[str, Path], now: float
+    study: Study,
+    stages: Stages,
+    results: Path,
+    variant: str,
+    seed: int,
+    folders: dict[str, Path],
+    records: list[JobRecord],
+    now: float,
 ) -> Run:
     slug, exports = study.variant(variant).slug, study.exports(variant)
     settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
@@ -151,14 +168,15 @@ def _read_run(
     step = min(steps, max([*exported, *(int(line["step"]) for line in lines[-1:])], default=0))
     stage: Stage = "train" if steps not in exported else "sample" if sampled < len(wanted) * sampling.parts else "score"
     state: State = "waiting"
+    jobs = [job for job in records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))]
     if stage == "score" and scored == len(wanted):
         state = "done"
-    elif stage == "train" and folder is not None:
-        signs = [folder / "metrics.jsonl", folder / "settings.json"]
-        alive = in_use(folder) or _is_fresh(signs, max(SILENCE, INTERVALS * _interval(lines)), now)
-        state = "running" if alive else "waiting" if step in exported else "stopped"
-    elif stage != "train" and _is_fresh((results / "logs" / stage).glob(f"{slug}_seed-{seed}_*.log"), SILENCE, now):
+    elif (stage == "train" and folder and in_use(folder)) or any(_is_alive(job, now) for job in jobs):
         state = "running"
+    elif any(job.failure for job in jobs):
+        state = "failed"
+    elif stage == "train" and folder is not None and step not in exported:
+        state = "stopped"
     training = state == "running" and stage == "train" and rate is not None
     return Run(
         variant=settings.variant.name,
@@ -214,11 +232,11 @@ def _rate(lines: list[dict[str, Any]]) -> float | None:
     return float((lines[-1]["step"] - first["step"]) / seconds) if seconds > 0 else None
 
 
-def _interval(lines: list[dict[str, Any]]) -> float:
-    """Seconds between lines of the log; 0 where that is not known yet."""
-    return float(lines[-1]["seconds"] - lines[0]["seconds"]) / (len(lines) - 1) if len(lines) > 1 else 0.0
-
-
-def _is_fresh(files: Iterable[Path], seconds: float, now: float) -> bool:
-    """Whether one of the files was written less than ``seconds`` ago."""
-    return any(path.exists() and now - path.stat().st_mtime < seconds for path in files)
+def _is_alive(job: JobRecord, now: float) -> bool:
+    """Whether a job runs: its process is looked for, or, on another host, its log was written not long ago."""
+    if job.failure:
+        return False
+    try:
+        return job.is_here or now - Path(job.log).stat().st_mtime < STALE_SECONDS
+    except OSError:
+        return False

@@ -18,7 +18,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.loop import state_folder
-from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
+from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.state import StateFolder
 
 WORKER = "dit_scaling.training.worker"
@@ -56,7 +56,7 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
 
     Raises:
         UserError: what a rank raised, or that one died; or several nodes outside of SLURM.
-        Interrupted: SIGTERM reached this process or a rank; the state is on disk.
+        Interrupted: a signal asked this process or a rank to stop; the state is on disk.
     """
     job.states.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=job.states, prefix=".launch-") as name:
@@ -111,7 +111,7 @@ def _free_port() -> int:
 def _run(command: list[str], ranks: int, nodes: int) -> tuple[int, bool, deque[str]]:
     """Run torchrun to its end and log what the ranks say.
 
-    Returns its exit code, whether SIGTERM came, and the last lines of what else it said.
+    Returns its exit code, whether it was asked to stop, and the last lines of what else it said.
     """
     threads = max(1, torch.get_num_threads() // ranks)
     others: deque[str] = deque(maxlen=100)
@@ -121,11 +121,21 @@ def _run(command: list[str], ranks: int, nodes: int) -> tuple[int, bool, deque[s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # A terminal's signals reach this process alone, which passes them on once.
     ) as process:
         assert process.stdout is not None
         # torchrun passes both signals on to its ranks, which save their state within one step; srun only SIGUSR1.
         stop = signal.SIGTERM if nodes == 1 else signal.SIGUSR1
-        with sigterm_noticed(lambda _: process.send_signal(stop)) as received:
+        told: list[int] = []
+
+        def tell(number: int) -> None:
+            if not told:
+                process.send_signal(stop)
+            elif number == signal.SIGINT:
+                os.killpg(process.pid, signal.SIGKILL)
+            told.append(number)
+
+        with stop_noticed(tell) as received:
             for line in process.stdout:
                 if line.startswith(RANK_LINE):
                     log.info("%s", line.rstrip())

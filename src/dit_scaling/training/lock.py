@@ -6,7 +6,6 @@ own host the process is looked for; from another host only the file's time count
 
 import logging
 import os
-import socket
 import tempfile
 import threading
 import time
@@ -14,44 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from filelock import FileLock
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path
+from dit_scaling.common.holder import Holder
 
 HEARTBEAT_SECONDS = 20.0
-STALE_SECONDS = 300.0  # many heartbeats, since network file systems show times late
 POLL_SECONDS = 2.0
-CLOCK_SECONDS = 2.0  # how exactly a process' start is known
 
 log = logging.getLogger(__name__)
-
-
-class Holder(BaseModel):
-    """The process that holds a lock."""
-
-    host: str
-    pid: int
-    started: float
-    """Seconds since the epoch, by the holder's clock."""
-
-    @classmethod
-    def here(cls) -> "Holder":
-        """This process."""
-        return cls(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
-
-    def lives(self, age: float) -> bool:
-        """Whether the holder still runs, as far as can be told; ``age``: seconds since its last heartbeat."""
-        if self.host != socket.gethostname():
-            return age < STALE_SECONDS
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < CLOCK_SECONDS
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 @contextmanager

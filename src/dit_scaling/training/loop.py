@@ -1,6 +1,7 @@
 """The training loop, read from top to bottom."""
 
 import logging
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.latents.shard_check import shards_compared
 from dit_scaling.models.checkpoints import save_model
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
@@ -22,7 +24,7 @@ from dit_scaling.training.lock import locked
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, write_records
-from dit_scaling.training.runtime import Interrupted, Runtime, sigterm_noticed
+from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
@@ -50,9 +52,9 @@ def train_to(
         The folder that now holds ``ema.safetensors``, ``raw.safetensors`` and ``metrics.jsonl`` in ``step-N``.
 
     Raises:
-        UserError: the latents do not fit the settings, another process trains there, code that torch.compile kept
-            cannot be loaded, the memory is not enough, or the loss stops being finite.
-        Interrupted: SIGTERM on any rank; the state is on disk.
+        UserError: the latents do not fit the settings or are not the manifest's, another process trains there, code
+            that torch.compile kept cannot be loaded, the memory is not enough, or the loss stops being finite.
+        Interrupted: a signal asked any rank to stop; the state is on disk.
     """
     reader = LatentReader(manifest, "train")
     _check_fit(settings, reader, manifest)
@@ -88,7 +90,8 @@ def _train(
     batches = ahead(map(source.batch, steps), device)
 
     saved_at = logged_at = time.monotonic()
-    with sigterm_noticed() as interrupted, saving(folder) as saver:
+    compared = shards_compared(reader) if ranks.first else nullcontext()
+    with stop_noticed() as interrupted, compared as check, saving(folder, check) as saver:
         for step in track(steps, len(steps), run, runtime.log_seconds):
             window += train_step(step, next(batches).split(runtime.micro_batch))
 
@@ -98,6 +101,8 @@ def _train(
                 logged_at = now
                 ranks.average_(window)
                 check_finite(window, run, done, folder.path)
+                if check:
+                    check.refuse_if_bad()
                 if ranks.first:
                     append_record(folder.metrics, done, window / WINDOW, seconds.item())
                 window.zero_()
@@ -111,7 +116,7 @@ def _train(
             if stop:
                 saver.wait()
                 ranks.wait()
-                log.warning("%s: SIGTERM, state saved at step %d in %s", run, done, folder.path)
+                log.warning("%s: %s, state saved at step %d in %s", run, _names(interrupted), done, folder.path)
                 raise Interrupted(143)
 
         _save(saver, folder, last_step, carried, run, ranks)
@@ -136,6 +141,11 @@ def _train(
                     "seconds": seconds.item(),
                 },
             )
+        folder.seal_exports(last_step)
+
+
+def _names(signals: list[int]) -> str:
+    return signal.Signals(signals[0]).name if signals else "another rank was asked to stop"
 
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:

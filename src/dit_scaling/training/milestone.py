@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_scaling.common.files import atomic_path
-from dit_scaling.config.stages import TrainSettings
 from dit_scaling.training.launch import TrainJob, train_on_ranks
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.state import publish
 
 
@@ -22,25 +20,17 @@ class MilestoneFiles:
     curve: Path
 
 
-def train_milestone(
-    settings: TrainSettings,
-    manifest: Path,
-    step: int,
-    states: Path,
-    files: MilestoneFiles,
-    runtime: Runtime,
-    ranks: int = 1,
-    nodes: int = 1,
-) -> None:
-    """Train up to ``step`` on so many ranks per node and publish its weights, log and loss curve.
+def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes: int = 1) -> None:
+    """Do the job on so many ranks per node and publish weights, log and loss curve of its last step.
 
     Raises:
         UserError: as `train_to`.
     """
     if ranks * nodes == 1:
-        folder = train_to(settings, manifest, step, states, runtime)
+        folder = train_to(job.settings, job.manifest, job.last_step, job.states, job.runtime)
     else:
-        folder = train_on_ranks(TrainJob(settings, manifest, step, states, runtime), ranks, nodes)
+        folder = train_on_ranks(job, ranks, nodes)
+    settings, step = job.settings, job.last_step
     publish(folder.export_path(step, "metrics.jsonl"), files.metrics)
     draw_loss_curve(files.metrics, f"{settings.variant.name}, seed {settings.seed}", files.curve)
     publish(folder.export_path(step, "raw.safetensors"), files.raw)

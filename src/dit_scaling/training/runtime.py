@@ -13,7 +13,9 @@ from dit_scaling.config.resources_settings import TrainingResources
 
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # srun answers the first by killing its tasks, and passes the second on
+# From a scheduler (srun answers SIGTERM by killing its tasks, and passes SIGUSR1 on), from the keyboard, and from a
+# terminal that closes.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class Runtime(TrainingResources):
@@ -23,23 +25,28 @@ class Runtime(TrainingResources):
 
 
 class Interrupted(SystemExit):
-    """SIGTERM arrived and the state is saved; the next start goes on from it."""
+    """A signal asked for an end, and the state is saved; the next start goes on from it."""
 
 
 @contextmanager
-def sigterm_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
-    """A list that stops being empty when SIGTERM or SIGUSR1 arrives, so that the loop can finish its step first.
+def stop_noticed(react: Callable[[int], object] | None = None) -> Iterator[list[int]]:
+    """A list that stops being empty when one of `STOP_SIGNALS` arrives, so that the loop can finish its step first.
 
-    ``react`` is called with the signal's number, in the middle of whatever runs then.
+    A second SIGINT is a KeyboardInterrupt. What is ignored, as SIGHUP by nohup, stays so. ``react`` is called with the
+    signal's number, in the middle of whatever runs then.
     """
     received: list[int] = []
 
     def notice(number: int, _frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and number in received
         received.append(number)
         if react is not None:
             react(number)
+        if again:
+            raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, notice) for number in STOP_SIGNALS}
+    noticed = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, notice) for number in noticed}
     try:
         yield received
     finally:

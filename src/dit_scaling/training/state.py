@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, remove_leftovers, sha256_file, write_json
+from dit_scaling.common.seals import broken, seal
 
 EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
 DTYPES = {torch.float32: "F32", torch.float64: "F64"}  # as safetensors names them
@@ -65,8 +66,18 @@ class StateFolder:
         return self.path / f"step-{step}" / name
 
     def has_exports(self, step: int) -> bool:
-        """Whether all that a milestone exports is there."""
-        return all(self.export_path(step, name).exists() for name in EXPORTS)
+        """Whether all that a milestone exports is there, as it was left."""
+        paths = [self.export_path(step, name) for name in EXPORTS]
+        if not all(path.exists() for path in paths):
+            return False
+        complaints = [complaint for path in paths if (complaint := broken(path))]
+        if complaints:
+            log.warning("%s is altered; it is trained again from the state before it.", self.export_path(step, ""))
+        return not complaints
+
+    def seal_exports(self, step: int) -> None:
+        """Record the sha256 of what a milestone has exported."""
+        seal((self.export_path(step, name) for name in EXPORTS), self.path)
 
     def save(self, state: TrainingState) -> None:
         """Write a state; its checksum is written last, so that a torn state is never taken for a whole one.

@@ -1,7 +1,7 @@
 """One rank of a training job; torchrun starts it as `python -m dit_scaling.training.worker JOB.json`.
 
-How it ended is left beside the job's file: `error-RANK` holds a message for people, `interrupted` says that SIGTERM
-came and the state was saved.
+How it ended is left beside the job's file: `error-RANK` holds a message for people, `interrupted` says that it
+was asked to stop and the state was saved.
 """
 
 import logging

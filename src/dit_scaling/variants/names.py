@@ -13,11 +13,12 @@ from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize
 
 UNET: Final = "UNet"
 
-DIT_NAME = r"DiT-(?P<size>[A-Za-z0-9]+)/(?P<patch>[1-9][0-9]*)"
-UNET_NAME = r"UNet-(?P<size>[A-Za-z0-9]+)"
+SIZE = r"[A-Za-z0-9]+"
+DIT_NAME = rf"DiT-({SIZE})/([1-9][0-9]*)"
+UNET_NAME = rf"{UNET}-({SIZE})"
 
-SizeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
-VariantName = Annotated[str, Field(pattern=r"^(DiT-[A-Za-z0-9]+/[1-9][0-9]*|UNet-[A-Za-z0-9]+)$")]
+SizeName = Annotated[str, Field(pattern=rf"^{SIZE}$")]
+VariantName = Annotated[str, Field(pattern=rf"^({DIT_NAME}|{UNET_NAME})$")]
 
 
 class Variant(Size):
@@ -72,12 +73,12 @@ def parse_variant(
     """
     if match := re.fullmatch(DIT_NAME, name):
         known = {**SIZES, **(sizes or {})}
-        _check_size(name, match["size"], known)
-        return Variant(size=match["size"], patch=int(match["patch"]), **known[match["size"]].model_dump())
+        _check_size(name, match[1], known)
+        return Variant(size=match[1], patch=int(match[2]), **dict(known[match[1]]))
     if match := re.fullmatch(UNET_NAME, name):
         unets = {**UNET_SIZES, **(unet_sizes or {})}
-        _check_size(name, match["size"], unets)
-        return UNetVariant(size=match["size"], **unets[match["size"]].model_dump())
+        _check_size(name, match[1], unets)
+        return UNetVariant(size=match[1], **dict(unets[match[1]]))
     raise UserError(
         f"'{name}' is not a variant name. Write DiT-SIZE/PATCH, for example DiT-XL/2, or UNet-SIZE, for example UNet-B."
     )

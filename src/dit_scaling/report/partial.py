@@ -1,0 +1,152 @@
+"""The report of a study some of whose jobs failed: what went wrong first, then what the others made."""
+
+from pathlib import Path
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import atomic_folder
+from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.seals import check_seals
+from dit_scaling.config.stages import Stages
+from dit_scaling.config.study import Study
+from dit_scaling.data.assets import open_stages
+from dit_scaling.report.captions import FIGURES
+from dit_scaling.report.figures import draw_figures
+from dit_scaling.report.page import ReportInputs, page_environment, write_report
+from dit_scaling.results.aggregate import AggregateFiles, aggregate
+from dit_scaling.results.job_records import JobRecord, read_records
+
+PARTIAL = "partial"
+
+
+def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[Path, list[JobRecord]] | None:
+    """Write ``results``/partial/report.html about the variants all of whose evaluations are there.
+
+    Returns:
+        the page and the jobs that failed; None where none did.
+
+    Raises:
+        UserError: something that a whole variant needs is damaged, or the disk is full.
+    """
+    failures = [record for record in read_records(results) if record.failure]
+    if not failures:
+        return None
+    whole = tuple(name for name in study.variants if _is_whole(study, stages, results, name))
+    with atomic_folder(results / PARTIAL) as folder:
+        try:
+            if not whole:
+                raise UserError("no variant is whole")
+            _write(_reduced(study, whole), results, folder, failures)
+        except UserError as error:
+            page = page_environment().get_template("failed.html.j2")
+            consequence = f"There is no report: {error}"
+            html = page.render(study=study.study, failures=failures, consequence=consequence)
+            (folder / "report.html").write_text(html, encoding="utf-8")
+    return results / PARTIAL / "report.html", failures
+
+
+def _is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
+    """Whether every evaluation of a variant was made with the settings of now."""
+    slug = study.variant(name).slug
+    return all(
+        settings_digest(_evaluation(study, results, slug, seed, step, scale) / "provenance.json")
+        == stages.score(slug, seed, step, scale).digest
+        for seed in study.training.seeds
+        for step in study.exports(name)
+        for scale in study.sampling.guidance_scales
+    )
+
+
+def _evaluation(study: Study, results: Path, slug: str, seed: int, step: int, scale: float) -> Path:
+    return results / slug / f"seed-{seed}" / f"step-{step}" / study.sampling.folder(scale)
+
+
+def _reduced(study: Study, variants: tuple[str, ...]) -> Study:
+    """The study of some of its variants."""
+    bottlenecks = {name: reason for name, reason in study.claims.bottlenecks.items() if name in variants}
+    return study.model_copy(
+        update={
+            "variants": variants,
+            "checkpoints": {name: file for name, file in study.checkpoints.items() if name in variants},
+            "claims": study.claims.model_copy(update={"bottlenecks": bottlenecks}),
+        }
+    )
+
+
+def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord]) -> None:
+    stages, training, scale = open_stages(study, results), study.training, study.sampling.guidance_scales[0]
+    last = [
+        results / study.variant(name).slug / f"seed-{seed}" / f"step-{training.steps}"
+        for name in study.trained
+        for seed in training.seeds
+    ]
+    headlines = [
+        _evaluation(study, results, study.variant(name).slug, training.seeds[0], training.steps, scale)
+        for name in study.variants
+    ]
+    metrics = [
+        _evaluation(study, results, study.variant(row.variant).slug, row.seed, row.step, row.guidance_scale)
+        / "metrics.json"
+        for row in stages.evaluations()
+    ]
+    reference = results / "reference" / study.metrics.extractor.kind
+    lines = reference / "lines.json"
+    manifest = results / "latents" / "manifest.json" if study.trained else None
+    samples = [headline / "samples" / "first-00000.npz" for headline in headlines]
+    records = [headline / "memorisation.json" for headline in headlines]
+    check_seals([*metrics, lines, *samples])
+    missing = [path for path in records if not path.is_file()]
+    if missing:
+        raise UserError(f"{missing[0]} is not there yet")
+    files = AggregateFiles(
+        *(
+            folder / name
+            for name in ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
+        )
+    )
+    aggregate(
+        stages.aggregate(),
+        metrics,
+        [place / "metrics.jsonl" for place in last],
+        [place / "provenance.json" for place in last],
+        manifest,
+        lines,
+        files,
+    )
+    draw_figures(
+        files.parquet,
+        files.curves,
+        lines,
+        files.claims,
+        dict(zip(study.variants, samples, strict=True)),
+        folder / "figures",
+    )
+    gates = [
+        results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / "gate.json"
+        for name in study.trained
+        for seed in training.seeds
+        for step in training.stops
+        if training.gates != "off"
+    ]
+    write_report(
+        stages.report(),
+        ReportInputs(
+            table=files.parquet,
+            claims=files.claims,
+            agreement=files.agreement,
+            lines=lines,
+            data=results / "data" / "data.json",
+            vae=results / "vae" / "vae.json",
+            reconstructions=results / "vae" / "reconstructions.png",
+            manifest=manifest,
+            preflight=results / "preflight" / "preflight.json" if study.trained else None,
+            gates=[gate for gate in gates if gate.is_file()],
+            extractor=reference / "extractor.json",
+            provenance=results / "data" / "provenance.json",
+            times=results / "times",
+            figures=[folder / "figures" / f"{name}.svg" for name in FIGURES],
+            samples=samples,
+            memorisation=records,
+        ),
+        folder / "report.html",
+        failures,
+    )

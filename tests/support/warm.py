@@ -1,0 +1,162 @@
+"""A Python that has imported everything already, so that a process of a study starts in a tenth of a second.
+
+A server imports Snakemake, torch and what the scripts use; `WarmPython.run` has it fork and run `-m module`, `-c code`
+or a script with the arguments, folder, environment and streams of the caller. A small executable does the same for
+others: Snakemake takes it for its Python, so that each job of a study is forked too. All that runs is what would run
+in a new Python; only the imports are done before.
+"""
+
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+PRELOADED = (
+    *("snakemake.cli", "snakemake.script", "snakemake_executor_plugin_slurm", "jsonschema", "torch", "torchvision"),
+    *("diffusers", "pandas", "pyarrow.parquet", "matplotlib.figure", "scipy.stats", "safetensors.torch", "jinja2"),
+    *("dit_scaling.config", "dit_scaling.data.assets", "dit_scaling.training.worker", "dit_scaling.sampling.parts"),
+)
+STARTUP = "WARM_PYTHON_STARTUP"
+"""Environment variable: a file that is run first, as Python runs sitecustomize."""
+PATIENCE = 60.0  # seconds that the server may take to import
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(request)
+    answer = server.recv(8)
+sys.exit(int(answer or b"1"))
+"""
+
+
+class WarmPython:
+    """The server and its executable, in a folder that goes at the end."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-python-")
+        address = str(Path(self._folder.name, "socket"))
+        self.executable = Path(self._folder.name, "python")
+        self.executable.write_text(CLIENT.format(python=sys.executable, address=address))
+        self.executable.chmod(0o755)
+        command = [sys.executable, __file__, address, str(self.executable)]
+        self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + PATIENCE
+        while not Path(address).exists():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the server of warm Pythons did not start; its error stands above")
+            time.sleep(0.05)
+
+    def run(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python with ``arguments`` in ``folder``, without input."""
+        return subprocess.run(
+            [str(self.executable), *arguments],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def close(self) -> None:
+        """End the server; what it runs ends by itself."""
+        self._server.terminate()
+        self._server.wait()
+        self._folder.cleanup()
+
+
+def serve(address: str, executable: str) -> None:
+    """Fork a handler for each caller, for ever."""
+    for module in PRELOADED:
+        import_module(module)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        while True:
+            caller, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os._exit(handle(caller, executable))
+            caller.close()
+
+
+def handle(caller: socket.socket, executable: str) -> int:
+    """Run what one caller asks for, tell it the exit code, and end it where the caller is gone."""
+    size, streams, _, _ = socket.recv_fds(caller, 8, 3)
+    request = b""
+    while len(request) < int.from_bytes(size, "big"):
+        request += caller.recv(1 << 20)
+    job = os.fork()
+    if job == 0:
+        caller.close()
+        arguments, folder, environment = json.loads(request)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os._exit(execute(arguments, folder, environment, executable))
+    for stream in streams:
+        os.close(stream)
+    ended = os.pidfd_open(job)
+    readable, _, _ = select.select([caller, ended], [], [])
+    if ended not in readable:
+        os.kill(job, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+    if ended in readable:
+        caller.sendall(str(code % 256).encode())
+    return 0
+
+
+def execute(arguments: list[str], folder: str, environment: dict[str, str], executable: str) -> int:
+    """What Python does from its command line on; its exit code."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        if startup := environment.get(STARTUP):
+            runpy.run_path(startup)
+        if arguments[0] == "-m":
+            # Snakemake starts its jobs by this name.
+            sys.executable = executable if arguments[1] == "snakemake" else sys.executable
+            sys.argv, sys.path[0] = arguments[1:], folder
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        elif arguments[0] == "-c":
+            sys.argv, sys.path[0] = ["-c", *arguments[2:]], folder
+            exec(arguments[1], {"__name__": "__main__"})
+        else:
+            sys.argv, sys.path[0] = arguments, str(Path(arguments[0]).resolve().parent)
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    else:
+        code = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
