@@ -29,7 +29,7 @@ from dit_scaling.plan.command import plan_study, tell_plan
 from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
 from dit_scaling.plan.price import Devices, price_of, stated_devices
-from dit_scaling.plan.space import BLOCK_BYTES, disk_of, peak_memory
+from dit_scaling.plan.space import BLOCK_BYTES, disk_of, peak_memory, training_mb
 from dit_scaling.variants import Variant
 from pipeline import edited
 
@@ -218,6 +218,14 @@ def test_blocks_keep_what_the_plan_says(precision: str) -> None:
     # A CPU's autocast leaves the two gated outputs in bfloat16; a GPU's has addcmul among what it promotes.
     expected = BLOCK_BYTES[precision] - (2 * 2 if precision == "bfloat16" else 0)
     assert (many - few - copies) / (2 * batch * side**2 * width) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_job_asks_for_the_shards_it_shuffles_among_a_copy_of_its_state_and_its_processes() -> None:
+    variant = study_of().variant("DiT-XL/2")
+    state, shards = 16 * 675e6, disk_of(study_of(), IMAGES).latents
+    assert training_mb(study_of(), variant, IMAGES) == pytest.approx((shards + state + 32e9) / 1e6, rel=1e-3)
+    grouped = study_of(training__shuffle_shards=1)  # of eight shards, and the next one
+    assert training_mb(grouped, variant, IMAGES) == pytest.approx((shards / 4 + state + 32e9) / 1e6, rel=1e-3)
 
 
 # --- what a change reruns

@@ -1,5 +1,6 @@
 """Disk and memory of a study."""
 
+import math
 from dataclasses import dataclass
 
 from dit_scaling.config.study import Study
@@ -16,6 +17,10 @@ TRAINING_COPIES = 6  # those, and the gradient twice: where autograd leaves it, 
 # output, and the MLP's 4 + 4; attention is not stored. In bfloat16 norms, sums and, on a GPU, the gated outputs are
 # float32 still.
 BLOCK_BYTES = {"float32": 80, "tf32": 80, "bfloat16": 52}
+
+PROCESS_BYTES, PROCESSES = 4e9, 8
+"""Of a training process on a GPU beside its latents, an allowance; and so many of them on a node, or as many as are
+configured, where that is more: a profile may start more than the config says."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,20 @@ def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
     tokens = (study.latent_size // variant.patch) ** 2
     activations = held * tokens * variant.depth * variant.hidden_size * BLOCK_BYTES[precision]
     return per_parameter * parameters + activations
+
+
+def training_mb(study: Study, variant: AnyVariant, images: int) -> int:
+    """Megabytes of memory of a node that one training job takes, on GPUs.
+
+    The shards that samples are shuffled among, in the page cache; a copy of the state, which is written from there; and
+    the processes themselves.
+    """
+    group, shards = study.training.shuffle_shards, study.latents.shards
+    share = 1.0 if group is None else min(1.0, 2 * group / shards)
+    parameters = count_parameters(variant, study.data.classes, study.vae.latent_channels)
+    copies = STATE_COPIES * FLOAT32 * parameters
+    processes = max(PROCESSES, study.resources.gpus_per_node) * PROCESS_BYTES
+    return math.ceil((share * images * _latent_bytes(study) + copies + processes) / 1e6)
 
 
 def _latent_bytes(study: Study) -> int:

@@ -87,11 +87,15 @@ def _train(
     share = ranks.share(settings.recipe.batch_size)
     source = BatchSource(reader, settings, train_step.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
-    batches = ahead(map(source.batch, steps), device)
-
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()
-    with stop_noticed() as interrupted, compared as check, saving(folder, check) as saver:
+    with (
+        stop_noticed() as interrupted,
+        compared as check,
+        saving(folder, check) as saver,
+        source.read_ahead(steps) as ready,
+    ):
+        batches = ahead(map(source.batch, ready), device)
         for step in track(steps, len(steps), run, runtime.log_seconds):
             window += train_step(step, next(batches).split(runtime.micro_batch))
 
