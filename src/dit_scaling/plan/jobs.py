@@ -9,8 +9,9 @@ from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
-from dit_scaling.plan.space import FLOAT32, STATE_COPIES
+from dit_scaling.plan.space import STATE_COPIES
 from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
+from dit_scaling.variants.training_memory import FLOAT32
 
 COPYING = 5e9
 """Bytes a second of a state that is copied to the host's memory, while its run stands still: 7.7e9 within the memory of

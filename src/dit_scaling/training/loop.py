@@ -28,6 +28,7 @@ from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
+from dit_scaling.variants.training_memory import TrainingMemory
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +64,22 @@ def train_to(
         log.info("%s step %d is already trained in %s", settings.variant.name, last_step, folder.path)
     else:
         lock = locked(folder.path) if ranks.first else nullcontext()
-        at_once = runtime.micro_batch or settings.recipe.batch_size // ranks.count
+        at_once = chosen_micro_batch(settings, runtime, ranks)
         run = f"{settings.variant.name}, seed {settings.seed}"
         memory = memory_named(run, "resources.micro_batch", at_once, "samples")
         with lock, matrix_products(settings.recipe.precision), compiler_errors(), memory:
-            _train(settings, reader, folder, last_step, runtime, ranks)
+            _train(settings, reader, folder, last_step, runtime, ranks, at_once)
     return folder
 
 
 def _train(
-    settings: TrainSettings, reader: LatentReader, folder: StateFolder, last_step: int, runtime: Runtime, ranks: Ranks
+    settings: TrainSettings,
+    reader: LatentReader,
+    folder: StateFolder,
+    last_step: int,
+    runtime: Runtime,
+    ranks: Ranks,
+    micro_batch: int,
 ) -> None:
     run, device = f"{settings.variant.name}, seed {settings.seed}", runtime.device
     model = initial_model(settings).to(device).train()
@@ -83,7 +90,10 @@ def _train(
 
     first_step = _go_on(folder, last_step, carried, ranks)
     train_step.start_at(first_step)
-    log.info("%s: starts at step %d of %d on %d x %s", run, first_step, last_step, ranks.count, device)
+    log.info(
+        "%s: starts at step %d of %d on %d x %s, %d samples at a time",
+        *(run, first_step, last_step, ranks.count, device, micro_batch),
+    )
     share = ranks.share(settings.recipe.batch_size)
     source = BatchSource(reader, settings, train_step.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
@@ -97,7 +107,7 @@ def _train(
     ):
         batches = ahead(map(source.batch, ready), device)
         for step in track(steps, len(steps), run, runtime.log_seconds):
-            window += train_step(step, next(batches).split(runtime.micro_batch))
+            window += train_step(step, next(batches).split(micro_batch))
 
             done, now = step + 1, time.monotonic()
             if done % WINDOW == 0:
@@ -143,6 +153,7 @@ def _train(
                     "seed": settings.seed,
                     "latents": reader.manifest.content,
                     "seconds": seconds.item(),
+                    "micro_batch": micro_batch,
                 },
             )
         folder.seal_exports(last_step)
@@ -150,6 +161,26 @@ def _train(
 
 def _names(signals: list[int]) -> str:
     return signal.Signals(signals[0]).name if signals else "another rank was asked to stop"
+
+
+def chosen_micro_batch(settings: TrainSettings, runtime: Runtime, ranks: Ranks) -> int:
+    """Samples that each rank computes at a time: as configured, or as many as fit the first rank's GPU."""
+    size, share = settings.recipe.batch_size, ranks.share(settings.recipe.batch_size)
+    kept = TrainingMemory(
+        settings.variant,
+        settings.input_size,
+        settings.in_channels,
+        settings.num_classes,
+        settings.recipe.precision,
+        len(range(size)[share]),
+        ranks.count,
+    )
+    memory = None
+    if runtime.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(runtime.device).total_memory / runtime.jobs_per_gpu
+    chosen = torch.tensor(kept.micro_batch(runtime.micro_batch, memory))
+    ranks.copy_from_first_(chosen)
+    return int(chosen)
 
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:
