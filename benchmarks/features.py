@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, timed
 from dit_scaling.metrics.arrays import Array
 from dit_scaling.metrics.classifier import Classifier, ClassifierFeatures
-from dit_scaling.metrics.distances import frechet_distance
-from dit_scaling.metrics.score import chunks, score_set
+from dit_scaling.metrics.extraction import chunks, see
+from dit_scaling.metrics.frechet import frechet_distance
 
 SHAPE = {"channels": 3, "image_size": 32, "classes": 10, "feature_dim": 64}
 IMAGES = 5000
@@ -41,12 +41,12 @@ def write_classifier(setting: Setting) -> Path:
 
 
 def in_memory(setting: Setting, count: int) -> Side:
-    """`score_set`, as the stage of the metrics calls it on each part."""
+    """`see`, as the stage of the metrics calls it on each part."""
     images, network = draw_images(count), ClassifierFeatures(write_classifier(setting), torch.device("cpu"))
     found = list[Outcome]()
 
     def run() -> None:
-        moments = score_set(network, chunks(images)).moments
+        moments = see(network, chunks(images)).moments
         found[:] = [{"mean": moments.mean, "covariance": moments.covariance}]
 
     return timed(run, lambda: found[0])
@@ -82,11 +82,11 @@ def through_a_folder(setting: Setting, count: int) -> Side:
 def score_images(setting: Setting, count: int) -> Side:
     """Features, moments and the Frechet distance to those of other images."""
     images, network = draw_images(count), ClassifierFeatures(write_classifier(setting), torch.device("cpu"))
-    known = score_set(network, chunks(255 - draw_images(COMPARED))).moments
+    known = see(network, chunks(255 - draw_images(COMPARED))).moments
     found = list[float]()
 
     def run() -> None:
-        moments = score_set(network, chunks(images)).moments
+        moments = see(network, chunks(images)).moments
         found.append(frechet_distance(moments.mean, moments.covariance, known.mean, known.covariance))
 
     return timed(run, lambda: {"distance": found[0]})

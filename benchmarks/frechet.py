@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.row import Row, Setting, Side, at_least, equal_within, timed
 from dit_scaling.metrics.arrays import Array
-from dit_scaling.metrics.distances import frechet_distance
+from dit_scaling.metrics.frechet import frechet_distance
 
 Pair = tuple[Array, Array, Array, Array]
 

@@ -67,14 +67,14 @@ def measure_point(point: Point) -> dict[str, Any]:
 def training(_setting: Setting, point: Point) -> tuple[Side, dict[str, Any]]:
     """A training step, not compiled."""
     from benchmarks.models import paper_model
-    from benchmarks.training import draw_batch
+    from benchmarks.training import DIFFUSION, draw_batch
     from dit_scaling.config.recipe import Recipe
     from dit_scaling.training.step import TrainingStep
     from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_tokens
 
     model = paper_model(point.name)
     variant, batch = model.variant, draw_batch(model, point.count)
-    step = TrainingStep(model.train(), Recipe())
+    step = TrainingStep(model.train(), Recipe(), DIFFUSION)
     facts = {
         "tokens": count_tokens(variant, model.input_size),
         "width": variant.hidden_size,

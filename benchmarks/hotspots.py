@@ -64,21 +64,25 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
 
     from benchmarks.extraction import IMAGE_SIZE, WIDTHS, random_vae
     from benchmarks.models import embedded_model, embedded_study, paper_model
-    from benchmarks.training import BATCH, EAGER, draw_batch
-    from dit_scaling.diffusion import GaussianDiffusion
+    from benchmarks.training import BATCH, DIFFUSION, EAGER, draw_batch
+    from dit_scaling.diffusion.process import create_diffusion
+    from dit_scaling.diffusion.samplers import SamplingOptions
     from dit_scaling.latents.autoencoder import encode_moments, for_encoding
     from dit_scaling.training.step import TrainingStep
 
     torch.set_num_threads(1)
     study = embedded_study()
     (trained, batch_size), (sampled, _) = embedded_model(1), embedded_model(1)
-    batch, step = draw_batch(trained, batch_size), TrainingStep(trained.train(), study.training)
+    batch, step = (
+        draw_batch(trained, batch_size),
+        TrainingStep(trained.train(), study.training, create_diffusion(study.diffusion)),
+    )
     start = draw_batch(sampled, study.resources.sample_batch)
-    diffusion = GaussianDiffusion()
+    few = SamplingOptions(steps=2)
 
     def paper_step(name: str) -> Callable[[], object]:
         model = paper_model(name)
-        drawn, train_step = draw_batch(model, BATCH), TrainingStep(model.train(), EAGER)
+        drawn, train_step = draw_batch(model, BATCH), TrainingStep(model.train(), EAGER, DIFFUSION)
         return lambda: train_step(0, [drawn])
 
     def encoding(width: str) -> Callable[[], object]:
@@ -88,7 +92,7 @@ def runs(names: Sequence[str]) -> dict[str, Callable[[], object]]:
 
     return {
         f"training step of {trained.variant.name}": lambda: step(0, [batch]),
-        f"2 sampling steps of {sampled.variant.name}": lambda: diffusion.sample(sampled, start.noise, start.y, 2),
+        f"2 sampling steps of {sampled.variant.name}": lambda: DIFFUSION.sample(sampled, start.noise, start.y, few),
         **{f"training step of {name}, batch {BATCH}": paper_step(name) for name in names if name not in WIDTHS},
         **{f"encoding 2 images, {name}": encoding(name) for name in names if name in WIDTHS},
     }

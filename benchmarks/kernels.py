@@ -19,7 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_scaling.common.devices import describe_device, matrix_products
 from dit_scaling.config.recipe import Recipe
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
+from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.models import count_parameters, create_model
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep, compiled
@@ -104,7 +105,7 @@ def training(name: str, blocks: int, batch: int, device: torch.device, recipe: R
     x0, noise = torch.randn(2, *shape, device=device)
     drawn = Batch(x0, torch.randint(1, 1000, (batch,)), torch.randint(1000, (batch,), device=device), noise)
     with matrix_products(recipe.precision):
-        take = TrainingStep(model, recipe)
+        take = TrainingStep(model, recipe, create_diffusion(PAPER_PROCESS))
         started = time.perf_counter()
         take(0, [drawn])
         if device.type == "cuda":
@@ -125,7 +126,7 @@ def sampling(name: str, blocks: int, batch: int, device: torch.device, precision
 
     def run() -> None:
         with matrix_products(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            GaussianDiffusion().sample(model, noise, labels, 10)
+            create_diffusion(PAPER_PROCESS).sample(model, noise, labels, SamplingOptions(steps=10))
 
     how = f"{precision}, {'compiled' if fast else 'eager'}"
     profile(f"10 sampling steps {name}, {blocks} blocks, batch {batch}, {how}", run, device, 1, named=fast)

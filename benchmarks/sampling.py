@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.models import build, diffusers_model, embedded_study, embedded_variants, paper_model
 from benchmarks.row import Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
+from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.models import DiT
 
 STEPS = 5
@@ -49,24 +50,15 @@ def with_least_variance(model: DiT) -> DiT:
 
 def our_samples(model: DiT, count: int, guidance: float) -> Side:
     """`GaussianDiffusion.sample`, which guides all channels as the pipeline does."""
-    diffusion, kept = GaussianDiffusion(), list[Tensor]()
+    diffusion, kept = create_diffusion(PAPER_PROCESS), list[Tensor]()
+    how = SamplingOptions(steps=STEPS, guidance_scale=guidance, guidance_channels=None)
     shape, labels = (count, model.in_channels, model.input_size, model.input_size), torch.arange(count)
     both = (2 * count if guidance > 1 else count, *shape[1:])  # the pipeline draws noise for its null half too
 
     def run() -> None:
         torch.manual_seed(0)
         noise = torch.randn(shape)
-        kept[:] = [
-            diffusion.sample(
-                model,
-                noise,
-                labels,
-                STEPS,
-                guidance,
-                guidance_channels=None,
-                step_noise=lambda: torch.randn(both)[:count],
-            )
-        ]
+        kept[:] = [diffusion.sample(model, noise, labels, how, lambda: torch.randn(both)[:count])]
 
     return timed(run, lambda: {"latents": kept[0].numpy()})
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from benchmarks.models import diffusers_model, embedded_model, paper_model
 from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, nothing_in_common, timed
 from dit_scaling.config.recipe import Recipe
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import DiT, count_gflops
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep, compiler_found
@@ -21,6 +21,7 @@ BATCH = 8
 BATCH_OF_GEMM = 32  # nearer to the paper's 256, whose optimiser is a smaller share of a step
 GEMM_SIDE = 2048
 EAGER = Recipe()
+DIFFUSION = create_diffusion(PAPER_PROCESS)
 RECIPE = Recipe(compile=compiler_found())
 
 
@@ -30,7 +31,7 @@ def draw_batch(model: DiT, size: int) -> Batch:
     shape = (size, model.in_channels, model.input_size, model.input_size)
     return Batch(
         x0=torch.randn(shape, generator=rng),
-        t=torch.randint(1, 1000, (size,), generator=rng),
+        t=torch.randint(1, DIFFUSION.num_timesteps, (size,), generator=rng),
         y=torch.randint(model.num_classes, (size,), generator=rng),
         noise=torch.randn(shape, generator=rng),
     )
@@ -39,7 +40,7 @@ def draw_batch(model: DiT, size: int) -> Batch:
 def our_step(model: DiT, size: int, recipe: Recipe = RECIPE) -> Side:
     """The step of `dit_scaling.training`; the first error as outcome."""
     batch, errors = draw_batch(model, size), list[float]()
-    step = TrainingStep(model.train(), recipe)
+    step = TrainingStep(model.train(), recipe, DIFFUSION)
 
     def run() -> None:
         errors.append(step(len(errors), [batch])[1].item())
@@ -76,12 +77,12 @@ def diffusers_step(model: DiT, size: int) -> Side:
 
 def plain_step(model: DiT, size: int) -> Side:
     """The same model as one writes it first: AdamW with its defaults, EMA parameter by parameter."""
-    batch, diffusion, errors = draw_batch(model, size), GaussianDiffusion(), list[float]()
+    batch, errors = draw_batch(model, size), list[float]()
     optimiser = torch.optim.AdamW(model.parameters(), RECIPE.learning_rate, weight_decay=RECIPE.weight_decay)
     average = [parameter.detach().clone() for parameter in model.parameters()]
 
     def run() -> None:
-        losses = diffusion.training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+        losses = DIFFUSION.training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
         optimiser.zero_grad()
         torch.autograd.backward(losses["loss"].mean())
         optimiser.step()

@@ -16,6 +16,8 @@ from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.provenance import settings_digest
+from dit_scaling.metrics.catalogue import metric_keys
+from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
 from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import of_other_settings, withdraw
@@ -147,9 +149,9 @@ def headline_evaluation(file):
     )
 
 
-def of_every_extractor(file):
-    """`file` of the reference of every extractor, the headline's first."""
-    return expand(f"{RESULTS}/reference/{{extractor}}/{file}", extractor=EXTRACTORS)
+def of_every_extractor(file, folder=f"{RESULTS}/reference"):
+    """`file` of every extractor, the headline's first: of the reference, or in another folder."""
+    return expand(f"{folder}/{{extractor}}/{file}", extractor=EXTRACTORS, allow_missing=True)
 
 
 def numbered(patterns, count):

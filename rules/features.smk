@@ -6,6 +6,10 @@ def reference_settings(wildcards):
     return STAGES.reference(wildcards.extractor)
 
 
+def feature_settings(wildcards):
+    return STAGES.features(*evaluation(wildcards), wildcards.extractor)
+
+
 def given_file(key):
     """The `weights` or the `reference` that the config gives for an extractor, where it does."""
     return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))
@@ -76,7 +80,8 @@ rule reference:
     output:
         moments="<results>/reference/{extractor}/moments.npz",
         features="<results>/reference/{extractor}/features.npy",
-        lines="<results>/reference/{extractor}/lines.json",
+        levels=expand("<results>/reference/{{extractor}}/{level}/features.json", level=LEVELS),
+        kept=expand("<results>/reference/{{extractor}}/{level}/{file}", level=LEVELS, file=KEPT),
         provenance="<results>/reference/{extractor}/provenance.json",
     log:
         "<results>/logs/reference/{extractor}.log",
@@ -93,3 +98,39 @@ rule reference:
         settings=lambda wildcards: reference_settings(wildcards).canonical(),
     script:
         "../workflow/scripts/reference.py"
+
+
+# All that a metric may ask for is kept, so that a metric that is added needs neither samples nor this.
+rule extract_features:
+    input:
+        outdated(f"{EVALUATION}/features/{{extractor}}/provenance.json", feature_settings),
+        parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
+        extractor="<results>/reference/{extractor}/extractor.json",
+    output:
+        record="<evaluation>/features/{extractor}/features.json",
+        kept=expand("<evaluation>/features/{{extractor}}/{file}", file=KEPT),
+        provenance="<evaluation>/features/{extractor}/provenance.json",
+    log:
+        "<results>/logs/features/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.log",
+    benchmark:
+        "<results>/times/features/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
+        gpu=GPUS,
+    params:
+        settings=lambda wildcards: feature_settings(wildcards).canonical(),
+    script:
+        "../workflow/scripts/extract_features.py"
+
+
+rule features:
+    input:
+        gathered(
+            "features",
+            "extract_features",
+            expand(every_evaluation("features/{extractor}/features.json"), extractor=EXTRACTORS),
+        ),

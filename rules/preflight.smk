@@ -5,7 +5,7 @@ rule preflight:
         manifest="<results>/latents/manifest.json",
     output:
         record="<results>/preflight/preflight.json",
-        pictures=expand("<results>/preflight/{picture}.png", picture=["pairs", "memory"]),
+        pictures=expand("<results>/preflight/{picture}.png", picture=["pairs", "overfit_batch"]),
     log:
         "<results>/logs/preflight.log",
     benchmark:

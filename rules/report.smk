@@ -15,7 +15,7 @@ rule aggregate:
         logs=last_step("metrics.jsonl"),
         training=last_step("provenance.json"),
         manifest=MANIFEST,
-        lines=f"{HEADLINE}/lines.json",
+        levels=f"{HEADLINE}/levels.json",
     output:
         parquet="<results>/metrics.parquet",
         csv="<results>/metrics.csv",
@@ -40,7 +40,7 @@ rule figures:
     input:
         table="<results>/metrics.parquet",
         curves="<results>/training.csv",
-        lines=f"{HEADLINE}/lines.json",
+        levels=f"{HEADLINE}/levels.json",
         claims="<results>/claims.json",
         samples=headline_evaluation("samples/first-00000.npz"),
     output:
@@ -72,7 +72,7 @@ rule report:
         table="<results>/metrics.parquet",
         claims="<results>/claims.json",
         agreement="<results>/agreement.csv",
-        lines=f"{HEADLINE}/lines.json",
+        levels=f"{HEADLINE}/levels.json",
         data="<results>/data/data.json",
         vae="<results>/vae/vae.json",
         reconstructions="<results>/vae/reconstructions.png",

@@ -13,7 +13,7 @@ def gate_of_weights(wildcards):
     return stopping([f"{STEP}/gate.json"] if wildcards.variant in TRAINED else [])
 
 
-# What is not to be kept goes once it is scored.
+# What is not to be kept goes once its features are, and once memorisation has read it.
 PART = f"{SAMPLES}.npz" if STUDY.sampling.keep_samples else temp(f"{SAMPLES}.npz")
 
 

@@ -1,18 +1,46 @@
 def score_settings(wildcards):
-    return STAGES.score(*evaluation(wildcards))
+    return STAGES.score(*evaluation(wildcards), metric_keys())
+
+
+def level_settings(wildcards):
+    return STAGES.levels(wildcards.extractor, metric_keys())
 
 
 def memorisation_settings(wildcards):
     return STAGES.memorisation(*evaluation(wildcards))
 
 
+# Statistics of features that are kept: no GPU.
+rule levels:
+    input:
+        outdated(f"{RESULTS}/reference/{{extractor}}/levels-provenance.json", level_settings),
+        features=expand("<results>/reference/{{extractor}}/{level}/features.json", level=LEVELS),
+        kept=expand("<results>/reference/{{extractor}}/{level}/{file}", level=LEVELS, file=KEPT),
+        moments="<results>/reference/{extractor}/moments.npz",
+        reference="<results>/reference/{extractor}/features.npy",
+    output:
+        levels="<results>/reference/{extractor}/levels.json",
+        provenance="<results>/reference/{extractor}/levels-provenance.json",
+    log:
+        "<results>/logs/levels/{extractor}.log",
+    benchmark:
+        "<results>/times/levels/{extractor}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: STUDY.resources.threads
+    params:
+        settings=lambda wildcards: level_settings(wildcards).canonical(),
+    script:
+        "../workflow/scripts/levels.py"
+
+
 rule score_samples:
     input:
         outdated(f"{EVALUATION}/provenance.json", score_settings),
-        parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
-        extractors=of_every_extractor("extractor.json"),
+        features=of_every_extractor("features.json", EVALUATION + "/features"),
+        kept=expand(of_every_extractor("{file}", EVALUATION + "/features"), file=KEPT, allow_missing=True),
         moments=of_every_extractor("moments.npz"),
-        features=of_every_extractor("features.npy"),
+        references=of_every_extractor("features.npy"),
     output:
         metrics="<evaluation>/metrics.json",
         provenance="<evaluation>/provenance.json",
@@ -21,16 +49,12 @@ rule score_samples:
     benchmark:
         "<results>/times/score/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.tsv"
     conda:
-        "../envs/torch.yaml"
+        "../envs/report.yaml"
     threads: STUDY.resources.threads
-    resources:
-        device=STUDY.resources.device,
-        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
-        gpu=GPUS,
     params:
         settings=lambda wildcards: score_settings(wildcards).canonical(),
     script:
-        "../workflow/scripts/score.py"
+        "../workflow/scripts/score_samples.py"
 
 
 rule memorisation:

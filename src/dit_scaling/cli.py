@@ -164,7 +164,8 @@ def claims(
         typer.echo(json.dumps(report, indent=2))
         return
     for claim in report["claims"]:
-        typer.echo(f"Claim {claim['claim']}: {claim['verdict']}. {claim['statement']}. {claim['reason']}")
+        condition = f" Only if {claim['condition']}." if claim["condition"] else ""
+        typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")
         alone = [pair for pair in claim["comparisons"] if pair["outcome"] == "unresolved"]
         if alone:
             pairs = ", ".join(f"{pair['favoured']} and {pair['other']}" for pair in alone)

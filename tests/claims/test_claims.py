@@ -2,19 +2,33 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from dit_scaling.claims import Claim, ClaimsReport, evaluate_claims
+from dit_scaling.claims.contrasts import difference
+from dit_scaling.claims.correlations import MIN_VARIANTS
+from dit_scaling.claims.metrics_table import check_table
+from dit_scaling.claims.noise import estimate
 from dit_scaling.common.errors import UserError
-from dit_scaling.paper.published import table4
+from dit_scaling.paper.published import reproduction_spread, spread_choices, table4
 
-VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
+DOCS = Path(__file__).parents[2] / "docs"
+
+VERDICTS = (
+    "supported",
+    "supported on average",
+    "supported in part",
+    "contradicted",
+    "inconclusive",
+    "not testable",
+)
 
 
 def verdicts(report: ClaimsReport) -> dict[str, str]:
@@ -38,6 +52,9 @@ def simulate(ln_metric: "pd.Series[float]", seeds: int, sd: float, rng: np.rando
 def test_published_table_supports_claims_1_and_2_jointly_with_every_pair_the_claimed_way() -> None:
     report = evaluate_claims(table4())
     assert verdicts(report) == {"0": "not testable", "1": "supported", "2": "supported", "3": "supported"}
+    assert {c.condition for c in report.claims[1:]} == {"runs scatter as published reproductions do (7.3%)"}
+    assert [step.name for step in report["1"].steps] == ["S to B", "B to L", "L to XL"]
+    assert [step.name for step in report["2"].steps] == ["patch 8 to 4", "patch 4 to 2"]
     for claim, pairs in (("1", 18), ("2", 12)):
         assert len(report[claim].comparisons) == pairs
         assert all(c.effect < 0 for c in report[claim].comparisons)
@@ -95,16 +112,185 @@ def test_report_is_plain_json_with_a_reason_for_every_verdict() -> None:
     assert first["confidence"]["low"] < first["effect"] < first["confidence"]["high"] < 0
 
 
-def test_four_variants_decide_claim_3_by_the_equal_params_pair_only() -> None:
-    four = table4().query("variant in ['DiT-B/2', 'DiT-L/2', 'DiT-XL/2', 'DiT-XL/4']")
-    claim = evaluate_claims(four)["3"]
-    assert claim.verdict == "supported"
+def test_published_advantage_of_gflops_has_an_interval_above_zero() -> None:
+    claim = evaluate_claims(table4())["3"]
+    assert [half.verdict for half in claim.halves] == ["supported", "supported"]
+    assert claim.correlations is not None
+    advantage = claim.correlations.advantage
+    assert advantage is not None
+    assert advantage.difference == pytest.approx(math.sqrt(0.875) - math.sqrt(0.253), abs=1e-3)
+    assert 0.1 < advantage.low < advantage.difference < advantage.high
+    assert f"95% interval {advantage.low:+.2f}" in claim.reason
+
+
+def test_a_wider_spread_leaves_the_smallest_step_of_table_4_open() -> None:
+    small = evaluate_claims(table4(), spread=spread_choices()["size S only"])
+    assert small["1"].words == "supported in part, from S to B, from B to L; not told apart: L to XL"
+    assert small["2"].verdict == small["3"].verdict == "supported"
+
+
+FOUR = ("DiT-B/2", "DiT-L/2", "DiT-XL/2", "DiT-XL/4")
+
+
+def test_four_variants_support_claim_3_in_part_at_most() -> None:
+    four = table4()[table4()["variant"].isin(FOUR)]
+    report = evaluate_claims(four)
+    claim = report["3"]
+    assert report["1"].words == "supported in part, from B to L; not told apart: L to XL"
+    assert report["2"].verdict == "supported"
+    assert claim.words == (
+        "supported in part, at equal parameters more Gflops help; not tested: at equal Gflops parameters do not"
+    )
     assert [(c.favoured, c.other) for c in claim.comparisons] == [("DiT-XL/2", "DiT-XL/4")]
-    assert "the correlations decide nothing" in claim.reason
+    assert "4 variants, and it takes 8" in claim.reason
     alike = four.assign(fid50k=four["fid50k"].where(four["variant"] != "DiT-XL/4", 19.0))
     assert evaluate_claims(alike)["3"].verdict == "inconclusive"
     worse = four.assign(fid50k=four["fid50k"].where(four["variant"] != "DiT-XL/4", 9.0))
     assert evaluate_claims(worse)["3"].verdict == "contradicted"
+
+
+# Neighbours decide
+
+
+def with_fid(**values: tuple[float, ...]) -> pd.DataFrame:
+    """Rows of Table 4 by size, patches 8, 4 and 2, with other FIDs; a size with one value has patch 2 only."""
+    rows = [table4().query("size == @size").tail(len(fid)).assign(fid50k=fid) for size, fid in values.items()]
+    return pd.concat(rows)
+
+
+def test_one_bad_small_model_does_not_carry_a_claim_on_every_size() -> None:
+    claim = evaluate_claims(with_fid(S=(300.0,), B=(50.0,), L=(58.0,), XL=(67.0,)))["1"]
+    assert claim.verdict == "inconclusive"
+    assert "DiT-L/2 over DiT-B/2, DiT-XL/2 over DiT-L/2" in claim.reason
+
+
+def test_a_patch_that_is_worse_at_every_size_is_not_outweighed_by_the_one_before() -> None:
+    report = evaluate_claims(with_fid(S=(150.0, 60.0, 66.0), B=(120.0, 50.0, 56.0)))
+    for claim in ("2", "3"):
+        assert report[claim].verdict == "inconclusive"
+        assert "DiT-S/2 over DiT-S/4, DiT-B/2 over DiT-B/4" in report[claim].reason
+
+
+def test_a_minority_the_wrong_way_is_named_in_the_verdict() -> None:
+    table = table4()
+    table.loc[table["variant"] == "DiT-XL/8", "fid50k"] = 125.0
+    claim = evaluate_claims(table)["1"]
+    assert claim.words == "supported on average, not for DiT-XL/8 over DiT-L/8"
+    assert "1 of 9 pairs of neighbours" in claim.reason
+    assert claim.condition
+
+
+def test_a_mean_that_one_variant_carries_is_no_support_on_average() -> None:
+    claim = evaluate_claims(with_fid(S=(200.0,), B=(60.0,), L=(57.0,), XL=(58.0,)))["1"]
+    assert claim.verdict == "inconclusive"
+    assert "without DiT-S/2" in claim.reason
+
+
+def test_steps_that_are_not_told_apart_are_named() -> None:
+    claim = evaluate_claims(with_fid(S=(150.0,), B=(60.0,), L=(59.0,)))["1"]
+    assert claim.words == "supported in part, from S to B; not told apart: B to L"
+
+
+def test_neighbours_are_those_that_were_run() -> None:
+    without = evaluate_claims(table4().query("size in ['S', 'L']"))["1"]
+    assert [step.name for step in without.steps] == ["S to L"]
+    assert without.verdict == "supported"
+
+
+# Less evidence
+
+
+def read_confirming_run(number: int) -> pd.DataFrame:
+    return pd.read_csv(DOCS / f"embedded-confirm-{number}" / "metrics.csv")
+
+
+def test_confirming_runs_judged_by_each_variants_own_seeds() -> None:
+    first, second = (evaluate_claims(read_confirming_run(number)) for number in (1, 2))
+    assert [c.words for c in first.claims[1:]] == [
+        "supported on average, not for DiT-Mini/1 over DiT-Micro/1",
+        "inconclusive",
+        "inconclusive",
+    ]
+    assert [c.words for c in second.claims[1:]] == [
+        "supported",
+        "supported",
+        "supported in part, at equal parameters more Gflops help; undecided: at equal Gflops parameters do not",
+    ]
+    assert all(c.condition == "" for report in (first, second) for c in report.claims)
+
+
+@pytest.mark.parametrize(("number", "decoded_noise"), [(1, 304.9), (2, 254.9)])
+def test_the_documented_verdicts_on_the_confirming_runs_are_the_engines(number: int, decoded_noise: float) -> None:
+    written = pd.read_csv(DOCS / f"embedded-confirm-{number}" / "claims-anew.csv", keep_default_na=False)
+    report = evaluate_claims(read_confirming_run(number), decoded_noise=decoded_noise)
+    assert written[["verdict", "qualification", "condition", "reason"]].to_numpy().tolist() == [
+        [claim.verdict, claim.qualification, claim.condition, claim.reason] for claim in report.claims
+    ]
+
+
+def test_claim_3_is_never_supported_by_leaving_a_variant_of_the_confirming_run_out() -> None:
+    table = read_confirming_run(1)
+    assert evaluate_claims(table)["3"].verdict == "inconclusive"
+    for left_out in table["variant"].unique():
+        claim = evaluate_claims(table[table["variant"] != left_out])["3"]
+        assert claim.verdict in ("inconclusive", "supported in part")
+        if claim.verdict == "supported in part":
+            assert "not tested: at equal Gflops parameters do not" in claim.qualification
+
+
+@st.composite
+def studies_and_parts(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A study on a part of Table 4's grid, and the same without some of its variants and seeds."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    base = table4().drop(columns=["steps"])
+    base = base[base["variant"].isin(draw(st.lists(st.sampled_from(sorted(base["variant"])), min_size=6, unique=True)))]
+    scatter = base["patch"].map({p: draw(st.sampled_from([0.005, 0.02, 0.1, 0.3])) for p in (2, 4, 8)})
+    flat = draw(st.sampled_from([0.0, 0.2, 1.0]))
+    runs = [
+        base.assign(seed=seed, fid50k=np.exp(flat * np.log(base["fid50k"]) + scatter * rng.normal(size=len(base))))
+        for seed in range(draw(st.integers(1, 5)))
+    ]
+    table = pd.concat(runs, ignore_index=True)
+    gone = draw(st.lists(st.sampled_from(sorted(base["variant"])), max_size=len(base) - 2, unique=True))
+    part = table[~table["variant"].isin(gone)]
+    part = part[rng.random(len(part)) < draw(st.sampled_from([0.4, 0.8, 1.0]))]
+    return table, part
+
+
+@settings(max_examples=150, deadline=None)
+@given(studies_and_parts())
+def test_less_evidence_never_supports_by_a_change_of_rule(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    whole, part = tables
+    assume(not part.empty)
+    before, after = evaluate_claims(whole), evaluate_claims(part)
+    rules = [estimate(check_table(table), "fid50k")[1].rule for table in (whole, part)]
+    for claim in ("1", "2", "3"):
+        if (
+            before[claim].verdict == "inconclusive"
+            and after[claim].verdict == "supported"
+            and not after[claim].condition
+        ):
+            assert rules == ["own", "own"]
+            for found in (before[claim], after[claim]):
+                assert all(half.verdict != "not testable" for half in found.halves)
+    if after["3"].verdict == "supported":
+        assert [half.verdict for half in after["3"].halves] == ["supported", "supported"]
+        assert part["variant"].nunique() >= MIN_VARIANTS
+
+
+@settings(max_examples=50, deadline=None)
+@given(studies_and_parts())
+def test_a_pair_is_tested_alike_whatever_else_was_run(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    whole, part = tables
+    kept = whole[whole["variant"].isin(part["variant"])]
+    assume(not kept.empty)
+    (first, before), (second, after) = (estimate(check_table(table), "fid50k") for table in (whole, kept))
+    assume(before.rule == after.rule != "pooled")
+    pairs = [(a, b) for a in second for b in second if a.variant < b.variant]
+    by_name = {e.variant: e for e in first}
+    for a, b in pairs:
+        whole_test = difference(by_name[a.variant], by_name[b.variant], before)
+        assert difference(a, b, after).p_for == pytest.approx(whole_test.p_for)
 
 
 # Simulated truth
@@ -149,18 +335,22 @@ def test_one_resolved_counter_example_contradicts_a_claim_on_every_pair() -> Non
     assert "DiT-XL/2 and DiT-L/2" in claim.reason
     assert "what another training seed would change" in claim.reason
     excused = evaluate_claims(table, bottlenecks={"DiT-XL/2": "learning rate too high"})
-    assert excused["1"].verdict == "supported"
+    assert excused["1"].words == "supported in part, from S to B, from B to L; not told apart: L to XL"
     assert [e.variant for e in excused.exclusions] == ["DiT-XL/2"]
     assert all("DiT-XL/2" not in (c.favoured, c.other) for c in excused["1"].comparisons)
 
 
-def test_few_seeds_weigh_less_than_a_known_noise_of_the_same_size() -> None:
+def test_two_seeds_of_two_variants_are_widened_loudly() -> None:
     rng = np.random.default_rng(1)
     shift = pd.Series(np.log(table4()["fid50k"]))
-    table = simulate(shift, seeds=2, sd=0.1, rng=rng).query("variant in ['DiT-L/4', 'DiT-XL/4']")
-    (few,) = evaluate_claims(table)["1"].comparisons
-    assert few.df == 2
-    assert few.p == pytest.approx(stats.t.cdf(few.statistic, 2))
+    table = simulate(shift, seeds=2, sd=0.001, rng=rng).query("variant in ['DiT-L/4', 'DiT-XL/4']")
+    report = evaluate_claims(table)
+    (few,) = report["1"].comparisons
+    spread = reproduction_spread()
+    assert "WIDENED" in report.noise
+    assert few.df == spread.df
+    assert few.standard_error == pytest.approx(spread.sd)
+    assert report["1"].verdict == "inconclusive"
 
 
 def test_a_resolved_pair_without_a_joint_effect_is_no_support() -> None:
@@ -191,8 +381,10 @@ def test_claim_3_needs_pairs_and_correlations_and_falls_with_either() -> None:
     assert claim.correlations.williams is not None
     assert min(claim.correlations.williams.p_gflops, claim.correlations.williams.p_params) > 0.05
     assert all(c.outcome == "resolved for" for c in claim.comparisons)
-    assert claim.verdict == "inconclusive"
-    assert "do not both favour Gflops" in claim.reason
+    assert [half.verdict for half in claim.halves] == ["supported", "inconclusive"]
+    assert claim.words == (
+        "supported in part, at equal parameters more Gflops help; undecided: at equal Gflops parameters do not"
+    )
 
 
 # Sets that tell nothing
@@ -382,10 +574,10 @@ def few_variants(patch_effect: float, size_effect: float) -> pd.DataFrame:
     return pd.concat([table.assign(seed=0), table.assign(seed=1, fid50k=1.01 * table["fid50k"])])
 
 
-def test_few_variants_support_gflops_where_they_explain_more_than_parameters() -> None:
+def test_few_variants_support_gflops_in_part_where_they_explain_more_than_parameters() -> None:
     claim = evaluate_claims(few_variants(patch_effect=0.5, size_effect=0.5))["3"]
-    assert claim.verdict == "supported"
-    assert "equal sizes do" in claim.reason
+    assert claim.verdict == "supported in part"
+    assert "6 variants, and it takes 8" in claim.reason
 
 
 def test_few_variants_that_follow_parameters_do_not_support_gflops_though_every_pair_does() -> None:
@@ -394,7 +586,7 @@ def test_few_variants_that_follow_parameters_do_not_support_gflops_though_every_
     assert claim.correlations is not None
     assert claim.correlations.r2_params > claim.correlations.r2_gflops
     assert claim.verdict == "inconclusive"
-    assert "parameters explain more than Gflops" in claim.reason
+    assert "parameters explain as much as Gflops or more" in claim.reason
 
 
 def test_few_variants_with_patches_the_wrong_way_contradict_gflops() -> None:

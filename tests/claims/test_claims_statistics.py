@@ -1,6 +1,7 @@
 """Noise, pairs, correlations and fits against closed forms, scipy and simulated truth."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dit_scaling.claims import evaluate_claims, fit_power_law
-from dit_scaling.claims.comparisons import compare, holm, pool, size_pairs
-from dit_scaling.claims.correlations import correlate, williams
+from dit_scaling.claims.comparisons import compare, holm, neighbours_of, patch_pairs, pool, size_pairs
+from dit_scaling.claims.contrasts import contrast, homogeneity_p
+from dit_scaling.claims.correlations import correlate, williams, zou
 from dit_scaling.claims.metrics_table import check_table
-from dit_scaling.claims.noise import Estimate, Noise, estimate, homogeneity_p
+from dit_scaling.claims.noise import Estimate, Noise, equal_variances_p, estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.variants import training_gflops
@@ -27,38 +29,96 @@ def seeds_table(logs: NDArray[np.float64]) -> pd.DataFrame:
     return check_table(pd.concat(rows))
 
 
-def variant(size: str, params_m: float, ln_metric: float, variance: float = 0.01) -> Estimate:
-    return Estimate(f"DiT-{size}/2", "DiT", size, 2, params_m, params_m, 0.0, ln_metric, variance, 1)
+def variant(size: str, params_m: float, ln_metric: float, variance: float = 0.01, df: float = math.inf) -> Estimate:
+    return Estimate(f"DiT-{size}/2", "DiT", size, 2, params_m, params_m, 0.0, ln_metric, variance, df, 0.01, 1)
 
 
-def test_two_variants_with_seeds_are_students_t_test() -> None:
-    logs = np.random.default_rng(0).normal([[4.0], [3.9]], 0.1, (2, 4))
-    table = seeds_table(logs).assign(size=["S", "B"] * 4, patch=2, params_m=[33.0, 130.0] * 4)
-    estimates, noise = estimate(table, "fid50k")
+def shared(variance: float, df: float = math.inf) -> Noise:
+    return Noise("pooled", variance, df, "", reproduction_spread())
+
+
+def two_sizes(logs: NDArray[np.float64]) -> pd.DataFrame:
+    seeds = logs.shape[1]
+    return seeds_table(logs).assign(size=["S", "B"] * seeds, patch=2, params_m=[33.0, 130.0] * seeds)
+
+
+def test_three_seeds_of_equal_scatter_are_students_t_test() -> None:
+    logs = np.random.default_rng(0).normal([[4.0], [3.9]], 0.1, (2, 3))
+    estimates, noise = estimate(two_sizes(logs), "fid50k")
     (comparison,) = compare(size_pairs(estimates), noise, alpha=0.05)
     oracle = stats.ttest_ind(logs[1], logs[0], alternative="less")
+    assert noise.rule == "pooled"
+    assert noise.condition == "all variants scatter alike"
     assert comparison.statistic == pytest.approx(oracle.statistic, rel=1e-9)
     assert comparison.p == pytest.approx(oracle.pvalue, rel=1e-9)
-    assert comparison.df == 6
+    assert comparison.df == 4
     pooled = pool(size_pairs(estimates), noise, alpha=0.05)
     interval = stats.ttest_ind(logs[1], logs[0]).confidence_interval(0.95)
     assert (pooled.low, pooled.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
-def test_homogeneity_of_equal_groups_is_the_one_way_anova() -> None:
-    logs = np.random.default_rng(1).normal(4, 0.1, (5, 3))
+@pytest.mark.parametrize("scatter", [(0.1, 0.1), (0.15, 0.1), (0.1, 0.07)])
+def test_four_seeds_are_welchs_t_test_whatever_their_scatter(scatter: tuple[float, float]) -> None:
+    logs = np.array([[4.0], [3.9]]) + np.array(scatter)[:, None] * np.array([-1.0, 1.2, -0.6, 0.3])
+    estimates, noise = estimate(two_sizes(logs), "fid50k")
+    (comparison,) = compare(size_pairs(estimates), noise, alpha=0.05)
+    oracle = stats.ttest_ind(logs[1], logs[0], alternative="less", equal_var=False)
+    assert noise.rule == "own"
+    assert noise.condition == ""
+    assert not comparison.widened
+    assert comparison.df == pytest.approx(oracle.df)
+    assert comparison.p == pytest.approx(oracle.pvalue, rel=1e-9)
+    pooled = pool(size_pairs(estimates), noise, alpha=0.05)
+    interval = stats.ttest_ind(logs[1], logs[0], equal_var=False).confidence_interval(0.95)
+    assert (pooled.low, pooled.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_three_seeds_of_unequal_scatter_are_not_pooled() -> None:
+    logs = np.random.default_rng(0).normal([[4.0], [3.9], [3.8]], [[0.3], [0.02], [0.02]], (3, 3))
+    p = stats.bartlett(*logs).pvalue
+    assert equal_variances_p(logs) == pytest.approx(p)
+    _, noise = estimate(seeds_table(logs), "fid50k")
+    assert p < 0.25
+    assert noise.rule == "own"
+    assert f"Bartlett's p = {p:.2g}" in noise.source
+
+
+def test_a_pair_of_fewer_than_four_degrees_of_freedom_has_to_pass_the_published_spread_too() -> None:
+    logs = np.array([[4.0, 4.3, 3.7, 4.1], [3.80, 3.801, 3.799, 3.8]])
+    estimates, noise = estimate(two_sizes(logs), "fid50k")
+    (comparison,) = compare(size_pairs(estimates), noise, alpha=0.05)
+    welch = stats.ttest_ind(logs[1], logs[0], alternative="less", equal_var=False)
+    spread = reproduction_spread()
+    assert comparison.df == pytest.approx(welch.df)
+    assert welch.df < 4
+    published = stats.t.cdf((3.8 - 4.025) / (spread.sd * math.sqrt(2 / 4)), spread.df)
+    assert comparison.widened
+    assert comparison.p == pytest.approx(max(welch.pvalue, published))
+    reach = contrast([(estimates[0], 1.0)], noise).reach(0.05)
+    assert reach >= stats.t.isf(0.025, spread.df) * spread.sd / 2
+
+
+@pytest.mark.parametrize("seeds", [3, 4])
+def test_homogeneity_of_equal_groups_is_the_one_way_anova(seeds: int) -> None:
+    pattern = np.array([-0.1, 0.12, -0.06, 0.03][:seeds])
+    logs = (
+        4 + np.array([[0.0], [0.02], [-0.01], [0.05], [0.03]]) + np.array([[1.0], [0.8], [1.1], [0.9], [1.2]]) * pattern
+    )
     estimates, noise = estimate(seeds_table(logs), "fid50k")
-    assert homogeneity_p(estimates, noise) == pytest.approx(stats.f_oneway(*logs).pvalue, rel=1e-9)
+    oracle = stats.f_oneway(*logs, equal_var=seeds == 3)
+    assert noise.rule == ("pooled" if seeds == 3 else "own")
+    assert homogeneity_p(estimates, noise) == pytest.approx(oracle.pvalue, rel=1e-9)
 
 
 def test_unequal_numbers_of_seeds_are_pooled_by_degrees_of_freedom() -> None:
-    table = seeds_table(np.log([[10.0, 11.0, 12.0], [20.0, 21.0, 25.0]]))
+    table = seeds_table(np.log([[10.0, 11.0, 12.0], [20.0, 21.0, 25.0], [30.0, 31.0, 33.0]]))
     table = table.drop(index=table.index[(table["seed"] == 2) & (table["size"] == "S") & (table["patch"] == 4)])
     estimates, noise = estimate(table, "fid50k")
     by_name = {e.variant: e for e in estimates}
     squares = 2 * np.var(np.log([10, 11, 12]), ddof=1) + np.var(np.log([20, 21]), ddof=1)
-    assert noise.df == 3
-    assert noise.variance == pytest.approx(squares / 3)
+    squares += 2 * np.var(np.log([30, 31, 33]), ddof=1)
+    assert noise.df == 5
+    assert noise.variance == pytest.approx(squares / 5)
     assert by_name["DiT-S/8"].variance == pytest.approx(noise.variance / 3)
     assert by_name["DiT-S/4"].variance == pytest.approx(noise.variance / 2)
 
@@ -75,7 +135,7 @@ def test_standard_errors_go_through_the_delta_method() -> None:
 
 
 def test_one_seed_is_judged_no_more_surely_than_reproductions_allow() -> None:
-    """Standard errors of 1%, as of 4,000 samples, beside a scatter of 6.4% between trainings."""
+    """Standard errors of 1%, as of 4,000 samples, beside a scatter of 7.3% between trainings."""
     rng, spread, false_alarms = np.random.default_rng(0), reproduction_spread(), 0
     for _ in range(200):
         equal = 100 * np.exp(spread.sd * rng.standard_normal(12))
@@ -87,6 +147,50 @@ def test_one_seed_is_judged_no_more_surely_than_reproductions_allow() -> None:
 def test_a_standard_error_of_zero_leaves_the_noise_of_training() -> None:
     estimates, _ = estimate(check_table(table4().assign(fid50k_se=0.0)), "fid50k")
     assert {e.variance for e in estimates} == {reproduction_spread().sd ** 2}
+
+
+def test_seeds_that_agree_by_chance_do_not_override_the_tables_own_error() -> None:
+    """Two seeds of each variant 0.1% apart, standard errors of 18%."""
+    table = seeds_table(np.log([[100.0, 100.1], [80.0, 80.1], [60.0, 60.1], [50.0, 50.06]]))
+    estimates, _ = estimate(check_table(table.assign(fid50k_se=0.18 * table["fid50k"])), "fid50k")
+    assert [math.sqrt(e.variance * 2) for e in estimates] == [pytest.approx(0.18)] * 4
+    four = seeds_table(np.log([[100.0, 100.1, 100.0, 99.9], [80.0, 85.0, 70.0, 75.0]]))
+    (first, second), noise = estimate(check_table(four.assign(fid50k_se=0.02 * four["fid50k"])), "fid50k")
+    assert noise.rule == "own"
+    assert math.sqrt(first.variance * 4) == pytest.approx(0.02)
+    assert second.variance * 4 == pytest.approx(np.var(np.log([80, 85, 70, 75]), ddof=1))
+
+
+def test_two_seeds_of_one_variant_tell_nothing_of_the_others() -> None:
+    table = pd.concat([table4().assign(seed=0), table4().query("variant == 'DiT-B/4'").assign(seed=1, fid50k=68.4)])
+    estimates, noise = estimate(check_table(table), "fid50k")
+    spread = reproduction_spread()
+    assert noise.rule == "assumed"
+    assert noise.df == spread.df
+    assert "WIDENED" in noise.source
+    assert "1 of the 4 degrees of freedom" in noise.source
+    assert {round(e.variance * e.runs, 12) for e in estimates} == {round(spread.sd**2, 12)}
+
+
+def test_a_few_wild_seeds_widen_further() -> None:
+    table = pd.concat([table4().assign(seed=0), table4().query("variant == 'DiT-B/4'").assign(seed=1, fid50k=100.0)])
+    estimates, _ = estimate(check_table(table), "fid50k")
+    wild = float(np.var(np.log([68.38, 100.0]), ddof=1))
+    assert {round(e.variance * e.runs, 12) for e in estimates} == {round(wild, 12)}
+
+
+def test_a_variant_with_one_seed_borrows_the_largest_scatter_and_says_so() -> None:
+    rng = np.random.default_rng(0)
+    table = seeds_table(rng.normal([[4.0], [3.9], [3.8]], [[0.6], [0.02], [0.05]], (3, 4)))
+    broken = table[(table["seed"] == 0) | (table["patch"] != 2)]
+    estimates, noise = estimate(broken, "fid50k")
+    lone = next(e for e in estimates if e.variant == "DiT-S/2")
+    assert lone.variance == pytest.approx(max(4 * e.variance for e in estimates if e is not lone))
+    assert lone.df == reproduction_spread().df
+    assert "DiT-S/2" in noise.condition
+    quiet = seeds_table(rng.normal([[4.0], [3.9], [3.8]], 0.01, (3, 4)))
+    estimates, _ = estimate(quiet[(quiet["seed"] == 0) | (quiet["patch"] != 2)], "fid50k")
+    assert next(e for e in estimates if e.runs == 1).variance == pytest.approx(reproduction_spread().sd ** 2)
 
 
 def test_noise_that_cannot_be_judged_is_refused() -> None:
@@ -115,26 +219,26 @@ def test_holm_lies_between_raw_and_bonferroni_in_any_order(order: list[int], p: 
 
 def test_holm_keeps_the_familywise_error_of_dependent_pairs() -> None:
     rng = np.random.default_rng(0)
-    noise = Noise(variance=0.01, df=math.inf, source="")
+    noise = shared(0.01)
     simulations = 1000
     wrong = 0
     for values in rng.normal(0, 0.1, (simulations, 4)):
         variants = [variant(str(i), i + 1.0, value) for i, value in enumerate(values)]
-        wrong += any(c.outcome == "resolved for" for c in compare(size_pairs(variants), noise, alpha=0.05))
+        wrong += any(c.outcome != "unresolved" for c in compare(size_pairs(variants), noise, alpha=0.05))
     assert stats.binomtest(wrong, simulations, 0.05, alternative="greater").pvalue > 0.001
 
 
 def test_pooled_interval_covers_the_true_mean_effect() -> None:
     rng = np.random.default_rng(0)
     truth = np.array([0.0, -0.3, -0.4, -0.9])
-    effects = [truth[j] - truth[i] for i in range(4) for j in range(i + 1, 4)]
+    effects = [truth[j] - truth[i] for i in range(4) for j in range(i + 1, 4)]  # all pairs, which share variants
     simulations = 400
     covered = 0
     for _ in range(simulations):
         spread = math.sqrt(0.01 * rng.chisquare(6) / 6)
         values = truth + rng.normal(0, 0.1, 4)
         variants = [variant(str(i), i + 1.0, value, spread**2) for i, value in enumerate(values)]
-        pooled = pool(size_pairs(variants), Noise(spread**2, 6, ""), alpha=0.05)
+        pooled = pool(size_pairs(variants), shared(spread**2, 6), alpha=0.05)
         covered += pooled.low < np.mean(effects) < pooled.high
     assert stats.binomtest(covered, simulations, 0.95).pvalue > 0.001
 
@@ -157,6 +261,37 @@ def test_williams_keeps_its_level_with_eight_variants() -> None:
         r = np.atleast_2d(np.corrcoef(rng.multivariate_normal([0, 0, 0], covariance, 8).T))
         rejected += williams(r[0, 2], r[1, 2], r[0, 1], 8).p_gflops < 0.05
     assert rejected / simulations == pytest.approx(0.05, abs=0.015)
+
+
+def test_zous_own_example_of_correlations_with_one_variable_in_common() -> None:
+    # Zou (2007), section on overlapping correlations: .396 and .179, .088 between, n = 66: interval -.093 to .517.
+    interval = zou(0.396, 0.179, 0.088, 66, alpha=0.05)
+    assert (interval.low, interval.high) == pytest.approx((-0.093, 0.517), abs=5e-4)
+    swapped = zou(0.179, 0.396, 0.088, 66, alpha=0.05)
+    assert (swapped.low, swapped.high) == pytest.approx((-interval.high, -interval.low))
+    assert zou(1.0, 0.4, 0.4, 12, alpha=0.05).low > 0
+
+
+@pytest.mark.parametrize("n", [8, 12])
+def test_zous_interval_seldom_excludes_the_truth_with_so_few_variants(n: int) -> None:
+    rng = np.random.default_rng(0)
+    covariance = [[1, 0.7, 0.9], [0.7, 1, 0.7], [0.9, 0.7, 1]]
+    simulations, missed = 2000, 0
+    for _ in range(simulations):
+        r = np.corrcoef(rng.multivariate_normal([0, 0, 0], covariance, n).T)
+        interval = zou(r[0, 2], r[1, 2], r[0, 1], n, alpha=0.05)
+        missed += not interval.low < 0.2 < interval.high
+    assert missed / simulations < 0.065
+
+
+def test_neighbours_have_no_variant_between_them() -> None:
+    estimates, _ = estimate(check_table(table4()), "fid50k")
+    names = {(a.variant, b.variant) for a, b in neighbours_of(size_pairs(estimates))}
+    ladder = ["S", "B", "L", "XL"]
+    assert names == {(f"DiT-{b}/{p}", f"DiT-{a}/{p}") for a, b in pairwise(ladder) for p in (2, 4, 8)}
+    assert len(neighbours_of(patch_pairs(estimates))) == 8
+    without = [e for e in estimates if e.variant != "DiT-L/4"]
+    assert ("DiT-XL/4", "DiT-B/4") in {(a.variant, b.variant) for a, b in neighbours_of(size_pairs(without))}
 
 
 def test_correlations_agree_with_scipy_and_with_exact_laws() -> None:

@@ -96,7 +96,11 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("variants", ["UNet-Nope"], ["'Nope' is not in the size table"]),
         ("variants", ["UNet-B/2"], ["variants", "UNet-B/2"]),
         ("sampling.steps", 2000, ["sampling.steps", "2000"]),
-        ("sampling.sampler", "plms", ["sampling.sampler", "plms"]),
+        ("sampling.sampler", "plms", ["sampling.sampler", "plms", "'ddpm', 'ddim' or 'dpm-solver'"]),
+        ("sampling", {"sampler": "ddim", "steps": 600}, ["sampling.steps", "DDIM in 600 steps", "choose 500"]),
+        ("diffusion.schedule", "square", ["diffusion.schedule", "square", "'linear' or 'cosine'"]),
+        ("diffusion.num_timesteps", 20, ["diffusion.num_timesteps", "20", "linear", "21"]),
+        ("diffusion.num_timesteps", 40, ["sampling.steps", "50 steps", "2 to 40"]),
         ("sampling.parts", 2000, ["sampling.parts", "2000"]),
         ("sampling.guidance_scales", [], ["sampling.guidance_scales"]),
         ("sampling.guidance_scales", [1.0, 1.5, 1.0], ["sampling.guidance_scales", "twice"]),
@@ -126,29 +130,32 @@ def test_bad_values_are_refused_by_key_value_and_reason(
         assert word in str(caught.value)
 
 
-OLD_VALUES: dict[str, Any] = {
-    "training.mirror": False,
-    "training.label_dropout": 0.2,
-    "resources.ranks_per_node": 2,
-    "sizes.Nano.layers": 2,
-    "sizes.Nano.width": 64,
-    "sizes.Nano.heads": 2,
-    "deviations.mirroring": "digits",
-    "deviations.label dropout": "few labels",
+OLD_KEYS: dict[str, tuple[str, Any]] = {
+    "training.mirror": ("training.horizontal_flip", False),
+    "training.label_dropout": ("training.class_dropout_prob", 0.2),
+    "resources.ranks_per_node": ("resources.gpus_per_node", 2),
+    "sizes.Nano.layers": ("sizes.Nano.depth", 2),
+    "sizes.Nano.width": ("sizes.Nano.hidden_size", 64),
+    "sizes.Nano.heads": ("sizes.Nano.num_heads", 2),
+    "deviations.mirroring": ("deviations.horizontal flip", "digits"),
+    "deviations.label dropout": ("deviations.class dropout", "few labels"),
 }
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_an_old_key_is_answered_with_its_new_name(config: dict[str, Any], old: str, new: str) -> None:
-    old, new = (key.replace("*", "Nano") for key in (old, new))
-    modified = changed(config, old, OLD_VALUES[old])
-    section, _, last = new.rpartition(".")
+@pytest.mark.parametrize("old", OLD_KEYS)
+def test_an_old_key_is_answered_with_its_new_name(config: dict[str, Any], old: str) -> None:
+    new, value = OLD_KEYS[old]
+    modified = changed(config, old, value)
     if old.startswith("sizes"):
-        modified = changed(modified, f"{section}.{last}", ...)
+        modified = changed(modified, new, ...)
     with pytest.raises(UserError) as caught:
         parse_study(modified)
     assert str(caught.value) == f"config: {old}: is named {new} now, write that in its place"
-    jsonschema.validate(changed(config, new, OLD_VALUES[old]), study_schema())
+    jsonschema.validate(changed(config, new, value), study_schema())
+
+
+def test_every_rename_is_tested() -> None:
+    assert {old.replace("*", "Nano") for old in RENAMED} == OLD_KEYS.keys()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,8 @@ def test_an_old_key_is_answered_with_its_new_name(config: dict[str, Any], old: s
         ("variants", ["DiT-Nano/2", "DiT-Mini/2"], ["claim 2"]),
         ("variants", ["DiT-Nano/4", "DiT-Nano/2", "DiT-Mini/2"], ["DiT-Nano/4", "bottlenecks"]),
         ("sampling.guidance_scales", [4.0], ["4.0", "no guidance"]),
-        ("sampling.sampler", "ddim", ["sampling.sampler", "DDIM"]),
+        ("sampling.sampler", "ddim", ["sampling.sampler", "DDIM", "quick looks"]),
+        ("sampling.sampler", "dpm-solver", ["sampling.sampler", "DPM-Solver++(2M)"]),
     ],
 )
 def test_doubtful_values_are_warned_of(config: dict[str, Any], key: str, value: Any, words: list[str]) -> None:
@@ -228,12 +236,15 @@ def settings_texts(config: dict[str, Any], fingerprint: str = "digits") -> dict[
         "sample": stages.sample(*run, 5000, 1.0).canonical(),
         "extractor": stages.extractor("classifier").canonical(),
         "reference": stages.reference("classifier").canonical(),
-        "score": stages.score(*run, 5000, 1.0).canonical(),
+        "levels": stages.levels("classifier", ("fd",)).canonical(),
+        "features": stages.features(*run, 5000, 1.0, "classifier").canonical(),
+        "score": stages.score(*run, 5000, 1.0, ("fd",)).canonical(),
         "aggregate": stages.aggregate().canonical(),
     }
 
 
-EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "reference", "score", "aggregate"}
+EVALUATION = {"sample", "features", "score", "aggregate"}
+EVERYTHING = {"data", "vae", "latents", "train", "extractor", "reference", "levels", *EVALUATION}
 
 
 @pytest.mark.parametrize(
@@ -245,15 +256,18 @@ EVERYTHING = {"data", "vae", "latents", "train", "sample", "extractor", "referen
         ("claims.alpha", 0.01, {"aggregate"}),
         ("training.milestones", [1000, 2500], {"aggregate"}),
         ("training.steps", 6000, {"aggregate"}),
-        ("training.learning_rate", 1.0e-3, {"train", "sample", "score", "aggregate"}),
-        ("training.compile", True, {"train", "sample", "score", "aggregate"}),
-        ("training.ema_decay", 0.9, {"train", "sample", "score", "aggregate"}),
+        ("training.learning_rate", 1.0e-3, {"train", *EVALUATION}),
+        ("training.compile", True, {"train", *EVALUATION}),
+        ("training.ema_decay", 0.9, {"train", *EVALUATION}),
         ("sampling.keep_samples", False, set()),
-        ("sampling.steps", 25, {"sample", "score", "aggregate"}),
-        ("sampling.sampler", "ddim", {"sample", "score", "aggregate"}),
-        ("metrics.neighbours", 5, {"reference", "score", "aggregate"}),
+        ("sampling.steps", 25, EVALUATION),
+        ("sampling.sampler", "ddim", EVALUATION),
+        ("diffusion", {"schedule": "linear", "num_timesteps": 1000}, set()),
+        ("diffusion.schedule", "cosine", {"train", *EVALUATION}),
+        ("diffusion.num_timesteps", 500, {"train", *EVALUATION}),
+        ("metrics.neighbours", 5, {"levels", "score", "aggregate"}),
         ("metrics.beside", [{"kind": "dinov2", "weights": "vit.pth"}], {"score", "aggregate"}),
-        ("metrics.extractor.steps", 10, {"extractor", "reference", "score", "aggregate"}),
+        ("metrics.extractor.steps", 10, EVERYTHING - {"data", "vae", "latents", "train", "sample"}),
         ("vae.steps", 10, EVERYTHING - {"data", "extractor"}),
         ("latents.shards", 3, EVERYTHING - {"data", "extractor", "vae"}),
         ("data.held_out", 400, EVERYTHING),
@@ -265,6 +279,13 @@ def test_a_setting_reaches_exactly_the_stages_it_changes(
 ) -> None:
     before, after = settings_texts(config), settings_texts(changed(config, key, value))
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_metric_more_reaches_levels_and_score_alone(config: dict[str, Any]) -> None:
+    stages, run = Stages(parse_study(config), "digits"), ("DiT-Nano-2", 0, 5000, 1.0)
+    assert stages.score(*run, ("fd",)).digest != stages.score(*run, ("fd", "kid")).digest
+    assert stages.levels("classifier", ("fd",)).digest != stages.levels("classifier", ("fd", "kid")).digest
+    assert stages.score(*run, ("fd",)).features == stages.score(*run, ("fd", "kid")).features
 
 
 def test_new_images_reach_every_stage(config: dict[str, Any]) -> None:

@@ -30,7 +30,9 @@ def jobs_of(trainings: int, parts: int, scores: int, memorisations: int) -> dict
         "train_milestone": trainings,
         "gate": trainings,
         "sample_part": parts,
+        "extract_features": scores,
         "score_samples": scores,
+        "levels": 1,
         "memorisation": memorisations,
     }
 
@@ -58,7 +60,15 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
         (
             "dit-xl2-released.yaml",
             1000,
-            {"fetch": 5, "extractor": 1, "sample_part": 96, "score_samples": 3, "memorisation": 1},
+            {
+                "fetch": 5,
+                "extractor": 1,
+                "sample_part": 96,
+                "extract_features": 3,
+                "levels": 1,
+                "score_samples": 3,
+                "memorisation": 1,
+            },
         ),
         ("cifar10.yaml", 10, {**TRAINED, "encode_shard": 5, "classifier": 1, **jobs_of(8, 16, 8, 4)}),
     ],
@@ -81,6 +91,7 @@ def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) 
 JOBS_OF_STAGE = {
     "latents": "encode_shard",
     "sampling": "sample_part",
+    "features": "extract_features",
     "scoring": "score_samples",
     "reference": "reference",
 }
@@ -96,9 +107,9 @@ def test_the_slurm_profile_gives_each_job_its_time(name: str) -> None:
             training = rules["train_milestone"]
             minutes, parts = (1 + profile["retries"]) * training["runtime"], training["gpu"]
         else:
-            resources = rules[JOBS_OF_STAGE.get(job.stage, "vae")]
+            resources = rules.get(JOBS_OF_STAGE.get(job.stage, "vae"), {})
             minutes, parts = resources.get("runtime", profile["default-resources"]["runtime"]), job.parts
-        assert devices.seconds(job) / parts < 60 * minutes, job.name
+        assert devices.seconds(job) / parts + job.core_seconds / job.cores < 60 * minutes, job.name
 
 
 @pytest.mark.parametrize("name", PAPERS)

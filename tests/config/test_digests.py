@@ -22,6 +22,8 @@ GOLDEN = Path(__file__).with_name("digests.json")
 EMBEDDED = ROOT / "config" / "config.yaml"
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 
+METRICS = ("fd", "kid")
+
 RULE = (
     "Finished studies would run these stages again. A key that is new keeps their digests with "
     "Annotated[..., Before(what held before)] beside its type (common/section.py). Where the change is meant, or a "
@@ -34,6 +36,7 @@ def digests_of(path: Path) -> dict[str, str]:
     """Digest of every kind of stage of a study, with fixed fingerprints of what is given."""
     whole = "data" in read_yaml(path)  # others are laid over the embedded study
     study = load_study(path) if whole else load_study(EMBEDDED, path)
+    kinds = [extractor.kind for extractor in study.metrics.extractors]
     given = [e.kind for e in study.metrics.extractors if isinstance(e, GivenNetwork) and e.reference is not None]
     stages = Stages(study, "images", "vae", dict.fromkeys(study.checkpoints, "weights"), dict.fromkeys(given, "npz"))
     slugs = [study.variant(name).slug for name in study.variants]
@@ -48,7 +51,10 @@ def digests_of(path: Path) -> dict[str, str]:
         **{f"train {slug}": stages.train(slug, seed) for slug in slugs},
         "gate": stages.gate(slugs[0], seed, step),
         "sample": stages.sample(slugs[0], seed, step, scale),
-        "score": stages.score(slugs[0], seed, step, scale),
+        **{f"features {kind}": stages.features(slugs[0], seed, step, scale, kind) for kind in kinds},
+        # A metric that is added is meant to be measured, from kept features: here the list stays what it is.
+        "levels": stages.levels(kinds[0], METRICS),
+        "score": stages.score(slugs[0], seed, step, scale, METRICS),
         "memorisation": stages.memorisation(slugs[0], seed, step, scale),
         "aggregate": stages.aggregate(),
         "report": stages.report(),

@@ -364,7 +364,7 @@ def test_replaced_content_counts_however_its_path_is_spelled(
             "samples": stages.sample(*run).digest,
             "reference": stages.reference("inception").digest,
             "features": stages.extractor("inception").digest,
-            "scores": stages.score(*run).digest,
+            "scores": stages.score(*run, ("fd",)).digest,
         }
 
     def changed_by(given: str) -> set[str]:

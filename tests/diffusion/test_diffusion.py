@@ -1,25 +1,33 @@
 """Diffusion against diffusers' schedulers, closed forms in float64, and data whose denoiser is known exactly."""
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.diffusion.chain import Chain
+from dit_scaling.diffusion.denoiser import normal_noise
 from dit_scaling.diffusion.likelihood import discretized_gaussian_nll
-from dit_scaling.diffusion.schedule import strided_timesteps
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.samplers import SAMPLERS, SamplingOptions, Step, ddim
+from dit_scaling.diffusion.schedule import SCHEDULES
+from dit_scaling.diffusion.spacing import strided_timesteps
 from dit_scaling.models import DiT, create_model
 from dit_scaling.variants import Variant
 from oracles import randomize
 
-DIFFUSION = GaussianDiffusion()
+PAPER = SamplingOptions()
+DIFFUSION = create_diffusion(PAPER_PROCESS)
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ABAR = (1 - BETAS).cumprod(0)
 
@@ -51,6 +59,11 @@ class Recorder(nn.Module):
         return self.output(x, t, y)
 
 
+def sample(model: nn.Module, noise: Tensor, y: Tensor, how: SamplingOptions = PAPER, seed: int = 1) -> Tensor:
+    """Samples of the paper's process, the noise of the steps from ``seed``."""
+    return DIFFUSION.sample(model, noise, y, how, normal_noise(noise, generator(seed)))
+
+
 def zeros(x: Tensor, _t: Tensor, _y: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x), torch.zeros_like(x)], dim=1)
 
@@ -80,19 +93,20 @@ def test_impossible_numbers_of_steps_are_refused(num_steps: int) -> None:
     with pytest.raises(UserError, match=f"in {num_steps} steps"):
         DIFFUSION.respaced(num_steps)
     with pytest.raises(UserError, match=f"in {num_steps} steps"):
-        DIFFUSION.sample_ddim(Recorder(zeros), torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), num_steps)
+        DIFFUSION.respaced(num_steps, "ddim")
 
 
 @pytest.mark.parametrize(("num_steps", "better"), [(600, 500), (374, 333)])
 def test_ddim_that_would_start_from_half_an_image_is_refused(num_steps: int, better: int) -> None:
     with pytest.raises(UserError, match=f"choose {better} steps"):
-        strided_timesteps(1000, num_steps)
-    assert strided_timesteps(1000, better)[-1] > 990
+        strided_timesteps(PAPER_PROCESS, num_steps)
+    assert strided_timesteps(PAPER_PROCESS, better)[-1] > 990
 
 
 def test_a_diffusion_too_short_for_linear_betas_is_refused() -> None:
-    with pytest.raises(UserError, match="20 steps"):
-        GaussianDiffusion(20)
+    assert create_diffusion(DiffusionSettings(num_timesteps=21)).betas.max() < 1
+    with pytest.raises(ValidationError, match="20 are too few for schedule linear, which needs 21"):
+        DiffusionSettings(num_timesteps=20)
 
 
 def bayes_posterior(chain: Chain, x0: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,7 +298,7 @@ def test_the_exact_denoiser_of_gaussian_classes_reproduces_their_moments() -> No
     means, std, n = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64), 0.5, 10_000
     y = torch.arange(3).repeat_interleave(n)
     model = Recorder(gaussian_denoiser(DIFFUSION.respaced(25), means, std))
-    x = DIFFUSION.sample(model, normal(3 * n, 1, 1, 1), y, num_steps=25, generator=generator(1))
+    x = sample(model, normal(3 * n, 1, 1, 1), y, SamplingOptions(steps=25))
     for label, mean in enumerate(means.tolist()):
         samples = x[y == label]
         assert samples.mean().item() == pytest.approx(mean, abs=5 * std / n**0.5 + 0.02)
@@ -296,7 +310,7 @@ def test_guidance_shifts_gaussian_classes_away_from_the_null_class() -> None:
     means, std, n = torch.tensor([1.0, -0.5], dtype=torch.float64), 0.5, 20_000
     model = Recorder(gaussian_denoiser(DIFFUSION.respaced(25), means, std), num_classes=1)
     y = torch.zeros(n).long()
-    x = DIFFUSION.sample(model, normal(n, 1, 1, 1), y, 25, guidance_scale=1.5, generator=generator(1))
+    x = sample(model, normal(n, 1, 1, 1), y, SamplingOptions(steps=25, guidance_scale=1.5))
     assert x.mean().item() == pytest.approx(-0.5 + 1.5 * 1.5, abs=0.04)
     assert x.std().item() == pytest.approx(std, rel=0.03)
 
@@ -313,7 +327,7 @@ def test_the_exact_denoiser_of_a_mixture_reproduces_it() -> None:
         eps = (1 - abar).sqrt() * (posterior * distance).sum(dim=3, keepdim=True) / variance
         return torch.cat([eps, torch.zeros_like(eps)], dim=1)
 
-    x = DIFFUSION.sample(Recorder(predict), normal(int(n), 1, 1, 1), torch.zeros(int(n)).long(), generator=generator(1))
+    x = sample(Recorder(predict), normal(int(n), 1, 1, 1), torch.zeros(int(n)).long())
     right = x[x > 0]
     assert len(right) / int(n) == pytest.approx(0.7, abs=0.03)
     assert right.mean().item() == pytest.approx(1, abs=0.02)
@@ -335,7 +349,8 @@ def test_the_last_step_adds_no_noise() -> None:
         draws.append(torch.ones(1, 1, 2, 2))
         return draws[-1]
 
-    DIFFUSION.sample(Recorder(zeros), torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), 7, step_noise=step_noise)
+    start = torch.zeros(1, 1, 2, 2)
+    DIFFUSION.sample(Recorder(zeros), start, torch.zeros(1).long(), SamplingOptions(steps=7), step_noise)
     assert len(draws) == 6
 
 
@@ -348,7 +363,7 @@ def label_as_output(x: Tensor, _t: Tensor, y: Tensor) -> Tensor:
 def test_guidance_leaves_other_channels_and_the_variance(guidance_channels: int | None, guided: int) -> None:
     model = Recorder(label_as_output)
     noise, y = torch.zeros(2, 4, 2, 2), torch.tensor([2, 7])
-    ours = DIFFUSION.sample(model, noise, y, 5, 4.0, generator(), guidance_channels=guidance_channels)
+    ours = sample(model, noise, y, SamplingOptions(steps=5, guidance_scale=4.0, guidance_channels=guidance_channels))
     x, t, labels, _ = model.calls[0]
     assert len(model.calls) == 5
     assert (len(x), len(t)) == (4, 4)
@@ -359,27 +374,29 @@ def test_guidance_leaves_other_channels_and_the_variance(guidance_channels: int 
         output[:, :guided] = 1.0 + 4.0 * (output[:, :guided] - 1.0)
         return output
 
-    torch.testing.assert_close(ours, DIFFUSION.sample(Recorder(by_hand), noise, y, 5, generator=generator()))
+    torch.testing.assert_close(ours, sample(Recorder(by_hand), noise, y, SamplingOptions(steps=5)))
 
 
 def test_scale_1_is_the_plain_conditional_model() -> None:
     model = Recorder(label_as_output)
-    DIFFUSION.sample(model, torch.zeros(2, 4, 2, 2), torch.tensor([2, 7]), 5, 1.0)
+    sample(model, torch.zeros(2, 4, 2, 2), torch.tensor([2, 7]), SamplingOptions(steps=5))
     assert all(len(x) == 2 and y.tolist() == [2, 7] for x, _, y, _ in model.calls)
 
 
 def test_two_channels_are_guided_whole() -> None:
     """Latents with fewer channels than the paper's three."""
     noise, y = torch.zeros(2, 2, 2, 2), torch.tensor([2, 7])
-    three = DIFFUSION.sample(Recorder(label_as_output), noise, y, 5, 4.0, generator())
-    every = DIFFUSION.sample(Recorder(label_as_output), noise, y, 5, 4.0, generator(), guidance_channels=None)
+    three, every = (
+        sample(Recorder(label_as_output), noise, y, SamplingOptions("ddpm", 5, 4.0, channels)) for channels in (3, None)
+    )
     assert torch.equal(three, every)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_sampling_evaluates_and_leaves_the_model_as_it_was(training: bool) -> None:
     model = Recorder(zeros).train(training)
-    x = DIFFUSION.sample(model, torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), 3)
+    few = SamplingOptions(steps=3)
+    x = DIFFUSION.sample(model, torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), few)
     assert [was_training for *_, was_training in model.calls] == [False] * 3
     assert model.training is training
     weight = torch.ones(1, requires_grad=True)
@@ -390,14 +407,15 @@ def test_sampling_evaluates_and_leaves_the_model_as_it_was(training: bool) -> No
 
     broken = Recorder(fails).train(training)
     with pytest.raises(RuntimeError):
-        DIFFUSION.sample(broken, torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), 3)
+        DIFFUSION.sample(broken, torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), few)
     assert broken.training is training
 
 
 def test_a_generator_repeats_and_a_noise_source_is_independent_of_the_batch() -> None:
     model, y = randomize(tiny_dit(), std=0.05), torch.tensor([1, 2, 3, 4])
     start = torch.randn(4, 4, 8, 8, generator=generator())
-    once, again, other = (DIFFUSION.sample(model, start, y, 5, generator=generator(seed)) for seed in (1, 1, 2))
+    five = SamplingOptions(steps=5)
+    once, again, other = (sample(model, start, y, five, seed) for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
@@ -407,25 +425,160 @@ def test_a_generator_repeats_and_a_noise_source_is_independent_of_the_batch() ->
             model,
             start[indices],
             y[indices],
-            5,
-            step_noise=lambda: torch.stack([torch.randn(4, 8, 8, generator=stream) for stream in streams]),
+            five,
+            lambda: torch.stack([torch.randn(4, 8, 8, generator=stream) for stream in streams]),
         )
 
     torch.testing.assert_close(samples([0, 1, 2, 3])[2:3], samples([2]), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_ddim_equals_diffusers(eta: float) -> None:
-    from diffusers import DDIMScheduler
+# Against diffusers
 
-    model = randomize(tiny_dit(), std=0.05).eval()
-    x, y = torch.randn(2, 4, 8, 8, generator=generator()), torch.tensor([1, 2])
-    ours = DIFFUSION.sample_ddim(model, x, y, 20, eta=eta, generator=generator(1))
-    scheduler = DDIMScheduler(clip_sample=False, beta_start=1e-4, beta_end=0.02)
-    scheduler.set_timesteps(20)
-    noise = generator(1)
+
+def walked_by(scheduler: Any, model: DiT, x: Tensor, y: Tensor, steps: int, **options: Any) -> Tensor:
+    """The latents to which a scheduler of diffusers takes ``x``."""
+    scheduler.set_timesteps(steps)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            eps = model(x, t.expand(2), y)[:, :4]
-            x = scheduler.step(eps, int(t), x, eta=eta, generator=noise).prev_sample
-    torch.testing.assert_close(ours, x, atol=1e-4, rtol=1e-4)
+            eps = model(x, t.expand(len(x)), y)[:, : x.shape[1]]
+            x = scheduler.step(eps, int(t), x, **options).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_ddim_equals_diffusers(eta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DDIMScheduler
+
+    monkeypatch.setitem(SAMPLERS, "eta", dataclasses.replace(SAMPLERS["ddim"], walk=functools.partial(ddim, eta=eta)))
+    model = randomize(tiny_dit(), std=0.05).eval()
+    x, y = torch.randn(2, 4, 8, 8, generator=generator()), torch.tensor([1, 2])
+    ours = sample(model, x, y, SamplingOptions("eta", 20))
+    scheduler = DDIMScheduler(clip_sample=False, beta_start=1e-4, beta_end=0.02)
+    theirs = walked_by(scheduler, model, x, y, 20, eta=eta, generator=generator(1))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [2, 10, 20, 50])
+@pytest.mark.parametrize("num_timesteps", [1000, 500])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_dpm_solver_equals_diffusers(steps: int, num_timesteps: int, schedule: str) -> None:
+    """Their tables are float32: 1e-4, and 1e-3 where they end in hardly a signal. Cosine stops where they advise."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    diffusion = create_diffusion(DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps))
+    model = randomize(tiny_dit(), std=0.05).eval()
+    x, y = torch.randn(2, 4, 8, 8, generator=generator()), torch.tensor([1, 2])
+    scheduler = DPMSolverMultistepScheduler(
+        num_timesteps, trained_betas=diffusion.betas.tolist(), lambda_min_clipped=-5.1
+    )
+    theirs = walked_by(scheduler, model, x, y, steps)
+    assert diffusion.respaced(steps, "dpm-solver").timesteps.tolist() == scheduler.timesteps.tolist()[::-1]
+    ours = diffusion.sample(model, x, y, SamplingOptions("dpm-solver", steps))
+    tolerance = 1e-4 if schedule == "linear" else 1e-3
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+def test_dpm_solver_is_of_second_order() -> None:
+    """On Gaussian data, whose ODE has a closed form: twice the steps, at most a third of the error."""
+    std = 0.5
+
+    def predict(x: Tensor, t: Tensor, _y: Tensor) -> Tensor:
+        abar = ABAR[int(t[0])]
+        eps = (1 - abar).sqrt() * x / (abar * std**2 + 1 - abar)
+        return torch.cat([eps, torch.zeros_like(eps)], dim=1)
+
+    def error(sampler: str, steps: int) -> float:
+        how = SamplingOptions(sampler, steps)
+        x = DIFFUSION.sample(Recorder(predict), torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1).long(), how)
+        start = ABAR[int(DIFFUSION.respaced(steps, sampler).timesteps[-1])]
+        exact = std / (start * std**2 + 1 - start).sqrt()
+        return abs(float(x - exact))
+
+    assert error("dpm-solver", 40) < error("dpm-solver", 20) / 3
+    assert error("dpm-solver", 20) < error("ddim", 20) / 2
+
+
+# Tables
+
+
+@pytest.mark.parametrize("num_timesteps", [1000, 500, 40])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_is_diffusers(schedule: str, num_timesteps: int) -> None:
+    """Theirs is float32: 1e-6, and of abar 1e-4, the rounding of a thousand factors."""
+    from diffusers import DDPMScheduler
+
+    settings = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps)
+    diffusion, to_diffusers = create_diffusion(settings), SCHEDULES[schedule].diffusers
+    assert to_diffusers
+    theirs = DDPMScheduler(num_timesteps, **to_diffusers(num_timesteps))
+    assert diffusion.betas.dtype == diffusion.alphas_cumprod.dtype == torch.float64
+    torch.testing.assert_close(diffusion.betas.float(), theirs.betas, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(diffusion.alphas_cumprod.float(), theirs.alphas_cumprod, atol=1e-7, rtol=1e-4)
+
+
+def test_cosine_is_the_formula_of_its_paper() -> None:
+    """Nichol and Dhariwal 2021, equation 17, up to the last betas, which are clipped."""
+    abar = create_diffusion(DiffusionSettings(schedule="cosine")).alphas_cumprod
+    u = torch.arange(1001, dtype=torch.float64) / 1000
+    f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(abar[:-1], f[1:-1] / f[0], atol=1e-12, rtol=1e-9)
+    assert float(abar[-1] / abar[-2]) == pytest.approx(1 - 0.999)
+
+
+@pytest.mark.parametrize("num_timesteps", [1000, 500, 37])
+def test_samplers_of_cosine_stop_where_the_papers_betas_end(num_timesteps: int) -> None:
+    diffusion = create_diffusion(DiffusionSettings(schedule="cosine", num_timesteps=num_timesteps))
+    log_ratio = (diffusion.alphas_cumprod / (1 - diffusion.alphas_cumprod)).log() / 2
+    assert diffusion.settings.sampled_timesteps == int((log_ratio >= -5.1).sum())
+    assert ((ABAR / (1 - ABAR)).log() / 2 >= -5.1).all()
+
+
+def test_a_schedule_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ValidationError, match="'linear' or 'cosine'"):
+        DiffusionSettings(schedule="square")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("num_timesteps", "steps"), [(1000, 250), (500, 50), (40, 7)])
+def test_every_sampler_keeps_to_its_row(sampler: str, num_timesteps: int, steps: int) -> None:
+    """Timesteps, noise and variance are what the row says, which checks and pictures rely on; each step is seen."""
+    row, draws, seen = SAMPLERS[sampler], list[Tensor](), list[Step]()
+    diffusion = create_diffusion(DiffusionSettings(num_timesteps=num_timesteps))
+
+    def step_noise() -> Tensor:
+        draws.append(torch.ones(1, 2, 2, 2))
+        return draws[-1]
+
+    def run(variance: float) -> Tensor:
+        model = Recorder(lambda x, _t, _y: torch.cat([0.5 * x, torch.full_like(x, variance)], dim=1))
+        x = diffusion.sample(
+            model,
+            torch.ones(1, 2, 2, 2),
+            torch.zeros(1).long(),
+            SamplingOptions(sampler, steps),
+            step_noise,
+            seen.append,
+        )
+        fed = [int(t) for _, t, _, _ in model.calls]
+        assert fed == [step.timestep for step in seen]
+        assert fed == list(row.timesteps(diffusion.settings, steps))[::-1]
+        assert torch.equal(seen[-1].x, x)
+        seen.clear()
+        return x
+
+    assert row.name == sampler
+    assert (not torch.equal(run(-1.0), run(1.0))) == row.learned_variance
+    assert bool(draws) == row.stochastic
+
+
+@given(
+    st.sampled_from(sorted(SAMPLERS)), st.sampled_from(sorted(SCHEDULES)), st.integers(40, 1000), st.integers(5, 300)
+)
+@settings(deadline=None)
+def test_feasible_steps_are_feasible(sampler: str, schedule: str, num_timesteps: int, wanted: int) -> None:
+    process = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps)
+    steps = SAMPLERS[sampler].feasible_steps(process, wanted)
+    visited = SAMPLERS[sampler].timesteps(process, steps)
+    assert len(set(visited)) == steps <= wanted
+    assert 0 <= visited[0] <= visited[-1] < process.sampled_timesteps
+    assert list(visited) == sorted(visited)

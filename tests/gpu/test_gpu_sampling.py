@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bounds import Below
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.autoencoder import decode, encode_moments, for_encoding, open_vae
 from dit_scaling.models import DiT, create_model
 from dit_scaling.sampling.parts import sample_latents
@@ -44,7 +45,7 @@ def network() -> DiT:
 def sampled(network: DiT, settings: SampleSettings, device: torch.device) -> Tensor:
     noise = SampleNoise(0, np.arange(settings.num_samples), (4, 16, 16), device)
     labels = torch.arange(settings.num_samples, device=device) % 3
-    return sample_latents(network.to(device), settings, noise, labels).cpu()
+    return sample_latents(create_diffusion(settings.diffusion), network.to(device), settings, noise, labels).cpu()
 
 
 @pytest.mark.parametrize("precision", BOUNDS)

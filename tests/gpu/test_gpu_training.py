@@ -18,6 +18,7 @@ from bounds import Below
 from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.training.batches import Batch, BatchSource, seed_for
 from dit_scaling.training.loop import train_to
@@ -148,7 +149,9 @@ def batches(run: TrainSettings, device: torch.device) -> Callable[[int], list[Ba
 def start(run: TrainSettings, device: torch.device, ranks: Ranks | None = None) -> TrainingStep:
     torch.manual_seed(0)
     model = create_model(run.variant, run.input_size, run.num_classes, run.in_channels)
-    return TrainingStep(model.to(device).train(), run.recipe, *([] if ranks is None else [ranks]))
+    return TrainingStep(
+        model.to(device).train(), run.recipe, create_diffusion(run.diffusion), *([] if ranks is None else [ranks])
+    )
 
 
 def test_a_compiled_network_is_one_graph_and_stays_it(run: TrainSettings, device: torch.device) -> None:

@@ -56,7 +56,15 @@ def test_a_healthy_checkpoint_has_no_fault_of_its_own(study: Path, toy_run: Trai
     page = tmp_path / "page.html"
     assert set(examine(study, train(study, toy_run), page)) <= {"samples like data"}
     text = page.read_text()
-    for part in ("raw weights", "EMA weights", "Denoising ladder", "guidance 4", "Latents", "Timestep", "round trip"):
+    for part in (
+        "raw weights",
+        "EMA weights",
+        "Denoising trajectory",
+        "guidance 4",
+        "Latents",
+        "Timestep",
+        "round trip",
+    ):
         assert part in text
 
 

@@ -18,13 +18,19 @@ from dit_scaling.config import Stages, parse_study
 from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data import sources
 from dit_scaling.data.fingerprint import fingerprint
-from dit_scaling.diffusion import GaussianDiffusion, gaussian, samplers
+from dit_scaling.diffusion import gaussian, samplers
 from dit_scaling.diffusion.chain import Chain, ReverseStep
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.samplers import SAMPLERS
+from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.health.check import Check
-from dit_scaling.health.preflight import overfit_batch as memory
+from dit_scaling.health.preflight import overfit_batch
 from dit_scaling.health.preflight import preflight as stage
 from dit_scaling.health.preflight.ema_checks import check_formula
 from dit_scaling.health.preflight.formula_networks import signal_and_noise
+from dit_scaling.health.preflight.loss_checks import untrained_loss
+from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.latents import autoencoder, encode
 from dit_scaling.latents.manifest import write_manifest
 from dit_scaling.latents.shards import LatentSample
@@ -37,6 +43,7 @@ from dit_scaling.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 CLASSES = 3
+OF_THE_PROCESS = ("batches", "loss", "sampler", "mixed precision", "overfitted batch")  # the groups that depend on it
 COLOURS = ((220, 40, 20), (30, 200, 90), (60, 50, 230))
 Patch = pytest.MonkeyPatch
 
@@ -71,7 +78,7 @@ class Toy:
     def check(self, *groups: str) -> list[Check]:
         """The checks of these groups, of all but the slow one by default."""
         found = stage.list_groups(self.settings, self.vae, self.manifest, self.folder, CPU)
-        chosen = groups or tuple(name for name in found if name != "memorised batch")
+        chosen = groups or tuple(name for name in found if name != "overfitted batch")
         return [check for name in chosen for check in stage.run_group(name, found[name])]
 
 
@@ -128,16 +135,20 @@ def test_a_healthy_study_passes_every_check_and_leaves_its_record(toy: Toy) -> N
     assert record["passed"]
     assert record["settings_digest"] == toy.settings.digest
     assert len({check["name"] for check in record["checks"]}) == len(record["checks"]) >= 30
-    assert {path.name for path in output.parent.iterdir()} == {"preflight.json", "pairs.png", "memory.png"}
+    assert {path.name for path in output.parent.iterdir()} == {"preflight.json", "pairs.png", "overfit_batch.png"}
 
 
 def test_a_failure_is_told_in_words_and_leaves_another_record(toy: Toy, monkeypatch: Patch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "STEPS", 1)
+    monkeypatch.setattr(overfit_batch, "STEPS", 1)
     output = tmp_path / "preflight.json"
-    with pytest.raises(UserError, match=r"a memorised batch comes back: is .*, expected at most 0\.6\. It usually"):
+    with pytest.raises(UserError, match=r"an overfitted batch comes back: is .*, expected at most 0\.6\. It usually"):
         stage.run_preflight(toy.settings, toy.vae, toy.manifest, output, CPU)
     assert not output.exists()
-    assert {path.name for path in (tmp_path / "failed").iterdir()} == {"preflight.json", "pairs.png", "memory.png"}
+    assert {path.name for path in (tmp_path / "failed").iterdir()} == {
+        "preflight.json",
+        "pairs.png",
+        "overfit_batch.png",
+    }
     assert not json.loads((tmp_path / "failed" / "preflight.json").read_text())["passed"]
 
 
@@ -152,13 +163,53 @@ def test_the_closed_form_of_the_ema_holds_for_every_decay(decay: float, ramp: bo
     assert all(check.passed for check in check_formula(decay, ramp))
 
 
-def test_the_schedule_of_the_formulas_is_diffusers() -> None:
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_schedule_of_the_formulas_is_diffusers(schedule: str) -> None:
     from diffusers import DDPMScheduler
 
-    signal, noise = signal_and_noise(torch.arange(1000))
-    abar = DDPMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02).alphas_cumprod
-    torch.testing.assert_close(signal.flatten() ** 2, abar, rtol=2e-5, atol=1e-7)
+    diffusion, to_diffusers = create_diffusion(DiffusionSettings(schedule=schedule)), SCHEDULES[schedule].diffusers
+    assert to_diffusers
+    signal, noise = signal_and_noise(diffusion, torch.arange(1000))
+    abar = DDPMScheduler(**to_diffusers(1000)).alphas_cumprod
+    torch.testing.assert_close(signal.flatten() ** 2, abar, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(noise.flatten() ** 2, 1 - abar, rtol=2e-5, atol=1e-6)
+
+
+def test_the_loss_of_an_untrained_network_on_the_papers_process_is_1_01() -> None:
+    diffusion = create_diffusion(PAPER_PROCESS)
+    noise = torch.randn(1000, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert untrained_loss(diffusion, torch.arange(1000), noise) == pytest.approx(1.01, abs=0.01)
+
+
+COSINE, SHORT = DiffusionSettings(schedule="cosine"), DiffusionSettings(num_timesteps=500)
+CASES = {
+    "cosine": (COSINE, "ddpm"),
+    "500 timesteps, DDIM": (SHORT, "ddim"),
+    "DPM-Solver": (PAPER_PROCESS, "dpm-solver"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_healthy_study_of_another_process_or_sampler_passes_every_check(toy: Toy, case: str, tmp_path: Path) -> None:
+    process, sampler = CASES[case]
+    sampling = toy.settings.sampling.model_copy(update={"diffusion": process, "sampler": sampler})
+    settings = toy.settings.model_copy(update={"diffusion": process, "sampling": sampling})
+    groups = stage.list_groups(settings, toy.vae, toy.manifest, tmp_path, CPU)
+    checks = [check for name in OF_THE_PROCESS for check in stage.run_group(name, groups[name])]
+    assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("num_timesteps", [1000, 500, 100])
+@pytest.mark.parametrize("steps", [5, 50])
+def test_every_sampler_of_every_process_passes_the_closed_forms(
+    toy: Toy, schedule: str, sampler: str, num_timesteps: int, steps: int
+) -> None:
+    process = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps)
+    changes = {"diffusion": process, "sampler": sampler, "steps": steps}
+    checks = check_sampler(create_diffusion(process), toy.settings.sampling.model_copy(update=changes))
+    assert [check for check in checks if not check.passed] == []
 
 
 # --- faults in the code that runs
@@ -250,14 +301,14 @@ class Renumbered:
 
 
 def null_class_of_guidance(number: int) -> Callable[[Patch], None]:
-    guided = samplers.guided
+    guided = gaussian.guided
     return lambda patch: patch.setattr(
         gaussian, "guided", lambda model, scale, *rest: guided(Renumbered(model, number), scale, *rest)
     )
 
 
 def wrong_half(patch: Patch) -> None:
-    guided = samplers.guided
+    guided = gaussian.guided
     patch.setattr(
         gaussian,
         "guided",

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics import frechet_distance
+from dit_scaling.metrics.extraction import protocol_of, see
 from dit_scaling.metrics.features import Features
+from dit_scaling.metrics.kept import KeptFiles, ReferenceFiles, read_kept, read_reference, write_kept
 from dit_scaling.metrics.reference import import_reference
-from dit_scaling.metrics.score import ReferenceFiles, metrics_of, protocol_of, read_reference, score_set
+from dit_scaling.metrics.score import describe_protocol, measure
 
-SCORING = Scoring(kid_subsets=1, kid_subset_size=300, neighbours=3, bootstrap=10, num_samples=300, seed=0)
+SCORING = Scoring(kid_subsets=1, kid_subset_size=300, neighbours=3, bootstrap=10, seed=0)
 
 
 class Suite:
@@ -61,6 +64,14 @@ def adm_reference(path: Path, images: NDArray[np.uint8], *without: str) -> Path:
     return path
 
 
+def measured(folder: Path, images: NDArray[np.uint8], files: ReferenceFiles) -> dict[str, Any]:
+    """The metrics of images through the features that are kept of them."""
+    kept = KeptFiles.beside(folder / "kept" / "features.json")
+    kept.record.parent.mkdir()
+    write_kept(kept, see(Suite(), np.array_split(images, 4)), protocol_of(Suite()), None, Suite.logit_weights)
+    return measure(SCORING, read_kept(kept)[0], read_reference(files))
+
+
 def test_adms_reference_is_taken_as_it_is(tmp_path: Path) -> None:
     images = pictures(400, 0)
     given = adm_reference(tmp_path / "VIRTUAL.npz", images)
@@ -73,7 +84,7 @@ def test_adms_reference_is_taken_as_it_is(tmp_path: Path) -> None:
         assert reference.spatial is not None
         np.testing.assert_array_equal(reference.spatial.covariance, archive["sigma_s"])
     np.testing.assert_array_equal(reference.features, Suite()(images).values)
-    assert protocol_of(Suite(), reference) == {
+    assert describe_protocol(protocol_of(Suite()), reference) == {
         "extractor_inception": "projections",
         "weights_sha256_inception": "1" * 64,
         "resize_inception": "none",
@@ -86,8 +97,7 @@ def test_the_suites_metrics_are_torch_fidelitys_on_the_same_features(tmp_path: P
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
     given = adm_reference(tmp_path / "VIRTUAL.npz", real)
     import_reference(given, Suite(), files)
-    scored = score_set(Suite(), np.array_split(made, 4))
-    record = metrics_of(SCORING, Suite(), scored, read_reference(files), None)
+    record = measured(tmp_path, made, files)
     ours, theirs = Suite()(made), torch.from_numpy(Suite()(real).values).double()
     pooled, spatial = torch.from_numpy(ours.values).double(), ours.spatial
     assert spatial is not None
@@ -112,7 +122,7 @@ def test_the_suites_metrics_are_torch_fidelitys_on_the_same_features(tmp_path: P
 def test_what_a_reference_does_not_hold_is_not_reported(tmp_path: Path) -> None:
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
     import_reference(adm_reference(tmp_path / "bare.npz", pictures(50, 0), "mu_s", "sigma_s", "arr_0"), Suite(), files)
-    record = metrics_of(SCORING, Suite(), score_set(Suite(), [pictures(60, 1)]), read_reference(files), None)
+    record = measured(tmp_path, pictures(60, 1), files)
     assert set(record) == {"n_samples", "fid", "fid_se", "fid_bias", "inception_score", "inception_score_sd"}
 
 
@@ -139,7 +149,7 @@ def test_memory_of_a_pass_does_not_grow_with_the_number_of_images() -> None:
 
     def peak(batches: int) -> int:
         tracemalloc.start()
-        scored = score_set(Wide(), stream(batches))
+        scored = see(Wide(), stream(batches))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert scored.features.shape == (100 * batches, 500)

@@ -15,33 +15,31 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import (
     DataSettings,
     ExtractorSettings,
+    FeatureSettings,
     LatentsSettings,
+    LevelSettings,
     ReferenceSettings,
     ScoreSettings,
     Scoring,
     VaeSettings,
 )
 from dit_scaling.config.vae_settings import Latents, TrainedVae
-from dit_scaling.metrics import frechet_distance, score
+from dit_scaling.metrics import catalogue, extraction, fid, frechet_distance
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
+from dit_scaling.metrics.comparison import ImageSet, Reference
+from dit_scaling.metrics.extraction import extract_features, see
 from dit_scaling.metrics.extractors import make_extractor, open_extractor
 from dit_scaling.metrics.features import Features
+from dit_scaling.metrics.kept import LEVELS, KeptFiles, ReferenceFiles, read_kept, read_reference
 from dit_scaling.metrics.moments import Moments, RunningMoments, save_moments
 from dit_scaling.metrics.reference import make_reference
-from dit_scaling.metrics.score import (
-    Reference,
-    ReferenceFiles,
-    headline_metric,
-    metrics_of,
-    read_reference,
-    score_samples,
-    score_set,
-)
+from dit_scaling.metrics.score import measure, measure_levels, score_samples
 from dit_scaling.sampling.images import Samples, write_samples
 
 CPU = torch.device("cpu")
-SCORING = Scoring(kid_subsets=5, kid_subset_size=50, neighbours=3, bootstrap=20, num_samples=100, seed=0)
-SETTINGS = ScoreSettings(scoring=SCORING, references=("x",), samples="x")
+SCORING = Scoring(kid_subsets=5, kid_subset_size=50, neighbours=3, bootstrap=20, seed=0)
+SETTINGS = ScoreSettings(scoring=SCORING, metrics=(), references=("x",), features=("x",))
+FEATURES = FeatureSettings(extractor="x", samples="x")
 DATA = DataSettings(data=Mnist(source="mnist", held_out=200), seed=0, fingerprint="digits")
 CLASSIFIER = ExtractorSettings(
     extractor=ClassifierExtractor(kind="classifier", feature_dim=8, steps=30, batch_size=32), data=DATA
@@ -67,15 +65,23 @@ def images(count: int, seed: int, shift: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(shift, shift + 100, size=(count, 4, 4, 1), dtype=np.uint8)
 
 
+def moments_of(running: RunningMoments) -> Moments:
+    return Moments(running.mean, running.covariance, running.count, "rows")
+
+
+def samples_of(pictures: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> ImageSet:
+    seen = see(MeanOfRows(), np.array_split(pictures, 3))
+    return ImageSet(moments_of(seen.moments), None, seen.features, seen.classes, labels, None)
+
+
 def reference_of(pictures: NDArray[np.uint8]) -> Reference:
-    scored = score_set(MeanOfRows(), [pictures])
-    moments = Moments(scored.moments.mean, scored.moments.covariance, scored.moments.count, "rows")
-    return Reference("rows", moments, None, scored.features, "0" * 64)
+    seen = see(MeanOfRows(), [pictures])
+    return Reference("rows", moments_of(seen.moments), None, seen.features, "0" * 64)
 
 
 def test_batches_do_not_change_the_moments() -> None:
     pictures = images(100, 0)
-    whole, streamed = score_set(MeanOfRows(), [pictures]), score_set(MeanOfRows(), np.array_split(pictures, 7))
+    whole, streamed = see(MeanOfRows(), [pictures]), see(MeanOfRows(), np.array_split(pictures, 7))
     np.testing.assert_allclose(whole.moments.covariance, streamed.moments.covariance, rtol=1e-12)
     assert np.array_equal(whole.features, streamed.features)
     rows = pictures.mean(axis=(2, 3))
@@ -85,28 +91,18 @@ def test_batches_do_not_change_the_moments() -> None:
 
 def test_every_metric_carries_the_name_of_its_features() -> None:
     labels = np.zeros(100, dtype=np.int64)
-    record = metrics_of(
-        SCORING, MeanOfRows(), score_set(MeanOfRows(), [images(100, 1)]), reference_of(images(100, 0)), labels
-    )
-    assert set(record) == {
-        "n_samples",
-        "fd_rows",
-        "fd_rows_se",
-        "fd_rows_bias",
-        "kid_rows",
-        "kid_rows_sd",
-        "precision_rows",
-        "recall_rows",
-        "class_accuracy_rows",
-    }
-    assert headline_metric("rows") == "fd_rows"
-    assert [headline_metric(name) for name in ("inception", "clean", "dinov2")] == ["fid", "clean_fid", "fd_dinov2"]
+    record = measure(SCORING, samples_of(images(100, 1), labels), reference_of(images(100, 0)))
+    given = [row for row in catalogue.METRICS if row.key not in ("sfid", "inception_score")]
+    columns = {row.column_on("rows", aside) for row in given for aside in ("", *row.asides)}
+    assert set(record) == {"n_samples", *columns}
+    assert {"fd_rows", "fd_rows_se", "fd_rows_bias", "kid_rows_sd", "class_accuracy_rows", "coverage_rows"} <= columns
 
 
 def test_values_are_those_of_the_public_functions() -> None:
-    reference, scored = reference_of(images(100, 0)), score_set(MeanOfRows(), [images(100, 1, shift=40)])
-    record = metrics_of(SCORING, MeanOfRows(), scored, reference, scored.classes)
-    moments = scored.moments
+    reference, pictures = reference_of(images(100, 0)), images(100, 1, shift=40)
+    classes = samples_of(pictures).classes
+    record = measure(SCORING, samples_of(pictures, classes), reference)
+    moments = samples_of(pictures).moments
     expected = frechet_distance(moments.mean, moments.covariance, reference.moments.mean, reference.moments.covariance)
     assert record["fd_rows"] == expected
     assert record["fd_rows"] > 4 * 30**2
@@ -117,27 +113,24 @@ def test_values_are_those_of_the_public_functions() -> None:
 
 def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The spread falls as 1/sqrt(N), the bias as 1/N: those of 50 images of 200 count half, and a quarter."""
-    reference, pictures = reference_of(images(200, 0)), images(200, 1)
-    monkeypatch.setattr(score, "KEPT_FEATURES", 50)
-    scored = score_set(MeanOfRows(), np.array_split(pictures, 3))
-    assert scored.features.shape == (200, 4)
+    reference, samples = reference_of(images(200, 0)), samples_of(images(200, 1))
+    monkeypatch.setattr(fid, "RESAMPLED", 50)
+    assert samples.features.shape == (200, 4)
     of_part = bootstrap_frechet(
-        scored.features[:50], reference.moments.mean, reference.moments.covariance, resamples=20, seed=0
+        samples.features[:50], reference.moments.mean, reference.moments.covariance, resamples=20, seed=0
     )
-    record = metrics_of(SCORING, MeanOfRows(), scored, reference, None)
+    record = measure(SCORING, samples, reference)
     assert record["fd_rows_se"] == pytest.approx(of_part.standard_error / 2)
     assert record["fd_rows_bias"] == pytest.approx(of_part.bias / 4)
 
 
-def test_farther_images_score_worse_on_every_distance() -> None:
+def test_farther_images_score_worse_on_every_metric() -> None:
     reference = reference_of(images(200, 0))
-    near, far = (
-        metrics_of(SCORING, MeanOfRows(), score_set(MeanOfRows(), [images(200, 1, shift)]), reference, None)
-        for shift in (3, 60)
-    )
-    assert near["fd_rows"] < far["fd_rows"]
-    assert near["kid_rows"] < far["kid_rows"]
-    assert near["precision_rows"] > far["precision_rows"]
+    near, far = (measure(SCORING, samples_of(images(200, 1, shift)), reference) for shift in (3, 60))
+    for row in catalogue.METRICS:
+        column = row.column_on("rows")
+        if column in near:
+            assert (near[column] < far[column]) == (row.better == "lower"), column
     assert "class_accuracy_rows" not in near
 
 
@@ -168,7 +161,7 @@ def write_reference(folder: Path, network: str, features: NDArray[np.float32]) -
     return files
 
 
-def test_the_fid_stage_scores_all_parts(extractor: Path, tmp_path: Path) -> None:
+def test_features_of_all_parts_are_kept_and_scored(extractor: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, size=(120, 32, 32, 1), dtype=np.uint8)
     network = open_extractor(extractor, CPU)
@@ -177,7 +170,20 @@ def test_the_fid_stage_scores_all_parts(extractor: Path, tmp_path: Path) -> None
     for part, indices in enumerate(np.array_split(np.arange(100), 3)):
         parts.append(tmp_path / f"part-{part}.npz")
         write_samples(parts[-1], Samples(pictures[indices], indices % 10, indices))
-    score_samples(SETTINGS, parts, [extractor], [reference], tmp_path / "metrics.json", CPU)
+    kept = tmp_path / "features" / "features.json"
+    kept.parent.mkdir()
+    extract_features(FEATURES, parts, extractor, kept, CPU)
+    samples, protocol, facts = read_kept(KeptFiles.beside(kept))
+    assert np.array_equal(samples.features, network(pictures[:100]).values)
+    assert np.array_equal(samples.labels, np.arange(100) % 10)
+    assert samples.classes is not None
+    assert np.array_equal(samples.classes, network(pictures[:100]).classes)
+    np.testing.assert_allclose(samples.moments.covariance, np.cov(samples.features.T), rtol=1e-4, atol=1e-9)
+    assert (protocol.extractor, facts["settings_digest"]) == ("classifier8", FEATURES.digest)
+    for part in parts:
+        part.unlink()  # scoring needs no samples
+    extractor.unlink()
+    score_samples(SETTINGS, [kept], [reference], tmp_path / "metrics.json")
     record = read_json(tmp_path / "metrics.json")
     assert record["n_samples"] == 100
     assert record["fd_classifier8"] < 1.0
@@ -190,14 +196,18 @@ def test_one_record_holds_every_extractor_with_its_protocol(tmp_path: Path, monk
             self.name, self.description, self.resize = name, f"network {name}", f"resize {name}"
             self.weights_sha256 = (name * 64)[:64]
 
-    monkeypatch.setattr(score, "open_extractor", lambda record, _device: Named(record.stem))
+    monkeypatch.setattr(extraction, "open_extractor", lambda record, _device: Named(record.stem))
     names, references = ("inception", "clean", "dinov2"), []
     for name in names:
         (tmp_path / name).mkdir()
         references.append(write_reference(tmp_path / name, name, MeanOfRows()(images(60, 0)).values))
     write_samples(tmp_path / "part.npz", Samples(images(60, 1), np.arange(60) % 10, np.arange(60)))
-    extractors = [tmp_path / f"{name}.json" for name in names]
-    score_samples(SETTINGS, [tmp_path / "part.npz"], extractors, references, tmp_path / "metrics.json", CPU)
+    kept = []
+    for name in names:
+        kept.append(tmp_path / "features" / name / "features.json")
+        kept[-1].parent.mkdir(parents=True)
+        extract_features(FEATURES, [tmp_path / "part.npz"], tmp_path / f"{name}.json", kept[-1], CPU)
+    score_samples(SETTINGS, kept, references, tmp_path / "metrics.json")
     record = read_json(tmp_path / "metrics.json")
     assert record["fid"] == record["clean_fid"] == record["fd_dinov2"] > 0
     assert record["n_samples"] == 60
@@ -214,8 +224,11 @@ def test_one_record_holds_every_extractor_with_its_protocol(tmp_path: Path, monk
 def test_a_reference_of_other_features_is_refused(extractor: Path, tmp_path: Path) -> None:
     reference = write_reference(tmp_path, "other", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
     write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
+    (tmp_path / "features").mkdir()
+    kept = tmp_path / "features" / "features.json"
+    extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
     with pytest.raises(UserError, match=r"moments\.npz.*other.*classifier8"):
-        score_samples(SETTINGS, [tmp_path / "part.npz"], [extractor], [reference], tmp_path / "m.json", CPU)
+        score_samples(SETTINGS, [kept], [reference], tmp_path / "m.json")
     assert not (tmp_path / "m.json").exists()
 
 
@@ -254,22 +267,50 @@ def test_the_reference_stage_draws_floors_below_the_ceiling(
         source="trained", block_channels=(4, 4, 4), latent_channels=2, steps=3, batch_size=1, learning_rate=0.1
     )
     latents = LatentsSettings(latents=Latents(), vae=VaeSettings(vae=vae, fingerprint="", data=DATA))
-    files, lines = ReferenceFiles(tmp_path / "m.npz", tmp_path / "f.npy"), tmp_path / "lines.json"
-    settings = ReferenceSettings(scoring=SCORING, extractor=CLASSIFIER, latents=latents)
-    make_reference(settings, extractor, toy_vae, None, files, lines, CPU)
-    record = read_json(lines)
+    files, levels = ReferenceFiles(tmp_path / "m.npz", tmp_path / "f.npy"), tmp_path / "levels.json"
+    kept = [tmp_path / name / "features.json" for name in LEVELS]
+    for path in kept:
+        path.parent.mkdir()
+    settings = ReferenceSettings(num_samples=100, extractor=CLASSIFIER, latents=latents)
+    make_reference(settings, extractor, toy_vae, None, files, kept, CPU)
+    measure_levels(LevelSettings(scoring=SCORING, metrics=(), reference="x"), kept, files, levels)
+    record = read_json(levels)
     assert record["metric"] == "fd_classifier8"
-    distances = {name: line["fd_classifier8"] for name, line in record["lines"].items()}
+    distances = {name: level["fd_classifier8"] for name, level in record["levels"].items()}
     assert distances["held_out"] < distances["reconstructions"]  # the toy VAE is untrained
     assert distances["held_out"] < distances["decoded_noise"]
-    assert {name: line["n_samples"] for name, line in record["lines"].items()} == {
+    assert {name: level["n_samples"] for name, level in record["levels"].items()} == {
         "held_out": 200,
         "reconstructions": 200,
-        "decoded_noise": SCORING.num_samples,
+        "decoded_noise": 100,
     }
-    assert "class_accuracy_classifier8" not in record["lines"]["decoded_noise"]
+    assert "class_accuracy_classifier8" not in record["levels"]["decoded_noise"]
     # At 256 x 256 pixels the VAE takes a quarter of a gigabyte for each image that it sees at a time.
-    assert (sum(through_vae), max(through_vae)) == (200 + 200 + SCORING.num_samples, 50)
+    assert (sum(through_vae), max(through_vae)) == (200 + 200 + 100, 50)
     reference = read_reference(files)
     assert reference.features.shape == (4800, 8)
     np.testing.assert_allclose(reference.moments.mean, reference.features.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["features.npy", "moments.npz", "labels.npz", "features.json"])
+def test_kept_features_that_are_damaged_are_named(extractor: Path, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "features").mkdir()
+    kept = tmp_path / "features" / "features.json"
+    write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
+    extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
+    (kept.parent / damage).write_text("{}")
+    with pytest.raises(UserError, match=damage.replace(".", r"\.")):
+        read_kept(KeptFiles.beside(kept))
+    (kept.parent / damage).unlink()
+    with pytest.raises(UserError, match=damage.replace(".", r"\.")):
+        read_kept(KeptFiles.beside(kept))
+
+
+def test_features_of_other_images_than_the_record_says_are_refused(extractor: Path, tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    kept = tmp_path / "features" / "features.json"
+    write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
+    extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
+    np.save(kept.with_name("features.npy"), np.zeros((8, 8), np.float32))
+    with pytest.raises(UserError, match="of other features or images"):
+        read_kept(KeptFiles.beside(kept))

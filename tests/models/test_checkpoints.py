@@ -1,6 +1,8 @@
 """Checkpoints: round trips, the released format, and files that are not what they should be."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
 from dit_scaling.models import DiT, create_model
-from dit_scaling.models.checkpoints import CheckpointHeader, load_model, read_header, save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, load_checkpoint, load_model, read_header, save_model
 from dit_scaling.variants import SIZES, Size, Variant
 from oracles import randomize
 
 TINY = Variant(size="Tiny", patch=2, depth=2, hidden_size=32, num_heads=2)
-HEADER: dict[str, Any] = {
-    "variant": TINY,
-    "input_size": 8,
-    "num_classes": 10,
-    "in_channels": 4,
-    "settings_digest": "0123456789abcdef",
-    "step": 7,
-    "provenance": {"weights": "ema", "seed": 3, "latents": {"sha256": "00ff"}},
-}
+HEADER = CheckpointHeader(
+    variant=TINY,
+    input_size=8,
+    num_classes=10,
+    in_channels=4,
+    settings_digest="0123456789abcdef",
+    step=7,
+    provenance={"weights": "ema", "seed": 3, "latents": {"sha256": "00ff"}},
+)
 
 
 @pytest.fixture
@@ -46,17 +49,36 @@ def same_output(one: DiT, other: DiT) -> bool:
 
 def test_weights_and_header_come_back(model: DiT, tmp_path: Path) -> None:
     path = tmp_path / "new" / "ema.safetensors"
-    save_model(path, model, **HEADER)
+    save_model(path, model, HEADER)
     loaded = load_model(path)
     assert same_output(model, loaded)
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert read_header(path) == CheckpointHeader(**HEADER)
+    assert read_header(path) == HEADER
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_header_records_the_process_and_without_it_means_the_papers(model: DiT, tmp_path: Path) -> None:
+    path, cosine = tmp_path / "ema.safetensors", DiffusionSettings(schedule="cosine", num_timesteps=500)
+    save_model(path, model, replace(HEADER, diffusion=cosine))
+    assert read_header(path).diffusion == load_checkpoint(path)[1].diffusion == cosine
+    older = {key: value for key, value in HEADER.plain().items() if key != "diffusion"}
+    save_file(load_file(path), path, metadata={"dit_scaling": json.dumps(older)})
+    assert read_header(path).diffusion == PAPER_PROCESS
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "square"}, {"num_timesteps": 3}, {"betas": [0.1]}])
+def test_a_process_that_this_version_does_not_know_is_named(
+    model: DiT, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    path = tmp_path / "ema.safetensors"
+    save_file(model.state_dict(), path, metadata={"dit_scaling": json.dumps(HEADER.plain() | {"diffusion": settings})})
+    with pytest.raises(UserError, match=r"this version cannot read its header .*('linear' or|too few|Extra)"):
+        load_model(path)
+
+
 def test_the_file_is_plain_safetensors(model: DiT, tmp_path: Path) -> None:
-    save_model(tmp_path / "raw.safetensors", model, **HEADER)
+    save_model(tmp_path / "raw.safetensors", model, HEADER)
     state = load_file(tmp_path / "raw.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
         name: tuple(tensor.shape) for name, tensor in model.state_dict().items()
@@ -71,7 +93,7 @@ def test_weights_that_are_views_of_one_flat_tensor_are_saved(model: DiT, tmp_pat
     flat = torch.cat([tensor.flatten() for tensor in state.values()])
     parts = flat.split([tensor.numel() for tensor in state.values()])
     views = {name: part.view(tensor.shape) for (name, tensor), part in zip(state.items(), parts, strict=True)}
-    save_model(tmp_path / "raw.safetensors", views, **HEADER)
+    save_model(tmp_path / "raw.safetensors", views, HEADER)
     assert same_output(model, load_model(tmp_path / "raw.safetensors"))
     assert (tmp_path / "raw.safetensors").stat().st_size < 4 * len(flat) + 10_000
 
@@ -79,19 +101,15 @@ def test_weights_that_are_views_of_one_flat_tensor_are_saved(model: DiT, tmp_pat
 @pytest.mark.parametrize("fault", ["prefix", "other variant"])
 def test_weights_of_another_model_are_not_saved(model: DiT, tmp_path: Path, fault: str) -> None:
     state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    header = HEADER | {"variant": Variant(size="Deep", patch=2, depth=3, hidden_size=32, num_heads=2)}
+    other = replace(HEADER, variant=Variant(size="Deep", patch=2, depth=3, hidden_size=32, num_heads=2))
     with pytest.raises(UserError, match=r"blocks\.2|module\.pos_embed|pos_embed is missing"):
-        save_model(
-            tmp_path / "x.safetensors",
-            *([state] if fault == "prefix" else [model]),
-            **(HEADER if fault == "prefix" else header),
-        )
+        save_model(tmp_path / "x.safetensors", *((state, HEADER) if fault == "prefix" else (model, other)))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failing_save_leaves_the_older_file(model: DiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "raw.safetensors"
-    save_model(path, model, **HEADER)
+    save_model(path, model, HEADER)
     before = path.read_bytes()
 
     def disk_full(_tensors: object, filename: Path, **_: object) -> None:
@@ -100,7 +118,7 @@ def test_a_failing_save_leaves_the_older_file(model: DiT, tmp_path: Path, monkey
 
     monkeypatch.setattr("dit_scaling.models.checkpoints.save_file", disk_full)
     with pytest.raises(OSError, match="No space"):
-        save_model(path, randomize(model), **HEADER)
+        save_model(path, randomize(model), HEADER)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -193,7 +211,7 @@ def test_keys_that_tell_the_variant_are_named(model: DiT, tmp_path: Path, key: s
 
 def test_many_wrong_keys_are_counted(model: DiT, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"; and \d+ more\.$"):
-        save_model(tmp_path / "x.safetensors", {}, **HEADER)
+        save_model(tmp_path / "x.safetensors", {}, HEADER)
     assert model.state_dict()
 
 
@@ -201,7 +219,7 @@ def test_many_wrong_keys_are_counted(model: DiT, tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99, 0.9999])
 def test_a_file_cut_short_is_refused(model: DiT, tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"cut{suffix}"
-    torch.save(model.state_dict(), path) if suffix == ".pt" else save_model(path, model, **HEADER)
+    torch.save(model.state_dict(), path) if suffix == ".pt" else save_model(path, model, HEADER)
     content = path.read_bytes()
     path.write_bytes(content[: math.floor(share * len(content))])
     for read in (load_model, read_header):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from typer.testing import CliRunner
 
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.samplers import SamplingOptions
+from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.latents.autoencoder import open_vae
 from dit_scaling.models import DiT, create_model
-from dit_scaling.models.checkpoints import save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, save_model
 from dit_scaling.models.export import export_pipeline, load_pipeline
 from dit_scaling.variants import Variant
 from oracles import randomize
@@ -32,10 +35,8 @@ def make_dit(num_classes: int) -> DiT:
     return randomize(create_model(variant, input_size=8, num_classes=num_classes, in_channels=2), std=0.05).eval()
 
 
-def save(model: DiT, path: Path) -> Path:
-    save_model(
-        path,
-        model,
+def save(model: DiT, path: Path, diffusion: DiffusionSettings = PAPER_PROCESS) -> Path:
+    header = CheckpointHeader(
         variant=model.variant,
         input_size=model.input_size,
         num_classes=model.num_classes,
@@ -43,7 +44,9 @@ def save(model: DiT, path: Path) -> Path:
         settings_digest="toy",
         step=1,
         provenance={},
+        diffusion=diffusion,
     )
+    save_model(path, model, header)
     return path
 
 
@@ -76,11 +79,12 @@ def sampled_by(pipeline: DiTPipeline, guidance_scale: float) -> NDArray[np.float
     return images
 
 
-def sampled_by_us(model: DiT, vae_record: Path, guidance_scale: float) -> NDArray[np.float32]:
+def sampled_by_us(
+    model: DiT, vae_record: Path, guidance_scale: float, process: DiffusionSettings = PAPER_PROCESS
+) -> NDArray[np.float32]:
     noise = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    latents = GaussianDiffusion().sample_ddim(
-        model, noise, torch.tensor(LABELS), STEPS, guidance_scale, guidance_channels=None
-    )
+    how = SamplingOptions("ddim", STEPS, guidance_scale, guidance_channels=None)
+    latents = create_diffusion(process).sample(model, noise, torch.tensor(LABELS), how)
     vae = open_vae(vae_record)
     with torch.no_grad():
         pixels: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
@@ -93,6 +97,19 @@ def test_the_loaded_pipeline_samples_as_we_do(model: DiT, folder: Path, toy_vae:
     theirs, ours = sampled_by(load_pipeline(folder), guidance_scale), sampled_by_us(model, toy_vae, guidance_scale)
     assert ours.std() > 0.01, "an image, not a constant"
     np.testing.assert_allclose(theirs, ours, atol=2e-5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "listed"])
+def test_other_processes_are_exported_as_they_are(
+    toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    """The third has no name in diffusers, and goes into the folder beta by beta."""
+    monkeypatch.setitem(SCHEDULES, "listed", replace(SCHEDULES["cosine"], name="listed", diffusers=None))
+    process, model = DiffusionSettings(schedule=schedule, num_timesteps=500), make_dit(num_classes=3)
+    export_pipeline(save(model, tmp_path / "ema.safetensors", process), tmp_path / "pipeline", str(toy_vae))
+    theirs, ours = sampled_by(load_pipeline(tmp_path / "pipeline"), 1.0), sampled_by_us(model, toy_vae, 1.0, process)
+    np.testing.assert_allclose(theirs, ours, atol=1e-3 if schedule != "linear" else 2e-5)
+    assert np.abs(ours - sampled_by_us(model, toy_vae, 1.0)).max() > 1e-3, "another process, another image"
 
 
 def test_plain_diffusers_loads_and_samples_it_with_its_own_frequencies(model: DiT, folder: Path, toy_vae: Path) -> None:

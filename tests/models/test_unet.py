@@ -11,12 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings, TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import Network, UNet, count_gflops, count_parameters, create_model
-from dit_scaling.models.checkpoints import load_model, read_header, save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, load_model, read_header, save_model
 from dit_scaling.models.export import export_pipeline
 from dit_scaling.sampling.images import read_samples
-from dit_scaling.sampling.parts import sample_part
+from dit_scaling.sampling.parts import PartFiles, sample_part
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.variants import UNetVariant, parse_variant
@@ -68,9 +68,9 @@ def test_an_untrained_unet_predicts_zero_and_has_the_loss_of_an_untrained_networ
     x0 = torch.randn(500, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(500, dtype=torch.int64)
     with torch.no_grad():
-        losses = GaussianDiffusion().training_losses(model, x0, torch.arange(0, 1000, 2), labels)
+        losses = create_diffusion(PAPER_PROCESS).training_losses(model, x0, torch.arange(0, 1000, 2), labels)
     assert losses["loss"].mean().item() == pytest.approx(1.01, abs=0.03)
-    losses = GaussianDiffusion().training_losses(model, x0[:4], torch.tensor([0, 5, 500, 999]), labels[:4])
+    losses = create_diffusion(PAPER_PROCESS).training_losses(model, x0[:4], torch.tensor([0, 5, 500, 999]), labels[:4])
     losses["loss"].mean().backward()
     assert model.network.conv_out.weight.grad.any()
 
@@ -113,13 +113,15 @@ def test_weights_and_header_come_back(tmp_path: Path) -> None:
     save_model(
         path,
         model,
-        variant=TINY,
-        input_size=8,
-        num_classes=10,
-        in_channels=2,
-        settings_digest="toy",
-        step=7,
-        provenance={"weights": "ema"},
+        CheckpointHeader(
+            variant=TINY,
+            input_size=8,
+            num_classes=10,
+            in_channels=2,
+            settings_digest="toy",
+            step=7,
+            provenance={"weights": "ema"},
+        ),
     )
     loaded = load_model(path)
     assert isinstance(loaded, UNet)
@@ -155,5 +157,6 @@ def test_a_unet_trains_and_samples_by_the_same_stages(
     )
     output = tmp_path / "part-00000.npz"
     ema = folder.export_path(100, "ema.safetensors")
-    sample_part(sampling, 0, ema, toy_vae, output, tmp_path / "first.npz", output.with_suffix(".png"), 4, CPU, 60.0)
+    files = PartFiles(ema, toy_vae, output, tmp_path / "first.npz", output.with_suffix(".png"))
+    sample_part(sampling, 0, files, 4, CPU, 60.0)
     assert np.array_equal(read_samples(output).labels, [0, 1, 2, 0])

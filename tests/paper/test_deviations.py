@@ -29,6 +29,8 @@ PAPER: dict[str, Any] = {
     "metrics": {"extractor": {"kind": "inception", "weights": "weights"}},
 }
 IMAGENET = 1_281_167
+ALWAYS = {"held-out images", "features of the distance"}
+CONFIGS = Path(__file__).parents[2] / "config"
 
 CHANGES = [
     ("training", "steps", 52_000, "training steps"),
@@ -43,7 +45,10 @@ CHANGES = [
     ("training", "class_dropout_prob", 0.2, "class dropout"),
     ("training", "precision", "bfloat16", "precision"),
     ("training", "horizontal_flip", False, "horizontal flip"),
+    ("diffusion", "schedule", "cosine", "noise schedule"),
+    ("diffusion", "num_timesteps", 500, "noise schedule"),
     ("sampling", "steps", 100, "sampler"),
+    ("sampling", "sampler", "dpm-solver", "sampler"),
     ("sampling", "sampler", "ddim", "sampler"),
     ("sampling", "guidance_scales", [1.5], "guidance scale"),
     ("sampling", "num_samples", 10_000, "samples per model"),
@@ -57,22 +62,22 @@ CHANGES = [
 def study_with(section: str = "study", key: str = "", value: Any = None) -> Study:
     config = json.loads(json.dumps(PAPER))
     if key:
-        config[section][key] = value
+        config.setdefault(section, {})[key] = value
     return parse_study(config)
 
 
 def deviations(rows: tuple[ProtocolRow, ...]) -> set[str]:
-    return {row.setting for row in rows if not row.same}
+    return {row.setting for row in rows if row.deviates}
 
 
-def test_the_papers_own_protocol_differs_in_the_evaluation_code_alone() -> None:
-    assert deviations(compare_protocol(study_with(), IMAGENET)) == {"features of the distance"}
+def test_the_papers_own_protocol_differs_in_evaluation_code_and_held_out_images_alone() -> None:
+    assert deviations(compare_protocol(study_with(), IMAGENET)) == ALWAYS
 
 
 @pytest.mark.parametrize(("section", "key", "value", "setting"), CHANGES)
 def test_each_change_is_named(section: str, key: str, value: Any, setting: str) -> None:
     found = deviations(compare_protocol(study_with(section, key, value), IMAGENET))
-    assert found == {"features of the distance", setting}
+    assert found == ALWAYS | {setting}
 
 
 def test_every_deviation_says_what_it_means_and_shows_both_sides() -> None:
@@ -81,12 +86,35 @@ def test_every_deviation_says_what_it_means_and_shows_both_sides() -> None:
         assert row.same or row.meaning
 
 
-def test_precision_and_guidance_of_the_published_figures_are_the_papers() -> None:
+def test_guidance_of_the_published_figures_is_the_papers() -> None:
     study = study_with("sampling", "guidance_scales", [1.0, 1.25, 1.5])
-    assert deviations(compare_protocol(study, IMAGENET)) == {"features of the distance"}
-    assert deviations(compare_protocol(study_with("training", "precision", "tf32"), IMAGENET)) == {
-        "features of the distance"
-    }
+    assert deviations(compare_protocol(study, IMAGENET)) == ALWAYS
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_what_the_paper_does_not_say_is_neither_the_same_nor_a_deviation(precision: str) -> None:
+    study = study_with("training", "precision", precision)
+    rows = compare_protocol(study, IMAGENET)
+    row = next(row for row in rows if row.setting == "precision")
+    assert (row.same, row.known, row.deviates) == (False, False, False)
+    assert "JAX on TPUs" in row.paper
+    assert "without TF32" in row.paper
+    assert "precision" not in hindrances(study, rows)
+    idle = study.model_copy(update={"deviations": {"precision": "faster"}})
+    assert "deviations: 'precision' has a reason, but the paper's is not known" in doubtful_reasons(idle, rows)
+
+
+def test_images_held_out_are_a_deviation_wherever_something_is_trained() -> None:
+    few = study_with("data", "held_out", 10_000)
+    rows = compare_protocol(few, IMAGENET)
+    (row,) = [row for row in rows if row.setting == "held-out images"]
+    assert row.deviates
+    assert row.ours == "10,000 not trained on, 0.8% of the images"
+    assert "held-out images" not in hindrances(few, rows)
+    many = study_with()
+    assert "held-out images" in hindrances(many, compare_protocol(many, IMAGENET))
+    released = load_study(CONFIGS / "dit-xl2-released.yaml")
+    assert "held-out images" not in deviations(compare_protocol(released, IMAGENET))
 
 
 def test_further_guidance_is_a_deviation_that_spoils_no_comparison() -> None:
@@ -127,10 +155,10 @@ def test_the_config_names_exactly_the_rows_of_the_table() -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "shapes.yaml"])
 def test_built_in_studies_give_a_reason_for_each_deviation(name: str) -> None:
-    study = load_study(Path(__file__).parents[2] / "config" / name)
+    study = load_study(CONFIGS / name)
     rows = compare_protocol(study, 5000)
     assert doubtful_reasons(study, rows) == []
-    assert all(bool(row.reason) != row.same for row in rows)
+    assert all(bool(row.reason) == row.deviates for row in rows)
     assert "without a reason" not in judge_protocol(study, rows).sentence
 
 
@@ -139,10 +167,11 @@ def test_a_deviation_without_a_reason_and_a_reason_without_a_deviation_are_doubt
     study = parse_study({**PAPER, "training": {"steps": 52_000}, "deviations": reasons})
     rows = compare_protocol(study, IMAGENET)
     assert doubtful_reasons(study, rows) == [
+        "deviations: 'held-out images' deviates from the paper without a reason",
         "deviations: 'training steps' deviates from the paper without a reason",
         "deviations: 'batch size' has a reason, but is the paper's",
     ]
-    assert "2 of 22 settings differ from the paper's (1 without a reason)" in judge_protocol(study, rows).sentence
+    assert "3 of 24 settings differ from the paper's (2 without a reason)" in judge_protocol(study, rows).sentence
     assert {row.setting: row.reason for row in rows if row.reason} == {"features of the distance": "a test"}
 
 

@@ -59,6 +59,7 @@ HEADER = "variant,size,patch,params_m,gflops,fid50k\n"
 TABLE = HEADER + "DiT-S/2,S,2,33,6.1,68.4\nDiT-B/2,B,2,130,23.0,43.5\n"
 IMAGE = "images/dark/05.png"
 PART = f"{EVALUATION}/samples/part-00000.npz"
+KEPT = f"{EVALUATION}/features/classifier"
 CHECKPOINT = f"{STEP}/ema.safetensors"
 VAE = f"{RESULTS}/vae/autoencoder"
 FACTS = f"{RESULTS}/latents/train-00000.json"
@@ -187,19 +188,24 @@ COMMANDS = [
     Bad("option out of range", write("table.csv", TABLE), f"{CLAIMS} --decoded-noise -1", ("decoded_noise",)),
     Bad("option infinite", write("table.csv", TABLE), f"{CLAIMS} --decoded-noise inf", ("decoded_noise",)),
     Bad("schema stale", write("s.json", b"\xff"), "dit-scaling schema s.json --check", ("s.json", "not the schema")),
-    Bad("script without a file", nothing, "script score", ("FILE",)),
-    Bad("script and a file of no rule", nothing, "script score none.json --configfile study.yaml", ("none.json",)),
+    Bad("script without a file", nothing, "script score_samples", ("FILE",)),
+    Bad(
+        "script and a file of no rule",
+        nothing,
+        "script score_samples none.json --configfile study.yaml",
+        ("none.json",),
+    ),
     Bad(
         "script of another rule",
         nothing,
-        f"script score {FIRST_OUTPUT['data']} --configfile study.yaml",
-        ("made by data.py, not by score.py",),
+        f"script score_samples {FIRST_OUTPUT['data']} --configfile study.yaml",
+        ("made by data.py, not by score_samples.py",),
     ),
     Bad(
         "script without its inputs",
-        lose(PART),
-        f"script score {FIRST_OUTPUT['score']} --configfile study.yaml",
-        (PART, "does not exist"),
+        lose(f"{KEPT}/features.json"),
+        f"script score_samples {FIRST_OUTPUT['score_samples']} --configfile study.yaml",
+        (f"{KEPT}/features.json", "does not exist"),
     ),
 ]
 
@@ -358,73 +364,124 @@ CHECKPOINTS = [
 ]
 
 SAMPLES = [
-    Bad("samples missing", lose(PART), "job score", (PART,)),
-    Bad("samples truncated", cut(PART), "job score", (PART, "no whole part")),
+    Bad("samples missing", lose(PART), "job extract_features", (PART,)),
+    Bad("samples truncated", cut(PART), "job extract_features", (PART, "no whole part")),
     Bad(
-        "samples are one array", array(PART, np.zeros((12, 16, 16, 1), np.uint8)), "job score", (PART, "no whole part")
+        "samples are one array",
+        array(PART, np.zeros((12, 16, 16, 1), np.uint8)),
+        "job extract_features",
+        (PART, "no whole part"),
     ),
     Bad(
-        "samples pickled", arrays(PART, arr_0=np.array([Planted()], dtype=object)), "job score", (PART, "no whole part")
+        "samples pickled",
+        arrays(PART, arr_0=np.array([Planted()], dtype=object)),
+        "job extract_features",
+        (PART, "no whole part"),
     ),
-    Bad("samples without labels", arrays(PART, arr_1=np.zeros(3, np.int64)), "job score", (PART, "do not match")),
+    Bad(
+        "samples without labels",
+        arrays(PART, arr_1=np.zeros(3, np.int64)),
+        "job extract_features",
+        (PART, "do not match"),
+    ),
     Bad(
         "samples in colour",
         arrays(PART, arr_0=np.zeros((12, 16, 16, 3), np.uint8)),
-        "job score",
+        "job extract_features",
         ("(16, 16, 3)", "(16, 16, 1)"),
     ),
     Bad(
-        "feature network's record a list", write(f"{REFERENCE}/extractor.json", "[]"), "job score", ("extractor.json",)
+        "feature network's record a list",
+        write(f"{REFERENCE}/extractor.json", "[]"),
+        "job extract_features",
+        ("extractor.json",),
     ),
     Bad(
         "feature network truncated",
         cut(f"{REFERENCE}/classifier.safetensors"),
-        "job score",
+        "job extract_features",
         ("classifier.safetensors",),
     ),
     Bad(
         "feature network of another shape",
         weights(f"{REFERENCE}/classifier.safetensors", lambda tensors: tensors.pop("head.bias")),
-        "job score",
+        "job extract_features",
         ("classifier.safetensors", "head.bias"),
     ),
     Bad(
         "feature network's header broken",
         weights(f"{REFERENCE}/classifier.safetensors", lambda _: None, header="{"),
-        "job score",
+        "job extract_features",
         ("classifier.safetensors",),
     ),
     Bad(
         "feature network of NaN",
         not_a_number(f"{REFERENCE}/classifier.safetensors"),
-        "job score",
+        "job extract_features",
         ("has changed since",),
     ),
-    Bad("moments are text", write(f"{REFERENCE}/moments.npz", "none"), "job score", ("moments.npz", "cannot be read")),
+    Bad(
+        "moments are text",
+        write(f"{REFERENCE}/moments.npz", "none"),
+        "job score_samples",
+        ("moments.npz", "cannot be read"),
+    ),
     Bad(
         "moments of NaN",
         arrays(f"{REFERENCE}/moments.npz", mu=np.full(4, np.nan)),
-        "job score",
+        "job score_samples",
         ("moments.npz", "mu holds NaN"),
     ),
     Bad(
         "moments of other features",
         arrays(f"{REFERENCE}/moments.npz", features="inception"),
-        "job score",
+        "job score_samples",
         ("moments.npz", "inception"),
     ),
-    Bad("reference features empty", write(f"{REFERENCE}/features.npy", b""), "job score", ("features.npy",)),
+    Bad("reference features empty", write(f"{REFERENCE}/features.npy", b""), "job score_samples", ("features.npy",)),
     Bad(
         "reference features pickled",
         array(f"{REFERENCE}/features.npy", np.array([Planted()], dtype=object)),
-        "job score",
+        "job score_samples",
         ("features.npy",),
     ),
     Bad(
         "reference features of another width",
         array(f"{REFERENCE}/features.npy", np.zeros((9, 3), np.float32)),
-        "job score",
+        "job score_samples",
         ("features.npy",),
+    ),
+    Bad("kept features missing", lose(f"{KEPT}/features.npy"), "job score_samples", (f"{KEPT}/features.npy",)),
+    Bad("kept features truncated", cut(f"{KEPT}/features.npy"), "job score_samples", (f"{KEPT}/features.npy",)),
+    Bad(
+        "kept features of fewer images",
+        array(f"{KEPT}/features.npy", np.zeros((9, 4), np.float32)),
+        "job score_samples",
+        (f"{KEPT}/features.json", "--forcerun features"),
+    ),
+    Bad(
+        "kept features of NaN",
+        array(f"{KEPT}/features.npy", np.full((12, 4), np.nan, np.float32)),
+        "job score_samples",
+        ("not finite",),
+    ),
+    Bad(
+        "kept labels pickled",
+        arrays(f"{KEPT}/labels.npz", labels=np.array([Planted()], dtype=object)),
+        "job score_samples",
+        (f"{KEPT}/labels.npz",),
+    ),
+    Bad(
+        "record of features empty",
+        write(f"{KEPT}/features.json", "{}"),
+        "job score_samples",
+        (f"{KEPT}/features.json", "--forcerun features"),
+    ),
+    Bad(
+        "features of a level torn",
+        write(f"{REFERENCE}/held_out/moments.npz", b""),
+        "job levels",
+        ("held_out/moments.npz",),
     ),
 ]
 
@@ -490,11 +547,12 @@ RECORDS = [
         "job aggregate",
         ("fd_classifier4", "DiT-Nano/2"),
     ),
-    Bad("lines empty", write(f"{REFERENCE}/lines.json", "{}"), "job aggregate", ("lines.json",)),
+    Bad("levels empty", write(f"{REFERENCE}/levels.json", "{}"), "job aggregate", ("levels.json",)),
     Bad(
-        "lines of NaN",
+        "levels of NaN",
         edit(
-            f"{REFERENCE}/lines.json", lambda lines: lines["lines"]["decoded_noise"].update(fd_classifier4=float("nan"))
+            f"{REFERENCE}/levels.json",
+            lambda record: record["levels"]["decoded_noise"].update(fd_classifier4=float("nan")),
         ),
         "job aggregate",
         ("decoded_noise",),

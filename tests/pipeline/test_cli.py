@@ -42,7 +42,7 @@ def test_check_asks_for_reasons(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["check", str(path)])
     assert answer.exit_code == 0
     assert "Doubtful: deviations: 'warm-up' deviates from the paper without a reason." in answer.output
-    assert "Doubtful: deviations: 'precision' has a reason, but is the paper's." in answer.output
+    assert "Doubtful: deviations: 'precision' has a reason, but the paper's is not known." in answer.output
 
 
 def test_variants_prints_closed_form_counts() -> None:

@@ -27,7 +27,8 @@ from pipeline import ROOT, TINY, Plan, edited, plan, snakemake
 RESULTS = "results/tiny"
 VARIANTS = {"DiT-Nano-2", "DiT-Nano-1", "DiT-Micro-2", "DiT-Micro-1"}
 VERDICT = {"aggregate", "figures", "report"}
-EVALUATION = {"sample_part", "memorisation", "score_samples", *VERDICT}
+REFERENCE = {"reference", "levels"}
+EVALUATION = {"sample_part", "extract_features", "memorisation", "score_samples", *VERDICT}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_tiny_study_ends_in_a_report(study: Path) -> None:
     table = pd.read_parquet(results / "metrics.parquet")
     # Four variants at two steps, each scored by finite distances.
     assert len(table) == 8
-    metric = json.loads((results / "reference" / "classifier" / "lines.json").read_text())["metric"]
+    metric = json.loads((results / "reference" / "classifier" / "levels.json").read_text())["metric"]
     assert np.isfinite(table[metric]).all()
     claims = json.loads((results / "claims.json").read_text())["claims"]
     assert {"1", "2", "3"} <= {claim["claim"] for claim in claims if claim["verdict"] and claim["reason"]}
@@ -80,6 +81,7 @@ def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
         "encode": 3,
         "train": 8,
         "sample": 8,
+        "features": 8,
         "score": 8,
         "memorisation": 4,
     }
@@ -113,7 +115,9 @@ def test_status_of_a_finished_study_is_done(study: Path) -> None:
     status = read_status(config, open_stages(config, study / RESULTS), study / RESULTS)
     assert all(status.shared.values())
     assert status.reported
-    assert {(run.state, run.step, run.sampled, run.scored) for run in status.runs} == {("done", 20, (2, 2), (2, 2))}
+    assert {(run.state, run.step, run.sampled, run.extracted, run.scored) for run in status.runs} == {
+        ("done", 20, (2, 2), (2, 2), (2, 2))
+    }
 
 
 def test_finished_study_has_nothing_to_do(study: Path) -> None:
@@ -145,12 +149,12 @@ def test_the_log_of_a_failed_attempt_survives_the_next(copied: Path) -> None:
     part = copied / evaluation / "samples" / "part-00000.npz"
     whole = part.read_bytes()
     part.write_bytes(whole[:200])
-    command = ("--cores", "1", "--force", f"{evaluation}/metrics.json")
+    command = ("--cores", "1", "--force", f"{evaluation}/features/classifier/features.json")
     assert snakemake(copied, *command).returncode != 0
     part.write_bytes(whole)
     again = snakemake(copied, *command)
     assert again.returncode == 0, again.stderr
-    log = copied / RESULTS / "logs" / "score" / "DiT-Nano-2_seed-0_step-10_guidance-1.0.log"
+    log = copied / RESULTS / "logs" / "features" / "DiT-Nano-2_seed-0_step-10_guidance-1.0_classifier.log"
     assert "no whole part of samples" not in log.read_text()
     assert "part-00000.npz is no whole part of samples" in log.with_suffix(".history.log").read_text()
 
@@ -178,6 +182,7 @@ def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path
         ("latents", "latents", 1),
         ("train", "train_milestone", 8),
         ("sample", "sample_part", 8),
+        ("features", "extract_features", 8),
         ("score", "score_samples", 8),
         ("report", "report", 1),
     ],
@@ -191,6 +196,7 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
         "preflight",
         "train_milestone",
         "sample_part",
+        "extract_features",
         "score_samples",
         "aggregate",
         "report",
@@ -219,6 +225,8 @@ def test_without_a_config_file_the_study_is_the_embedded_one(tmp_path: Path) -> 
     ("stage", "expected"),
     [
         ("score", {"score_samples", *VERDICT}),
+        ("features", {"extract_features", "score_samples", *VERDICT}),
+        ("levels", {"levels", *VERDICT}),
         ("sample", EVALUATION),
         ("train", {"train_milestone", *EVALUATION}),
     ],
@@ -304,7 +312,7 @@ def test_order_of_keys_does_not_matter(study: Path, tmp_path: Path) -> None:
 
 def test_metrics_settings_score_again_without_sampling(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"metrics.neighbours": 5}))
-    assert jobs.keys() == {"reference", "score_samples", *VERDICT}
+    assert jobs.keys() == {"levels", "score_samples", *VERDICT}
 
 
 def test_quick_looks_lie_apart_from_the_papers_samples(study: Path, tmp_path: Path) -> None:
@@ -315,7 +323,7 @@ def test_quick_looks_lie_apart_from_the_papers_samples(study: Path, tmp_path: Pa
 
 def test_further_features_are_scored_beside_the_others_without_sampling(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"metrics.beside": [{"kind": "dinov2"}]}))
-    assert jobs.keys() == {"fetch", "extractor", "reference", "score_samples", *VERDICT}
+    assert jobs.keys() == {"fetch", "extractor", "reference", "extract_features", "score_samples", *VERDICT}
     assert jobs["reference"] == {f"{RESULTS}/reference/dinov2/moments.npz"}
     assert len(jobs["score_samples"]) == 8
 
@@ -344,7 +352,12 @@ def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path:
         row[0]: int(row[1]) for line in told.stdout.splitlines() if len(row := line.split()) > 2 and row[1].isdigit()
     }
     jobs = plan(study, config=config)
-    stages = {"training": "train_milestone", "sampling": "sample_part", "scoring": "score_samples"}
+    stages = {
+        "training": "train_milestone",
+        "sampling": "sample_part",
+        "features": "extract_features",
+        "scoring": "score_samples",
+    }
     assert {stage: rows.get(stage, 0) for stage in stages} == {
         stage: len(jobs.get(rule, ())) for stage, rule in stages.items()
     }
@@ -353,13 +366,13 @@ def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path:
 def test_vae_settings_repeat_everything_after_the_data(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"vae.steps": 21}))
     assert len(jobs["train_milestone"]) == 8
-    assert jobs.keys() == {"vae", "encode_shard", "latents", "preflight", "reference", "train_milestone", *EVALUATION}
+    assert jobs.keys() == {"vae", "encode_shard", "latents", "preflight", *REFERENCE, "train_milestone", *EVALUATION}
 
 
 def test_other_data_repeat_everything(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"data.held_out": 90}))
     assert len(jobs["train_milestone"]) == 8
-    upstream = {"data", "classifier", "vae", "encode_shard", "latents", "preflight", "reference"}
+    upstream = {"data", "classifier", "vae", "encode_shard", "latents", "preflight", *REFERENCE}
     assert jobs.keys() == {*upstream, "train_milestone", *EVALUATION}
 
 
@@ -396,18 +409,18 @@ def test_a_copy_that_lost_the_files_times_is_not_run_again_once_touched(study: P
     ("changes", "rules"),
     [
         ({"claims.alpha": 0.1}, VERDICT),
-        ({"metrics.neighbours": 4}, {"reference", "score_samples", *VERDICT}),
-        ({"metrics.extractor.steps": 25}, {"classifier", "reference", "score_samples", *VERDICT}),
+        ({"metrics.neighbours": 4}, {"levels", "score_samples", *VERDICT}),
+        ({"metrics.extractor.steps": 25}, {"classifier", *REFERENCE, "extract_features", "score_samples", *VERDICT}),
         ({"sampling.steps": 6}, {"preflight", *EVALUATION}),
         ({"training.learning_rate": 3.0e-4}, {"train_milestone", *EVALUATION}),
         (
             {"vae.steps": 21},
-            {"vae", "encode_shard", "latents", "preflight", "reference", "train_milestone", *EVALUATION},
+            {"vae", "encode_shard", "latents", "preflight", *REFERENCE, "train_milestone", *EVALUATION},
         ),
         (
             {"data.held_out": 90},
             {
-                *("data", "classifier", "vae", "encode_shard", "latents", "preflight", "reference"),
+                *("data", "classifier", "vae", "encode_shard", "latents", "preflight", *REFERENCE),
                 *("train_milestone", *EVALUATION),
             },
         ),
@@ -463,6 +476,7 @@ def test_lost_samples_are_drawn_again_without_training(copied: Path) -> None:
     shutil.rmtree(copied / lost)
     assert plan(copied, "score") == {
         "sample_part": {f"{lost}/samples/part-00000.npz"},
+        "extract_features": {f"{lost}/features/classifier/features.json"},
         "score_samples": {f"{lost}/metrics.json"},
     }
 
@@ -482,12 +496,31 @@ def test_sampling_goes_on_from_the_last_finished_part(copied: Path) -> None:
     run = snakemake(copied, "--cores", "2", f"{evaluation}/metrics.json", config=config)
     assert run.returncode == 0, run.stderr
     (copied / evaluation / "samples" / "part-00001.npz").unlink()
+    shutil.rmtree(copied / evaluation / "features")
     (copied / evaluation / "metrics.json").unlink()
     jobs = plan(copied, f"{evaluation}/metrics.json", config=config)
     assert jobs == {
         "sample_part": {f"{evaluation}/samples/part-00001.npz"},
+        "extract_features": {f"{evaluation}/features/classifier/features.json"},
         "score_samples": {f"{evaluation}/metrics.json"},
     }
+
+
+def test_a_metric_more_is_measured_on_kept_features_without_samples(copied: Path, tmp_path: Path) -> None:
+    for part in copied.glob(f"{RESULTS}/**/part-*.npz"):
+        part.unlink()
+    rules = tmp_path / "Snakefile"
+    rules.write_text(
+        "from dataclasses import replace\n"
+        "from dit_scaling.metrics import catalogue\n"
+        'more = replace(catalogue.metric("recall"), key="more", column="more_{features}")\n'
+        "catalogue.METRICS += (more,)\n"
+        f'include: "{ROOT}/Snakefile"\n'
+    )
+    jobs = plan(copied, "report", "--snakefile", str(rules))
+    assert jobs.keys() == {"levels", "score_samples", *VERDICT}
+    assert len(jobs["score_samples"]) == 8
+    assert plan(copied) == {}
 
 
 def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:

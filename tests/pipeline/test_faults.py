@@ -26,7 +26,7 @@ from damage import SHARD, Damage, cut, flip, lose
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.latents import encode
 from dit_scaling.training.launch import WORKER, TrainJob, train_on_ranks
 from dit_scaling.training.runtime import Runtime
@@ -146,7 +146,7 @@ def test_a_full_disk_for_the_logs_still_says_what_is_wrong(study: Path, run: Cal
         assert_readable(message, SHARD, "is missing")
 
 
-@pytest.mark.parametrize("script", ["encode_shard", "train_milestone", "score", "aggregate"])
+@pytest.mark.parametrize("script", ["encode_shard", "train_milestone", "score_samples", "aggregate"])
 def test_a_read_only_results_folder(
     study: Path, small_study: SmallStudy, run: Callable[[str], tuple[int, str]], script: str
 ) -> None:
@@ -165,7 +165,9 @@ def test_a_read_only_results_folder(
 
 @pytest.mark.usefixtures("study")
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-@pytest.mark.parametrize("script", ["encode_shard", "train_milestone", "sample_part", "score"])
+@pytest.mark.parametrize(
+    "script", ["encode_shard", "train_milestone", "sample_part", "extract_features", "score_samples"]
+)
 def test_a_write_that_fails_at_its_end(
     small_study: SmallStudy,
     run: Callable[[str], tuple[int, str]],

@@ -35,10 +35,10 @@ def test_script_alone_makes_the_outputs_of_its_job(tmp_path: Path) -> None:
         ("data.py", "results/tiny/dada.json", "no rule makes results/tiny/dada.json"),
         ("vae.py", "results/tiny/data/data.json", "results/tiny/data/data.json is made by data.py, not by vae.py"),
         (
-            "score.py",
+            "score_samples.py",
             "results/tiny/DiT-Nano-2/seed-0/step-10/guidance-1.0/metrics.json",
-            "score.py needs results/tiny/DiT-Nano-2/seed-0/step-10/guidance-1.0/samples/part-00000.npz, "
-            "which does not exist",
+            "score_samples.py needs results/tiny/DiT-Nano-2/seed-0/step-10/guidance-1.0/features/classifier/"
+            "features.json, which does not exist",
         ),
     ],
 )

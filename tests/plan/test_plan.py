@@ -24,7 +24,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.latents.shards import LatentSample, write_shard
 from dit_scaling.models import create_model
-from dit_scaling.paper.published import convergence
+from dit_scaling.paper.published import convergence, reproduction_spread
 from dit_scaling.plan import expectation, power
 from dit_scaling.plan.command import plan_study, tell_plan
 from dit_scaling.plan.jobs import list_jobs
@@ -107,7 +107,7 @@ def test_jobs_cost_what_one_works_out_by_hand() -> None:
     decoding = Autoencoder.of_study(study).decoding(256)
     sampling = jobs["sampling", "DiT-XL/2 seed 0 step 52,000"]
     assert sampling.multiply_adds == pytest.approx(10_000 * (250 * forward + decoding), rel=1e-3)
-    assert jobs["scoring", "DiT-XL/2 seed 0 step 52,000"].plain == 10_000 * INCEPTION
+    assert jobs["features", "DiT-XL/2 seed 0 step 52,000, inception"].plain == 10_000 * INCEPTION
 
 
 def test_guidance_doubles_the_passes_of_a_sample() -> None:
@@ -168,6 +168,34 @@ def test_weights_states_and_samples_by_hand() -> None:
     assert disk.samples == 4 * 2 * 10_000 * (256 * 256 * 3 + 16)
     few = disk_of(study_of(sampling__keep_samples=False, sampling__parts=3), IMAGES)
     assert few.samples == 4 * 2 * 3 * 20 * (256 * 256 * 3 + 16)
+    # Of eight evaluations and decoded noise 10,000 images each, of the reference 10,000, of two levels the held-out.
+    rows = 8 * 10_000 + 10_000 + 10_000 + 2 * study_of().data.held_out
+    assert disk.features == few.features == 4 * 2048 * rows + 8 * (8 + 4) * (2048**2 + 2023**2)
+
+
+def test_metrics_are_priced_on_cpu_cores_and_features_on_the_device() -> None:
+    """10,000 samples: distances within both sets and between them; a hundred resamples; neighbours again."""
+    study = study_of(resources__threads=4)
+    jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
+    devices = Devices("any", 1, 1e14, 1e13, 1e12, None, "measured")
+    scoring = jobs["scoring"]
+    assert devices.seconds(scoring) == 0
+    pairs, resample = 5 * 10_000**2 * 2648, 100 * (0.75 * 10_000 * 2048**2 + 3 * 2048**3)
+    beside = 3 * 2048**3 + 100 * 3 * 1000**2 * 2048 + 1008 * 10_000 * 2048
+    assert scoring.core_seconds == pytest.approx((pairs + resample + beside) / 2e10)
+    price = price_of([scoring], devices)
+    assert (price.device_seconds, price.core_seconds) == (0, scoring.core_seconds)
+    assert price.wall_seconds == pytest.approx(scoring.core_seconds / 4)
+
+
+def test_a_given_reference_spares_the_features_of_the_training_images() -> None:
+    def seen(study: Study) -> float:
+        return next(job.plain for job in list_jobs(study, Stages(study, ""), IMAGES) if job.name == "inception")
+
+    extractor = {"kind": "inception", "weights": "w.pt"}
+    computed = seen(study_of(metrics__extractor=extractor))
+    given = seen(study_of(metrics__extractor=extractor | {"reference": "r.npz"}))
+    assert computed - given == pytest.approx((IMAGES - 10_000) * INCEPTION)
 
 
 def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
@@ -177,7 +205,7 @@ def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
     training, sampling = replace(jobs["training"], saving=None), jobs["sampling"]
     first = training.passes / 3
     assert devices.seconds(training) == pytest.approx(2 * training.multiply_adds / 1e14 + 0.03 * first)
-    assert devices.seconds(jobs["scoring"]) == pytest.approx(2 * 10_000 * INCEPTION / 1e12)
+    assert devices.seconds(jobs["features"]) == pytest.approx(2 * 10_000 * INCEPTION / 1e12)
     passes = 250 * 10_000 / study.resources.sample_batch
     assert devices.seconds(sampling) == pytest.approx(2 * sampling.multiply_adds / 1e13 + 0.01 * passes)
 
@@ -236,14 +264,18 @@ def test_a_job_asks_for_the_shards_it_shuffles_among_a_copy_of_its_state_and_its
 def names(text: str) -> dict[str, int]:
     """Stage to number of jobs, as the text says."""
     rows = [line.split() for line in text.splitlines()]
-    return {row[0]: int(row[1]) for row in rows if len(row) > 2 and row[0] in ("training", "sampling", "scoring")}
+    return {
+        row[0]: int(row[1])
+        for row in rows
+        if len(row) > 2 and row[0] in ("training", "sampling", "features", "scoring")
+    }
 
 
 def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     text = tell_plan(new, devices, old)
-    assert names(text) == {"training": 8, "sampling": 8, "scoring": 8}
+    assert names(text) == {"training": 8, "sampling": 8, "features": 8, "scoring": 8}
     assert "45.3" in text  # all of training's device-hours
 
 
@@ -251,7 +283,7 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
     old = written(tmp_path, study_of())
     text = tell_plan(longer, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
-    assert names(text) == {"training": 4, "sampling": 4, "scoring": 4}
+    assert names(text) == {"training": 4, "sampling": 4, "features": 4, "scoring": 4}
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
@@ -303,7 +335,7 @@ def test_bands_hold_the_published_figures_they_are_made_of() -> None:
     for size in ("B", "L", "XL"):
         band = early[f"DiT-{size}/2"]
         # A plain run is no better than the accelerated one, but for the spread of reproductions.
-        assert band.low >= accelerated[f"SiT-{size}/2+REPA"] / 1.0658  # exp of the pooled spread
+        assert band.low >= accelerated[f"SiT-{size}/2+REPA"] / 1.0754  # exp of the pooled spread
         assert band.high > band.low > bands[f"DiT-{size}/2"].high
 
 
@@ -341,8 +373,16 @@ def test_the_budget_of_52k_steps_gets_one_sentence_per_claim() -> None:
     assert [claim[:7] for claim in claims] == ["Claim 1", "Claim 2", "Claim 3"]
     assert "0 of 3 pairs" in claims[0]
     assert "the weakest is DiT-XL/2 against DiT-L/2" in claims[0]
-    assert "1 of 1 pair" in claims[1]
-    assert "Williams' test needs 8 variants" in claims[2]
+    assert "0 of 1 pair" in claims[1]
+    assert "chance 66%" in claims[1]
+    assert "at best supported in part" in claims[2]
+    assert "takes 8 variants" in claims[2]
+
+
+def test_degrees_of_freedom_are_those_that_the_claims_will_have() -> None:
+    spread = reproduction_spread()
+    assert [power.degrees_of_freedom(4, seeds) for seeds in (1, 2, 3, 4, 6)] == [spread.df, 4, 8, 6, 10]
+    assert power.degrees_of_freedom(3, 2) == spread.df
 
 
 def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:

@@ -33,7 +33,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     else:
         made = make_study(folder, variants=TWELVE, seeds=(0, 1), image_size=256, channels=3)
     samples = dict(zip(made.study.variants, made.inputs.samples, strict=False))
-    draw_figures(made.inputs.table, made.curves, made.inputs.lines, made.inputs.claims, samples, folder / "figures")
+    draw_figures(made.inputs.table, made.curves, made.inputs.levels, made.inputs.claims, samples, folder / "figures")
     figures = [folder / "figures" / f"{name}.svg" for name in FIGURES]
     write_report(made.settings, dataclasses.replace(made.inputs, figures=figures), folder / "report.html")
     return folder / "report.html"

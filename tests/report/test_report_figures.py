@@ -26,9 +26,9 @@ from report_study import StudyFiles, make_study
 
 def draw(study: StudyFiles, folder: Path, **changes: Path) -> None:
     inputs = study.inputs
-    files = {"table": inputs.table, "curves": study.curves, "lines": inputs.lines, "claims": inputs.claims} | changes
+    files = {"table": inputs.table, "curves": study.curves, "levels": inputs.levels, "claims": inputs.claims} | changes
     samples = dict(zip(study.study.variants, inputs.samples, strict=True))
-    draw_figures(files["table"], files["curves"], files["lines"], files["claims"], samples, folder)
+    draw_figures(files["table"], files["curves"], files["levels"], files["claims"], samples, folder)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_points_are_the_tables_at_the_first_guidance_scale(study: StudyFiles, fi
     np.testing.assert_allclose(half, t * se.loc[points.index], rtol=1e-6)
 
 
-def test_lines_are_those_of_the_reference(study: StudyFiles, figures: Path) -> None:
+def test_levels_are_those_of_the_reference(study: StudyFiles, figures: Path) -> None:
     drawn = pd.read_csv(figures / "bubbles.csv")
     assert drawn.loc[drawn["kind"] == "floor", study.metric].tolist() == [6.1, 11.2]
     assert drawn.loc[drawn["kind"] == "ceiling", study.metric].tolist() == [1480.0]
@@ -105,7 +105,7 @@ def test_correlation_is_pearsons(study: StudyFiles, figures: Path) -> None:
 
 
 def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles) -> None:
-    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
     data = draw_compute(measured).data
     largest = measured.final["train_gflops"].max()
     beyond = data[data["train_gflops"] > 1.000001 * largest]
@@ -114,7 +114,7 @@ def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles)
 
 
 def test_fits_against_gflops_and_compute_carry_their_band(study: StudyFiles) -> None:
-    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
     for drawing, x in ((draw_scaling(measured), "gflops"), (draw_compute(measured), "train_gflops")):
         fit = fit_points(measured.final, x)
         assert fit is not None
@@ -136,7 +136,7 @@ def test_only_inception_features_make_a_fid() -> None:
 
 def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> None:
     ours = make_study(tmp_path / "small", features="inception")
-    small = read_measurements(ours.inputs.table, ours.inputs.lines, ours.inputs.claims)
+    small = read_measurements(ours.inputs.table, ours.inputs.levels, ours.inputs.claims)
     assert small.label == "FID-1K"
     assert "published" not in set(draw_scaling(small).data["kind"])
 
@@ -144,7 +144,7 @@ def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> 
     table = pd.read_parquet(paper.inputs.table)
     table.loc[table["variant"] == "DiT-B/2", "gflops"] = 23.01  # on the paper's 32x32 latents
     table.to_parquet(paper.inputs.table)
-    measured = read_measurements(paper.inputs.table, paper.inputs.lines, paper.inputs.claims)
+    measured = read_measurements(paper.inputs.table, paper.inputs.levels, paper.inputs.claims)
     data = draw_scaling(measured).data
     published = data[(data["kind"] == "published") & (data["panel"] == "gflops")].set_index("variant")["fid"]
     assert len(published) == 12
@@ -155,7 +155,7 @@ def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> 
 
 def test_seeds_join_as_geometric_mean_with_their_pooled_spread(tmp_path: Path) -> None:
     several = make_study(tmp_path, seeds=(0, 1, 2))
-    measured = read_measurements(several.inputs.table, several.inputs.lines, several.inputs.claims)
+    measured = read_measurements(several.inputs.table, several.inputs.levels, several.inputs.claims)
     rows = measured.rows[measured.rows["step"] == 5000]
     logs = np.log(rows.set_index("variant")[several.metric])
     point = measured.final.set_index("variant").loc["DiT-Mini/1"]
@@ -178,19 +178,19 @@ def test_loss_curves_are_means_over_stretches_and_seeds() -> None:
 
 
 def test_colours_tell_sizes_and_markers_patches(study: StudyFiles) -> None:
-    styles = style_variants(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims).final)
+    styles = style_variants(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims).final)
     assert tuple(styles) == study.study.variants  # by size, then from the largest patch to the smallest
     assert styles["DiT-Nano/1"].colour == styles["DiT-Nano/2"].colour == PALETTE[0]
     assert styles["DiT-Nano/1"].marker == styles["DiT-Mini/1"].marker != styles["DiT-Mini/2"].marker
 
 
 def test_panels_for_every_patch_and_every_size(study: StudyFiles) -> None:
-    figure = draw_steps(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)).figure
+    figure = draw_steps(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)).figure
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
     assert {title for title in titles if title} == {"patch 2", "patch 1", "DiT-Nano", "DiT-Micro", "DiT-Mini"}
 
 
-@pytest.mark.parametrize("missing", ["table", "curves", "lines"])
+@pytest.mark.parametrize("missing", ["table", "curves", "levels"])
 def test_missing_inputs_are_named(study: StudyFiles, tmp_path: Path, missing: str) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         draw(study, tmp_path, **{missing: tmp_path / "nowhere"})
@@ -203,7 +203,7 @@ def test_tables_that_no_figure_may_join_are_refused(study: StudyFiles, tmp_path:
     def refusal(changed: pd.DataFrame) -> str:
         changed.to_parquet(tmp_path / "changed.parquet")
         with pytest.raises(UserError) as error:
-            read_measurements(tmp_path / "changed.parquet", study.inputs.lines, study.inputs.claims)
+            read_measurements(tmp_path / "changed.parquet", study.inputs.levels, study.inputs.claims)
         return str(error.value)
 
     assert "n_samples" in refusal(table.assign(n_samples=range(len(table))))
@@ -220,20 +220,20 @@ def test_broken_files_are_refused(study: StudyFiles, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("neither table nor record")
     with pytest.raises(UserError, match="Parquet"):
-        read_measurements(broken, study.inputs.lines, study.inputs.claims)
+        read_measurements(broken, study.inputs.levels, study.inputs.claims)
     with pytest.raises(UserError, match="has no column"):
         draw(study, tmp_path, curves=broken)
     write_json(broken, {"metric": study.metric})
     with pytest.raises(UserError, match="extractor"):
         read_measurements(study.inputs.table, broken, study.inputs.claims)
     with pytest.raises(UserError, match="no report on claims"):
-        read_measurements(study.inputs.table, study.inputs.lines, broken)
+        read_measurements(study.inputs.table, study.inputs.levels, broken)
 
 
 def test_what_the_verdicts_leave_out_is_drawn_and_not_fitted(study: StudyFiles, tmp_path: Path) -> None:
     claims = read_json(study.inputs.claims)
     write_json(tmp_path / "claims.json", claims | {"exclusions": [{"variant": "DiT-Nano/2", "reason": "bottleneck"}]})
-    measured = read_measurements(study.inputs.table, study.inputs.lines, tmp_path / "claims.json")
+    measured = read_measurements(study.inputs.table, study.inputs.levels, tmp_path / "claims.json")
     drawing = draw_scaling(measured)
     assert set(study.study.variants) <= set(drawing.data["variant"])
     assert "(5 variants)" in drawing.figure.axes[0].get_title()
@@ -245,9 +245,9 @@ def test_what_the_verdicts_leave_out_is_drawn_and_not_fitted(study: StudyFiles, 
 
 def test_a_study_of_one_variant_is_drawn_without_fit(tmp_path: Path) -> None:
     lone = make_study(tmp_path, variants=["DiT-Nano/2"])
-    reference = json.loads(lone.inputs.lines.read_text())
-    write_json(lone.inputs.lines, reference | {"lines": {}})
-    drawing = draw_scaling(read_measurements(lone.inputs.table, lone.inputs.lines, lone.inputs.claims))
+    reference = json.loads(lone.inputs.levels.read_text())
+    write_json(lone.inputs.levels, reference | {"levels": {}})
+    drawing = draw_scaling(read_measurements(lone.inputs.table, lone.inputs.levels, lone.inputs.claims))
     assert set(drawing.data["kind"]) == {"variant"}
     assert drawing.figure.axes[0].get_title() == ""
     low, high = drawing.figure.axes[0].get_xlim()
@@ -269,12 +269,12 @@ def test_a_unet_is_drawn_beside_the_transformers_and_fitted_with_none(with_unet:
     samples = dict(zip(with_unet.study.variants, with_unet.inputs.samples, strict=True))
     samples["UNet-S"] = with_unet.inputs.samples[0]
     inputs = with_unet.inputs
-    draw_figures(inputs.table, with_unet.curves, inputs.lines, inputs.claims, samples, tmp_path / "figures")
+    draw_figures(inputs.table, with_unet.curves, inputs.levels, inputs.claims, samples, tmp_path / "figures")
     svg = (tmp_path / "figures" / "fid-gflops.svg").read_text()
     assert ">UNet-S<" in svg
     assert "the distance: " in svg
     assert "(6 variants)" in svg
-    measured = read_measurements(inputs.table, inputs.lines, inputs.claims)
+    measured = read_measurements(inputs.table, inputs.levels, inputs.claims)
     fit = fit_points(measured.final, "gflops")
     assert fit is not None
     assert fit.n == 6
@@ -300,7 +300,7 @@ def test_table_4_and_the_study_share_no_axis(study: StudyFiles, figures: Path) -
     theirs = drawn[drawn["metric"] == "fid50k"]
     np.testing.assert_allclose(theirs["value"], paper.loc[theirs.index, "fid50k"], rtol=1e-12)
     assert set(drawn[drawn["metric"] == study.metric].index) == set(study.study.variants)
-    figure = draw_published(read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)).figure
+    figure = draw_published(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)).figure
     left, right = figure.axes
     assert left.get_ylabel() == "FID-50K"
     assert right.get_ylabel() == "Frechet distance on classifier features (64-d)"

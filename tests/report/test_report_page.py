@@ -117,7 +117,11 @@ def test_every_verdict_stands_with_its_reason(study: StudyFiles, page: Page) -> 
     claims = read_json(study.inputs.claims)["claims"]
     assert {claim["claim"] for claim in claims} == {"0", "1", "2", "3"}
     for claim in claims:
-        assert f"{claim['verdict']} Claim {claim['claim']}. {claim['statement']}.{claim['reason']}" in page.text
+        limits = f" ({claim['qualification']})" if claim["qualification"] else ""
+        condition = f" Only if {claim['condition']}." if claim["condition"] else ""
+        said = f"{claim['statement']}{limits}.{condition}{claim['reason']}"
+        assert f"{claim['verdict']} Claim {claim['claim']}. {said}" in page.text
+    assert any(claim["condition"] for claim in claims)
 
 
 def test_every_pair_behind_a_verdict_is_listed(study: StudyFiles, page: Page) -> None:
@@ -155,10 +159,10 @@ def test_variants_table_is_the_parquet(study: StudyFiles, page: Page) -> None:
 
 @pytest.mark.parametrize(("accuracy", "level"), [(0.12, "amber"), (0.49, "amber"), (0.51, "green")])
 def test_a_variant_whose_samples_show_no_class_is_named(study: StudyFiles, accuracy: float, level: str) -> None:
-    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
     scores = [accuracy if name == "DiT-Nano/2" else 0.8 for name in measured.rows["variant"]]
     rows = measured.rows.assign(class_accuracy_classifier64=scores)
-    view = view_classes(dataclasses.replace(measured, rows=rows), study.inputs.lines, classes=10)
+    view = view_classes(dataclasses.replace(measured, rows=rows), study.inputs.levels, classes=10)
     assert view is not None
     assert view.level == level
     assert view.sentence.startswith("Most samples of DiT-Nano/2 do not") is (level == "amber")
@@ -169,12 +173,12 @@ def test_a_variant_whose_samples_show_no_class_is_named(study: StudyFiles, accur
 def test_a_classifier_that_tells_nothing_says_so(
     study: StudyFiles, classes: int, best: float, level: str | None, tmp_path: Path
 ) -> None:
-    lines = read_json(study.inputs.lines)
-    lines["lines"]["reconstructions"]["class_accuracy_classifier64"] = best
-    write_json(tmp_path / "lines.json", lines)
-    measured = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims)
+    levels = read_json(study.inputs.levels)
+    levels["levels"]["reconstructions"]["class_accuracy_classifier64"] = best
+    write_json(tmp_path / "levels.json", levels)
+    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
     rows = measured.rows.assign(class_accuracy_classifier64=best)
-    view = view_classes(dataclasses.replace(measured, rows=rows), tmp_path / "lines.json", classes)
+    view = view_classes(dataclasses.replace(measured, rows=rows), tmp_path / "levels.json", classes)
     assert (view and view.level) == level
     assert view is None or view.sentence.startswith("The classifier recognises too few reconstructions")
 
@@ -184,12 +188,12 @@ def test_class_accuracy_stands_at_the_head_where_a_classifier_gave_it(page: Page
     assert "Samples:" not in render(make_study(tmp_path, features="inception"), tmp_path / "report.html").text
 
 
-def test_lines_without_class_accuracy_are_refused(study: StudyFiles, tmp_path: Path) -> None:
-    lines = read_json(study.inputs.lines)
-    del lines["lines"]["reconstructions"]["class_accuracy_classifier64"]
-    write_json(tmp_path / "lines.json", lines)
+def test_levels_without_class_accuracy_are_refused(study: StudyFiles, tmp_path: Path) -> None:
+    levels = read_json(study.inputs.levels)
+    del levels["levels"]["reconstructions"]["class_accuracy_classifier64"]
+    write_json(tmp_path / "levels.json", levels)
     with pytest.raises(UserError, match="lacks the class accuracy of reconstructions"):
-        render(study, tmp_path / "report.html", lines=tmp_path / "lines.json")
+        render(study, tmp_path / "report.html", levels=tmp_path / "levels.json")
 
 
 def test_costs_follow_from_the_training_log(study: StudyFiles, page: Page) -> None:
@@ -210,7 +214,7 @@ def test_protocol_lines_facts_and_commands_are_there(page: Page) -> None:
     assert rows["batch size"]["here"] == "16"
     assert any("a test of reasons" in text for text in rows["batch size"].values())
     assert any("no reason given" in text for text in rows["warm-up"].values())
-    assert [row["line"] for row in page.table("line")] == ["held-out images", "VAE reconstructions", "decoded noise"]
+    assert [row["level"] for row in page.table("level")] == ["held-out images", "VAE reconstructions", "decoded noise"]
     facts = {
         row["fact"]: row["value"]
         for table in page.tables
@@ -231,9 +235,19 @@ def test_table_4_is_judged_beside_the_study(study: StudyFiles, page: Page) -> No
     rows = {row[0]: row for table in page.tables if "Table 4" in table[0] for row in table[1:]}
     ours = {claim["claim"]: claim for claim in read_json(study.inputs.claims)["claims"]}
     for number, (_, statement, here, _, there, change) in rows.items():
-        assert (statement, here) == (ours[number]["statement"], ours[number]["verdict"])
+        assert (statement, here) == (ours[number]["statement"], ours[number]["words"])
         assert there == ("not testable" if number == "0" else "supported")
-        assert change == ("–" if number == "0" else "-38% (-42% to -33%)" if number == "1" else "-58% (-61% to -54%)")
+        assert change == ("–" if number == "0" else "-24% (-28% to -20%)" if number == "1" else "-48% (-51% to -44%)")
+
+
+def test_table_4_is_judged_by_every_choice_of_the_spread(page: Page) -> None:
+    rows = page.table("trainings that count")
+    assert [row["spread"] for row in rows][:2] == ["7.3%", "4.0%"]
+    assert {row["claim 1"] for row in rows} > {"supported", "inconclusive"}
+    heads, *trainings = next(table for table in page.tables if "framework" in table[0])
+    assert len(trainings) == 10
+    for column in ("framework", "source"):
+        assert all(row[heads.index(column)] for row in trainings)
 
 
 def test_every_table_is_a_csv_beside_the_page_and_named_there(study: StudyFiles, page: Page) -> None:
@@ -274,7 +288,7 @@ def test_table_4_lists_its_unresolved_pairs_and_its_exceptions(study: StudyFiles
 
 
 def test_what_a_larger_budget_should_give_is_marked_as_extrapolated(study: StudyFiles, page: Page) -> None:
-    final = read_measurements(study.inputs.table, study.inputs.lines, study.inputs.claims).final
+    final = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims).final
     slope, intercept = np.polyfit(np.log(final["train_gflops"]), np.log(final["value"]), 1)
     rows = page.table("compute of the largest run")
     for row, times in zip(rows, (1, 2, 5, 10), strict=True):
@@ -298,7 +312,7 @@ def test_published_fid_stands_beside_ours_only_at_the_papers_protocol(study: Stu
 
 def test_difference_from_the_published_fid(tmp_path: Path) -> None:
     paper = make_study(tmp_path, features="inception", variants=["DiT-S/4", "DiT-S/2", "DiT-Nano/2"])
-    measured = read_measurements(paper.inputs.table, paper.inputs.lines, paper.inputs.claims)
+    measured = read_measurements(paper.inputs.table, paper.inputs.levels, paper.inputs.claims)
     table = tabulate_variants(measured, beside_paper=True)
     rows = {row[0]: dict(zip([column.head for column in table.columns], row, strict=True)) for row in table.rows}
     ours = measured.final.set_index("variant")["value"]
@@ -311,7 +325,9 @@ def test_utilisation_is_the_rate_over_the_peak_of_a_known_device(tmp_path: Path)
     made = make_study(tmp_path, seeds=(0, 1))
     table = pd.read_parquet(made.inputs.table).assign(device="NVIDIA H200", train_seconds=10.0)
     table.to_parquet(made.inputs.table)
-    costs = tabulate_costs(read_measurements(made.inputs.table, made.inputs.lines, made.inputs.claims), made.study).data
+    costs = tabulate_costs(
+        read_measurements(made.inputs.table, made.inputs.levels, made.inputs.claims), made.study
+    ).data
     achieved = 6 * costs["train_gflops"] / 3 / 10  # forward and backward three passes, two operations a multiply-add
     np.testing.assert_allclose(costs["gflop_per_second"], achieved)
     np.testing.assert_allclose(costs["utilisation"], achieved / 67_000)
@@ -322,7 +338,9 @@ def test_utilisation_is_the_rate_over_the_peak_of_a_known_device(tmp_path: Path)
     assert peak_of("NVIDIA RTX A1000 Laptop GPU", "bfloat16") is None
     mixed = table["device"].where(table["seed"] == 0, "NVIDIA A100-SXM4-80GB")
     table.assign(device=mixed).to_parquet(made.inputs.table)
-    costs = tabulate_costs(read_measurements(made.inputs.table, made.inputs.lines, made.inputs.claims), made.study).data
+    costs = tabulate_costs(
+        read_measurements(made.inputs.table, made.inputs.levels, made.inputs.claims), made.study
+    ).data
     assert set(costs["devices"]) == {"NVIDIA A100-SXM4-80GB, NVIDIA H200"}
     assert costs["utilisation"].isna().all()
 

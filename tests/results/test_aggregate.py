@@ -60,12 +60,12 @@ def test_the_claims_command_reads_one_protocol_and_refuses_two(study: StudyFiles
 
 
 def test_verdicts_use_the_measured_ceiling(study: StudyFiles) -> None:
-    table, lines = pd.read_parquet(study.inputs.table), json.loads(study.inputs.lines.read_text())
+    table, levels = pd.read_parquet(study.inputs.table), json.loads(study.inputs.levels.read_text())
     written = json.loads(study.inputs.claims.read_text())
-    report, agreement = judge(study.settings.study, table, lines)
+    report, agreement = judge(study.settings.study, table, levels)
     assert report.to_dict() | {"agreement": agreement.sentence} == written
-    lines["lines"]["decoded_noise"][study.metric] = float(table[study.metric].min())
-    report, agreement = judge(study.settings.study, table, lines)
+    levels["levels"]["decoded_noise"][study.metric] = float(table[study.metric].min())
+    report, agreement = judge(study.settings.study, table, levels)
     assert report["1"].verdict == report["2"].verdict == "inconclusive"
     assert all(metric.pairs_1 == 0 for metric in agreement.metrics)
 
@@ -113,7 +113,7 @@ def run_again(
         [folder / "metrics.jsonl"],
         [folder / "provenance.json"],
         folder / "manifest.json",
-        study.inputs.lines,
+        study.inputs.levels,
         files,
     )
 
@@ -152,14 +152,14 @@ def test_given_weights_have_rows_without_a_training(study: StudyFiles, tmp_path:
         }
     )
     settings = AggregateSettings(evaluations=Stages(given, "", checkpoints={name: "sha"}).evaluations(), study=given)
-    metric = json.loads(study.inputs.lines.read_text())["metric"]
+    metric = json.loads(study.inputs.levels.read_text())["metric"]
     records = []
     for number, _ in enumerate(settings.evaluations):
         records.append(tmp_path / f"{number}.json")
         write_json(records[-1], {metric: 10.0 + number, f"{metric}_se": 1.0})
     names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
     files = AggregateFiles(*(tmp_path / file for file in names))
-    aggregate(settings, records, [], [], None, study.inputs.lines, files)
+    aggregate(settings, records, [], [], None, study.inputs.levels, files)
     table = pd.read_parquet(files.parquet)
     assert table[metric].tolist() == [10.0 + number for number in range(len(records))]
     assert set(table["step"]) == {config.training.steps}

@@ -130,11 +130,13 @@ def test_weights_stay_until_their_gate_has_judged_them(results: Path, tmp_path: 
     assert unwanted("ema") == early | {name.replace("step-10", "step-20") for name in early}
 
 
-def test_scored_samples_go_where_they_are_not_to_be_kept(results: Path, tmp_path: Path) -> None:
+def test_samples_go_once_features_and_memorisation_are_there_where_they_are_not_to_be_kept(
+    results: Path, tmp_path: Path
+) -> None:
     step = results / "DiT-Nano-2" / "seed-0" / "step-20"
     parts = [write(step / "guidance-1.0" / "samples" / f"part-0000{number}.npz") for number in range(2)]
     write(parts[0].with_name("first-00000.npz"))
-    write(step / "guidance-1.0" / "metrics.json")
+    write(step / "guidance-1.0" / "features" / "classifier" / "features.json")
     config = edited(tmp_path, {"sampling.keep_samples": False, "sampling.parts": 2})
     assert named(load_study(config), results) == set()  # not yet searched for copies
     write(step / "guidance-1.0" / "memorisation.json")
@@ -142,7 +144,7 @@ def test_scored_samples_go_where_they_are_not_to_be_kept(results: Path, tmp_path
     assert named(load_study(config), results) == expected
     assert named(study(tmp_path), results) == set()
     later = (step / "guidance-1.0" / "memorisation.json").stat().st_mtime + 1
-    os.utime(parts[1], (later, later))  # drawn again, and not yet scored
+    os.utime(parts[1], (later, later))  # drawn again, and not yet seen by the extractor
     assert named(load_study(edited(tmp_path, {"sampling.keep_samples": False})), results) == expected - {
         str(parts[1].relative_to(results))
     }

@@ -15,6 +15,7 @@ from dit_scaling.config import parse_study
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.job_records import JobRecord
 from dit_scaling.results.status import Run, describe_status, read_status
 from dit_scaling.training.lock import locked
@@ -60,7 +61,7 @@ def write_record(path: Path, digest: str) -> None:
     write_json(path, {"settings_digest": digest})
 
 
-def write_results(results: Path, study: Study, stages: Stages, *, sampled: bool, scored: bool) -> None:
+def write_results(results: Path, study: Study, stages: Stages, *, sampled: bool, extracted: bool, scored: bool) -> None:
     """Everything that training of the first variant leaves, and what follows it where asked for."""
     for step in study.training.exports:
         place = results / SLUG / "seed-0" / f"step-{step}"
@@ -70,8 +71,11 @@ def write_results(results: Path, study: Study, stages: Stages, *, sampled: bool,
             if sampled:
                 digest = stages.sample(SLUG, 0, step, scale).digest
                 write_record(folder / "samples" / "part-00000.provenance.json", digest)
+            if extracted:
+                digest = stages.features(SLUG, 0, step, scale, "classifier").digest
+                write_record(folder / "features" / "classifier" / "provenance.json", digest)
             if scored:
-                write_record(folder / "provenance.json", stages.score(SLUG, 0, step, scale).digest)
+                write_record(folder / "provenance.json", stages.score(SLUG, 0, step, scale, metric_keys()).digest)
 
 
 def test_nothing_there_is_waiting(study: Study, stages: Stages, tmp_path: Path) -> None:
@@ -176,14 +180,17 @@ def test_trained_with_other_settings_or_latents_is_not_done(study: Study, stages
     assert (run.state, run.step) == ("waiting", 0)
 
 
-def test_samples_and_scores_are_counted(study: Study, stages: Stages, tmp_path: Path) -> None:
-    write_results(tmp_path, study, stages, sampled=False, scored=False)
+def test_samples_features_and_scores_are_counted(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_results(tmp_path, study, stages, sampled=False, extracted=False, scored=False)
     run = first_run(study, stages, tmp_path)
     assert (run.state, run.stage, run.step, run.sampled, run.scored) == ("waiting", "sample", 5000, (0, 4), (0, 4))
-    write_results(tmp_path, study, stages, sampled=True, scored=False)
+    write_results(tmp_path, study, stages, sampled=True, extracted=False, scored=False)
     run = first_run(study, stages, tmp_path)
-    assert (run.state, run.stage, run.sampled) == ("waiting", "score", (4, 4))
-    write_results(tmp_path, study, stages, sampled=True, scored=True)
+    assert (run.state, run.stage, run.extracted) == ("waiting", "features", (0, 4))
+    write_results(tmp_path, study, stages, sampled=True, extracted=True, scored=False)
+    run = first_run(study, stages, tmp_path)
+    assert (run.state, run.stage, run.sampled, run.extracted) == ("waiting", "score", (4, 4), (4, 4))
+    write_results(tmp_path, study, stages, sampled=True, extracted=True, scored=True)
     run = first_run(study, stages, tmp_path)
     assert (run.state, run.scored) == ("done", (4, 4))
 
@@ -210,7 +217,9 @@ def test_lines_for_the_terminal(study: Study, stages: Stages, tmp_path: Path) ->
         lines = describe_status(read_status(study, stages, tmp_path, NOW), tmp_path).splitlines()
     assert "report waiting" in lines[1]
     assert lines[4].split() == (
-        "DiT-Nano/2 0 running: train 2,000 of 5,000 0.0005 20 3 min 0 of 4 0 of 4".replace("3 min", "2 min").split()
+        "DiT-Nano/2 0 running: train 2,000 of 5,000 0.0005 20 3 min 0 of 4 0 of 4 0 of 4".replace(
+            "3 min", "2 min"
+        ).split()
     )
 
 
@@ -219,7 +228,7 @@ def test_the_command_needs_no_torch(tmp_path: Path) -> None:
         "import sys; sys.argv = ['dit-scaling', 'status', '--configfile', sys.argv[1]]\n"
         "from dit_scaling.cli import app\n"
         "app(standalone_mode=False)\n"
-        "assert not {'torch', 'matplotlib', 'scipy'} & sys.modules.keys()"
+        "assert not {'torch', 'matplotlib', 'scipy.linalg', 'scipy.stats'} & sys.modules.keys()"
     )
     answer: Any = subprocess.run(
         [sys.executable, "-c", code, str(TINY)], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -9,14 +9,16 @@ from PIL import Image
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.samplers import SAMPLERS, SamplingOptions
 from dit_scaling.models import create_model
-from dit_scaling.models.checkpoints import load_model, save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, load_model, save_model
 from dit_scaling.sampling.images import Samples, read_samples, write_grid, write_samples
-from dit_scaling.sampling.parts import FIRST, sample_latents, sample_part
+from dit_scaling.sampling.parts import FIRST, PartFiles, sample_latents, sample_part
 from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
 from dit_scaling.variants import Variant
 
+DIFFUSION = create_diffusion(PAPER_PROCESS)
 CPU = torch.device("cpu")
 VARIANT = Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2)
 SETTINGS = SampleSettings(
@@ -42,17 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in model.parameters():
         parameter.data = 0.3 * torch.randn(parameter.shape, generator=rng)
     path = tmp_path_factory.mktemp("checkpoint") / "ema.safetensors"
-    save_model(
-        path,
-        model,
-        variant=VARIANT,
-        input_size=8,
-        num_classes=3,
-        in_channels=2,
-        settings_digest="toy",
-        step=1,
-        provenance={},
-    )
+    save_model(path, model, CheckpointHeader(VARIANT, 8, 3, 2, settings_digest="toy", step=1, provenance={}))
     return path
 
 
@@ -61,7 +53,7 @@ def sampled(settings: SampleSettings, checkpoint: Path, vae: Path, folder: Path,
     for part in range(settings.parts):
         output = folder / f"{settings.parts}-{batch}-{part}.npz"
         first, grid = output.with_suffix(".first.npz"), output.with_suffix(".png")
-        sample_part(settings, part, checkpoint, vae, output, first, grid, batch, CPU, 60.0)
+        sample_part(settings, part, PartFiles(checkpoint, vae, output, first, grid), batch, CPU, 60.0)
         parts.append(read_samples(output))
         assert np.array_equal(read_samples(first).images, parts[-1].images[:FIRST])
     return Samples(
@@ -94,7 +86,7 @@ def test_guidance_moves_the_first_channels_only(checkpoint: Path) -> None:
 
     def latents(**changes: object) -> torch.Tensor:
         noise = SampleNoise(0, np.arange(3), (2, 8, 8), CPU)
-        return sample_latents(model, SETTINGS.model_copy(update={"steps": 2, **changes}), noise, labels)
+        return sample_latents(DIFFUSION, model, SETTINGS.model_copy(update={"steps": 2, **changes}), noise, labels)
 
     assert not torch.allclose(latents(), latents(guidance_scale=4.0))
     assert not torch.allclose(
@@ -102,16 +94,34 @@ def test_guidance_moves_the_first_channels_only(checkpoint: Path) -> None:
     )
 
 
-def test_ddim_starts_from_the_same_noise_and_adds_none(checkpoint: Path) -> None:
+@pytest.mark.parametrize("sampler", [name for name, row in SAMPLERS.items() if not row.stochastic])
+def test_deterministic_samplers_start_from_the_same_noise_and_add_none(checkpoint: Path, sampler: str) -> None:
     model, labels = load_model(checkpoint), torch.tensor([0, 1, 2])
 
     def latents(sampler: str) -> torch.Tensor:
         settings = SETTINGS.model_copy(update={"sampler": sampler, "guidance_scale": 2.0})
-        return sample_latents(model, settings, SampleNoise(0, np.arange(3), (2, 8, 8), CPU), labels)
+        return sample_latents(DIFFUSION, model, settings, SampleNoise(0, np.arange(3), (2, 8, 8), CPU), labels)
 
     start = SampleNoise(0, np.arange(3), (2, 8, 8), CPU)()
-    assert torch.equal(latents("ddim"), GaussianDiffusion().sample_ddim(model, start, labels, 4, 2.0))
-    assert not torch.allclose(latents("ddim"), latents("ddpm"))
+    assert torch.equal(latents(sampler), DIFFUSION.sample(model, start, labels, SamplingOptions(sampler, 4, 2.0)))
+    assert not torch.allclose(latents(sampler), latents("ddpm"))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_samplers_noise_is_a_function_of_seed_and_index(checkpoint: Path, sampler: str) -> None:
+    model, settings = load_model(checkpoint), SETTINGS.model_copy(update={"sampler": sampler})
+
+    def latents(indices: list[int]) -> torch.Tensor:
+        noise = SampleNoise(0, np.array(indices), (2, 8, 8), CPU)
+        return sample_latents(DIFFUSION, model, settings, noise, torch.tensor(indices) % 3)
+
+    torch.testing.assert_close(latents([0, 1, 2])[1:2], latents([1]), atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_another_process_are_refused(checkpoint: Path, toy_vae: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"diffusion": DiffusionSettings(schedule="cosine")})
+    with pytest.raises(UserError, match=r"was trained with diffusion: .*linear.*Set the config's diffusion"):
+        sampled(settings, checkpoint, toy_vae, tmp_path, batch=4)
 
 
 def test_noise_streams_do_not_depend_on_their_neighbours() -> None:

@@ -66,7 +66,9 @@ FIRST_OUTPUT = {
     "train_milestone": f"{STEP}/ema.safetensors",
     "sample_part": f"{EVALUATION}/samples/part-00000.npz",
     "reference": f"{RESULTS}/reference/classifier/moments.npz",
-    "score": f"{EVALUATION}/metrics.json",
+    "levels": f"{RESULTS}/reference/classifier/levels.json",
+    "extract_features": f"{EVALUATION}/features/classifier/features.json",
+    "score_samples": f"{EVALUATION}/metrics.json",
     "memorisation": f"{EVALUATION}/memorisation.json",
     "aggregate": f"{RESULTS}/metrics.parquet",
     "figures": f"{RESULTS}/figures/fid-gflops.svg",
@@ -106,7 +108,7 @@ def _pass_preflight() -> None:
     record = f"{RESULTS}/preflight/preflight.json"
     settings = PreflightSettings.parse(job_of("preflight", record).params.settings)
     write_json(Path(record), {"passed": True, "checks": [], "settings_digest": settings.digest})
-    for picture in ("pairs", "memory"):
+    for picture in ("pairs", "overfit_batch"):
         Path(record).with_name(f"{picture}.png").touch()
 
 

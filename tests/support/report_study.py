@@ -13,6 +13,9 @@ from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config import parse_study
 from dit_scaling.config.stages import AggregateSettings, ReportSettings, Stages
 from dit_scaling.config.study import Study
+from dit_scaling.metrics import catalogue
+from dit_scaling.metrics.catalogue import HEADLINE
+from dit_scaling.metrics.catalogue import metric as metric_of
 from dit_scaling.report.page import ReportInputs
 from dit_scaling.results.aggregate import AggregateFiles, aggregate
 from dit_scaling.sampling.images import Samples, write_samples
@@ -95,17 +98,17 @@ def make_study(
     config["variants"] = variants or config["variants"]
     study = parse_study(config)
     stages = Stages(study, "0" * 16)
-    metric = "fid" if features == "inception" else f"fd_{features}"
+    metric = HEADLINE.column_on(features)
     rng = np.random.default_rng(0)
 
-    lines = _write_lines(root, metric, features)
-    records = [_write_record(root, study, row, metric, features, rng) for row in stages.evaluations()]
+    levels = _write_levels(root, metric, features)
+    records = [_write_record(root, study, row, features, rng) for row in stages.evaluations()]
     runs = [(name, seed) for name in study.variants for seed in study.training.seeds]
     logs = [_write_log(root, study, name, seed, rng) for name, seed in runs]
     names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
     files = AggregateFiles(*(root / name for name in names))
     manifest, training = _write_training(root, study, runs)
-    aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, training, manifest, lines, files)
+    aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, training, manifest, levels, files)
 
     samples, memorisation = [], []
     for name in study.variants:
@@ -161,7 +164,7 @@ def make_study(
             table=files.parquet,
             claims=files.claims,
             agreement=files.agreement,
-            lines=lines,
+            levels=levels,
             data=root / "data.json",
             vae=root / "vae.json",
             reconstructions=root / "reconstructions.png",
@@ -180,17 +183,17 @@ def make_study(
     )
 
 
-def _write_lines(root: Path, metric: str, features: str) -> Path:
+def _write_levels(root: Path, metric: str, features: str) -> Path:
     values = {"held_out": (6.1, 500), "reconstructions": (11.2, 500), "decoded_noise": (1480.0, 1000)}
     levels = {name: {metric: value, "n_samples": count} for name, (value, count) in values.items()}
     if features != "inception":
-        levels["reconstructions"][f"class_accuracy_{features}"] = RECONSTRUCTIONS_ACCURACY
-    path = root / "reference" / "lines.json"
-    write_json(path, {"metric": metric, "extractor": DESCRIPTIONS[features], "lines": levels})
+        levels["reconstructions"][metric_of("class_accuracy").column_on(features)] = RECONSTRUCTIONS_ACCURACY
+    path = root / "reference" / "levels.json"
+    write_json(path, {"metric": metric, "extractor": DESCRIPTIONS[features], "levels": levels})
     return path
 
 
-def _write_record(root: Path, study: Study, row: Any, metric: str, features: str, rng: np.random.Generator) -> Path:
+def _write_record(root: Path, study: Study, row: Any, features: str, rng: np.random.Generator) -> Path:
     """A distance that falls with Gflops and steps, scattered by 2%."""
     variant, channels = study.variant(row.variant), study.vae.latent_channels
     gflops = count_gflops(variant, study.latent_size, channels)
@@ -202,19 +205,26 @@ def _write_record(root: Path, study: Study, row: Any, metric: str, features: str
         path,
         {
             "n_samples": study.sampling.num_samples,
-            metric: value,
-            f"{metric}_se": 0.015 * value,
-            f"{metric}_bias": 0.01 * value,
-            f"kid_{features}": value / 1e4,
-            f"kid_{features}_sd": value / 1e5,
-            f"precision_{features}": 0.5,
-            f"recall_{features}": 0.25,
             "extractor": DESCRIPTIONS[features],
             "settings_digest": "a" * 16,
-        }
-        | ({f"class_accuracy_{features}": 60 / value} if features != "inception" else {}),
+            **_measure(features, value),
+        },
     )
     return path
+
+
+def _measure(features: str, value: float) -> dict[str, float]:
+    """Every metric of the catalogue that features of that name give, where the distance is ``value``."""
+    known = {"fd": value, "kid": value / 1e4, "class_accuracy": 60 / value, "precision": 0.5, "recall": 0.25}
+    known |= {"fd_se": 0.015 * value, "fd_bias": 0.01 * value, "kid_sd": value / 1e5}
+    given = {True: {"reference images", "spatial features", "logits"}, False: {"reference images", "classes"}}
+    record = {}
+    for metric in catalogue.METRICS:
+        if metric.measure.needs <= given[features == "inception"]:
+            for aside in ("", *metric.asides):
+                key = f"{metric.key}_{aside}" if aside else metric.key
+                record[metric.column_on(features, aside)] = known.get(key, 0.75)
+    return record
 
 
 def _write_training(root: Path, study: Study, runs: list[tuple[str, int]]) -> tuple[Path, list[Path]]:

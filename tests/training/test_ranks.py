@@ -116,15 +116,16 @@ def test_torchrun_with_two_and_four_ranks_ends_at_the_weights_of_one(job: TrainJ
 
 
 @pytest.mark.slow
-def test_sigterm_to_the_launcher_saves_a_state_and_the_next_start_goes_on(
-    job: TrainJob, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_launcher_saves_a_state_and_the_next_start_goes_on(
+    job: TrainJob, caplog: pytest.LogCaptureFixture, number: signal.Signals
 ) -> None:
     caplog.set_level(logging.INFO)
     job = replace(job, last_step=20_000)
 
     def terminate() -> None:
         wait_for_the_first_record(job.states)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=terminate)
     thread.start()

@@ -18,7 +18,7 @@ from torch import Tensor
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Before
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import load_model, read_header
@@ -27,7 +27,7 @@ from dit_scaling.training.batches import BatchSource, seed_for
 from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.loop import state_folder, train_to
 from dit_scaling.training.milestone import MilestoneFiles, train_milestone
-from dit_scaling.training.runtime import Interrupted, Runtime
+from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.state import StateFolder
 from dit_scaling.training.step import TrainingStep
 
@@ -70,7 +70,7 @@ def test_milestones_change_nothing(toy_run: TrainSettings, toy_latents: Path, tm
     assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path / "b"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_stop_saves_the_state_and_the_next_start_goes_on(
     toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -90,6 +90,35 @@ def test_a_signal_to_stop_saves_the_state_and_the_next_start_goes_on(
     states = [path.name for path in (tmp_path / "b").rglob("state-*.safetensors")]
     assert states == ["state-000000024.safetensors"]
     assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path / "b"))
+
+
+def test_a_second_interrupt_ends_at_once(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = BatchSource.batch
+
+    def draw_and_interrupt_twice(self: BatchSource, step: int) -> Any:
+        if step == 23:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(self, step)
+
+    monkeypatch.setattr(BatchSource, "batch", draw_and_interrupt_twice)
+    with pytest.raises(KeyboardInterrupt):
+        train_to(toy_run, toy_latents, 60, tmp_path, CPU)
+    assert list(tmp_path.rglob("state-*")) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_noticed() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert received == []
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_log_lines_are_the_same_after_an_interruption(
@@ -292,7 +321,7 @@ def test_the_loss_is_float32_under_autocast(toy_run: TrainSettings, toy_latents:
     model = create_model(toy_run.variant, 8, CLASSES, 2)
     batch = source(toy_run, toy_latents).batch(0)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = GaussianDiffusion().training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
+        losses = create_diffusion(PAPER_PROCESS).training_losses(model, batch.x0, batch.t, batch.y, batch.noise)
         assert model.x_embedder(batch.x0).dtype == torch.bfloat16
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dit_scaling.config.recipe import Recipe
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import Network, create_model
 from dit_scaling.training.batches import Batch, seed_for
 from dit_scaling.training.ema import ema_decay_at, update_ema
@@ -16,6 +16,8 @@ from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.state import StateFolder, TrainingState, publish
 from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import Size, parse_variant
+
+DIFFUSION = create_diffusion(PAPER_PROCESS)
 
 
 def test_seeds_of_different_draws_differ() -> None:
@@ -67,10 +69,10 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
     plain, trained = tiny_dit(), tiny_dit()
     optimiser = torch.optim.AdamW(plain.parameters(), 1.0, recipe.betas, weight_decay=recipe.weight_decay)
     average = [parameter.detach().clone() for parameter in plain.parameters()]
-    step, norms = TrainingStep(trained, recipe), list[float]()
+    step, norms = TrainingStep(trained, recipe, DIFFUSION), list[float]()
     for number in range(8):
         batch = draw(number)
-        losses = GaussianDiffusion().training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
+        losses = DIFFUSION.training_losses(plain, batch.x0, batch.t, batch.y, batch.noise)
         optimiser.zero_grad()
         torch.autograd.backward(losses["loss"].mean())
         norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.42)
@@ -92,7 +94,7 @@ def test_steps_equal_those_of_plain_pytorch(part: int) -> None:
 
 def test_a_step_that_starts_again_from_its_tensors_goes_on_as_before() -> None:
     recipe = Recipe(learning_rate=1e-2)
-    whole, first, second = (TrainingStep(tiny_dit(), recipe) for _ in range(3))
+    whole, first, second = (TrainingStep(tiny_dit(), recipe, DIFFUSION) for _ in range(3))
     for number in range(6):
         whole(number, [draw(number)])
         if number < 3:

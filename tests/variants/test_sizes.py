@@ -11,7 +11,7 @@ from dit_scaling.config import Stages, parse_study
 from dit_scaling.models import count_gflops, count_parameters, create_model
 from dit_scaling.models.checkpoints import read_header
 from dit_scaling.sampling.images import read_samples
-from dit_scaling.sampling.parts import sample_part
+from dit_scaling.sampling.parts import PartFiles, sample_part
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.variants import SIZES, UNET_SIZES, Size, UNetSize
@@ -51,7 +51,7 @@ def test_an_added_size_is_counted_trained_and_sampled(
 
     sampling = stages.sample(*run, step=3, guidance_scale=1.0)
     output, first, grid = (tmp_path / name for name in ("part.npz", "first.npz", "grid.png"))
-    sample_part(sampling, 0, weights, toy_vae, output, first, grid, 4, CPU, 60.0)
+    sample_part(sampling, 0, PartFiles(weights, toy_vae, output, first, grid), 4, CPU, 60.0)
     count = study.sampling.num_samples // study.sampling.parts
     assert read_samples(output).images.shape == (count, 32, 32, study.data.channels)
 

@@ -15,7 +15,7 @@ with job() as snakemake:
         paths(snakemake.input.logs),
         paths(snakemake.input.training),
         next(iter(paths(snakemake.input.manifest)), None),
-        Path(snakemake.input.lines),
+        Path(snakemake.input.levels),
         AggregateFiles(*map(Path, tables)),
     )
     record_provenance(snakemake, settings)

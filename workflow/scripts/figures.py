@@ -8,7 +8,7 @@ with job() as snakemake:
     draw_figures(
         Path(snakemake.input.table),
         Path(snakemake.input.curves),
-        Path(snakemake.input.lines),
+        Path(snakemake.input.levels),
         Path(snakemake.input.claims),
         dict(zip(snakemake.params.variants, paths(snakemake.input.samples), strict=True)),
         Path(snakemake.output.svg[0]).parent,

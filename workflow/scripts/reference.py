@@ -2,8 +2,8 @@ from pathlib import Path
 
 from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import ReferenceSettings
+from dit_scaling.metrics.kept import ReferenceFiles
 from dit_scaling.metrics.reference import make_reference
-from dit_scaling.metrics.score import ReferenceFiles
 
 from _job import job, paths, record_provenance
 
@@ -17,7 +17,7 @@ with job() as snakemake:
         Path(snakemake.input.vae),
         given[0] if given else None,
         ReferenceFiles(Path(snakemake.output.moments), Path(snakemake.output.features)),
-        Path(snakemake.output.lines),
+        paths(snakemake.output.levels),
         device,
     )
     record_provenance(snakemake, settings, describe_device(device))

@@ -13,7 +13,7 @@ with job() as snakemake:
             table=Path(files.table),
             claims=Path(files.claims),
             agreement=Path(files.agreement),
-            lines=Path(files.lines),
+            levels=Path(files.levels),
             data=Path(files.data),
             vae=Path(files.vae),
             reconstructions=Path(files.reconstructions),

@@ -3,7 +3,7 @@ from pathlib import Path
 from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import SampleSettings
 from dit_scaling.health.gates.gate_record import refuse_if_broken
-from dit_scaling.sampling.parts import sample_part
+from dit_scaling.sampling.parts import PartFiles, sample_part
 
 from _job import job, paths, record_provenance
 
@@ -15,11 +15,13 @@ with job() as snakemake:
     sample_part(
         settings,
         int(snakemake.wildcards.part),
-        Path(snakemake.input.checkpoint),
-        Path(snakemake.input.vae),
-        Path(snakemake.output.images),
-        Path(snakemake.output.first),
-        Path(snakemake.output.grid),
+        PartFiles(
+            checkpoint=Path(snakemake.input.checkpoint),
+            vae=Path(snakemake.input.vae),
+            samples=Path(snakemake.output.images),
+            first=Path(snakemake.output.first),
+            grid=Path(snakemake.output.grid),
+        ),
         snakemake.resources.batch,
         device,
         snakemake.resources.log_seconds,

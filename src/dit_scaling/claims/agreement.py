@@ -7,7 +7,7 @@ is agreement.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import permutations
@@ -20,20 +20,8 @@ from scipy import stats
 
 from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.metrics.catalogue import parse_column
 
-HIGHER_IS_BETTER: Mapping[str, bool] = {
-    "fid": False,
-    "sfid": False,
-    "clean_fid": False,
-    "inception_score": True,
-    "fd_": False,
-    "kid_": False,
-    "class_accuracy_": True,
-    "precision_": True,
-    "recall_": True,
-}
-"""Direction of each metric, by the start of its column's name."""
-ASIDES = ("_se", "_bias", "_sd")
 MAX_PERMUTED = 8  # variants: 40,320 orders; beyond, Student's t is close enough
 
 Agreement = Literal["agrees", "disagrees", "undecided"]
@@ -98,19 +86,18 @@ def compare_metrics(table: pd.DataFrame, report: ClaimsReport) -> AgreementRepor
 
 
 def find_metrics(table: pd.DataFrame) -> list[str]:
-    """Columns of known direction that hold a value in every row."""
+    """Columns of the catalogue's metrics that hold a value in every row."""
     return [
         str(column)
         for column in table.columns
-        if str(column).startswith(tuple(HIGHER_IS_BETTER))
-        and not str(column).endswith(ASIDES)
-        and table[column].notna().all()
+        if (found := parse_column(str(column))) and not found.aside and table[column].notna().all()
     ]
 
 
 def higher_is_better(column: str) -> bool:
     """Direction of a column of ``find_metrics``; any other is taken as a distance."""
-    return next((higher for start, higher in HIGHER_IS_BETTER.items() if column.startswith(start)), False)
+    found = parse_column(column)
+    return found is not None and found.metric.better == "higher"
 
 
 def rank_test(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float] | None:
@@ -185,7 +172,8 @@ def _count(values: "pd.Series[float]", claim: Claim) -> tuple[int, int]:
 
 
 def _mean(column: str, values: "pd.Series[float]") -> float:
-    if column.startswith(("fid", "fd_")):
+    found = parse_column(column)
+    if found is not None and found.metric.mean == "geometric":
         return math.exp(float(np.log(values).mean()))
     return float(values.mean())
 

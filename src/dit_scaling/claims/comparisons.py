@@ -1,19 +1,19 @@
-"""Pairs of variants, the test of each pair, and the effect pooled over pairs.
+"""Pairs of variants, the test of each pair, which of them are neighbours, and effects pooled over pairs.
 
 All effects are differences of ln metric, favoured variant minus the other: negative is the claimed direction, and
 exp(effect) is the ratio of the metrics.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from dit_scaling.claims.contrasts import Contrast, contrast, difference
 from dit_scaling.claims.noise import Estimate, Noise
 
 EQUAL_GFLOPS_RATIO = 1.25
@@ -29,15 +29,19 @@ class Comparison:
 
     ``effect`` is the difference of ln metric, ``statistic`` is effect / standard_error on ``df`` degrees of freedom
     (None: normal). ``p`` is one-sided for the claimed direction; ``p_holm`` and ``p_holm_against`` are the one-sided
-    p-values of the claimed and the opposite direction, corrected by Holm's method over the pairs of the claim.
+    p-values of the claimed and the opposite direction, corrected by Holm's method over the pairs of the claim. All
+    three are ``widened`` where the pair had too few degrees of freedom alone. ``neighbours`` are next to each other in
+    size, or in patch, among the variants judged.
     """
 
     favoured: str
     other: str
+    neighbours: bool
     effect: float
     standard_error: float
     statistic: float
     df: float | None
+    widened: bool
     p: float
     p_holm: float
     p_holm_against: float
@@ -52,6 +56,15 @@ class PooledEffect:
     low: float
     high: float
     p: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one size or patch to its neighbour: the mean effect over the pairs that make it."""
+
+    name: str
+    pairs: int
+    effect: PooledEffect
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,22 @@ def family_pairs(favoured: Sequence[Estimate], others: Sequence[Estimate]) -> li
     return [(a, b) for a in favoured for b in others if gflops_ratio(a, b) <= EQUAL_GFLOPS_RATIO]
 
 
+def neighbours_of(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs (a, b) without a variant c between them, that is, with both (a, c) and (c, b) among ``pairs``."""
+    names = {(a.variant, b.variant) for a, b in pairs}
+    return [(a, b) for a, b in pairs if not any((a.variant, c) in names and (c, b.variant) in names for _, c in names)]
+
+
+def size_step(pair: Pair) -> str:
+    """Name of the step in size that a pair of claim 1 makes."""
+    return f"{pair[1].size} to {pair[0].size}"
+
+
+def patch_step(pair: Pair) -> str:
+    """Name of the step in patch that a pair of claims 2 and 3 makes."""
+    return f"patch {pair[1].patch} to {pair[0].patch}"
+
+
 def gflops_ratio(a: Estimate, b: Estimate) -> float:
     """Larger over smaller Gflops."""
     return max(a.gflops, b.gflops) / min(a.gflops, b.gflops)
@@ -112,47 +141,37 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def compare(pairs: Sequence[Pair], noise: Noise, alpha: float) -> tuple[Comparison, ...]:
-    """Test each pair: t = difference / sqrt(sum of variances).
+    """Test each pair: t = difference / sqrt(sum of variances), by ``contrasts``.
 
-    A pair is resolved where its Holm-corrected one-sided p-value is below alpha, so that in each direction the chance
-    of any wrong resolution among all pairs is at most alpha.
+    A pair is resolved where its Holm-corrected one-sided p-value is below alpha / 2, so that the chance of any wrong
+    resolution among all pairs, in either direction, is at most alpha.
     """
-    effects = np.array([a.ln_metric - b.ln_metric for a, b in pairs])
-    errors = np.sqrt([a.variance + b.variance for a, b in pairs])
-    p_for, p_against = stats.t.cdf(effects / errors, noise.df), stats.t.sf(effects / errors, noise.df)
-    holm_for, holm_against = holm(p_for), holm(p_against)
+    near = {(a.variant, b.variant) for a, b in neighbours_of(pairs)}
+    tests = [difference(a, b, noise) for a, b in pairs]
+    holm_for, holm_against = holm([t.p_for for t in tests]), holm([t.p_against for t in tests])
     return tuple(
-        Comparison(
-            favoured=a.variant,
-            other=b.variant,
-            effect=float(effects[i]),
-            standard_error=float(errors[i]),
-            statistic=float(effects[i] / errors[i]),
-            df=None if math.isinf(noise.df) else noise.df,
-            p=float(p_for[i]),
-            p_holm=float(holm_for[i]),
-            p_holm_against=float(holm_against[i]),
-            outcome=_outcome(holm_for[i], holm_against[i], alpha),
-        )
-        for i, (a, b) in enumerate(pairs)
+        _compare(pair, tests[i], (pair[0].variant, pair[1].variant) in near, holm_for[i], holm_against[i], alpha / 2)
+        for i, pair in enumerate(pairs)
     )
 
 
 def pool(pairs: Sequence[Pair], noise: Noise, alpha: float) -> PooledEffect:
-    """Mean effect over pairs: a contrast sum_v c_v ln m_v with variance sum_v c_v^2 var_v, as pairs share variants.
+    """Mean effect over pairs: a contrast sum_v c_v ln m_v, as pairs share variants.
 
     Its interval is two-sided at 1 - ``alpha``.
     """
-    weights: dict[str, float] = {}
-    variances: dict[str, float] = {}
-    for favoured, other in pairs:
-        for variant, sign in ((favoured, 1), (other, -1)):
-            weights[variant.variant] = weights.get(variant.variant, 0.0) + sign / len(pairs)
-            variances[variant.variant] = variant.variance
-    mean = float(np.mean([a.ln_metric - b.ln_metric for a, b in pairs]))
-    error = math.sqrt(sum(weight**2 * variances[variant] for variant, weight in weights.items()))
-    reach = float(stats.t.isf(alpha / 2, noise.df)) * error
-    return PooledEffect(mean, mean - reach, mean + reach, float(stats.t.cdf(mean / error, noise.df)))
+    weights = [(member, sign / len(pairs)) for pair in pairs for member, sign in zip(pair, (1, -1), strict=True)]
+    mean = contrast(weights, noise)
+    reach = mean.reach(alpha)
+    return PooledEffect(mean.effect, mean.effect - reach, mean.effect + reach, mean.p_for)
+
+
+def steps_of(neighbours: Sequence[Pair], name: Callable[[Pair], str], noise: Noise, alpha: float) -> tuple[Step, ...]:
+    """The steps that pairs of neighbours make, towards larger sizes or smaller patches."""
+    members: dict[str, list[Pair]] = {}
+    for pair in sorted(neighbours, key=_place):
+        members.setdefault(name(pair), []).append(pair)
+    return tuple(Step(name, len(pairs), pool(pairs, noise, alpha)) for name, pairs in members.items())
 
 
 def gflops_exceptions(estimates: Sequence[Estimate], noise: Noise, alpha: float) -> tuple[GflopsException, ...]:
@@ -165,9 +184,9 @@ def gflops_exceptions(estimates: Sequence[Estimate], noise: Noise, alpha: float)
     found = []
     for a, b in combinations(estimates, 2):
         better, worse = (a, b) if a.ln_metric < b.ln_metric else (b, a)
-        effect, error = better.ln_metric - worse.ln_metric, math.sqrt(a.variance + b.variance)
+        test = difference(better, worse, noise)
         sides = 1 if better.gflops < worse.gflops else 2
-        p = sides * float(stats.t.cdf(effect / error, noise.df))
+        p = sides * test.p_for
         near = gflops_ratio(a, b) <= EQUAL_GFLOPS_RATIO
         if p < alpha and (near or sides == 1):
             found.append(
@@ -179,15 +198,36 @@ def gflops_exceptions(estimates: Sequence[Estimate], noise: Noise, alpha: float)
                     gflops_worse=worse.gflops,
                     metric_better=math.exp(better.ln_metric),
                     metric_worse=math.exp(worse.ln_metric),
-                    effect=effect,
-                    standard_error=error,
+                    effect=test.effect,
+                    standard_error=test.tests[0][0],
                     p=p,
                 )
             )
     return tuple(found)
 
 
-def _outcome(p_for: float, p_against: float, level: float) -> Outcome:
-    if p_for < level:
-        return "resolved for"
-    return "resolved against" if p_against < level else "unresolved"
+def _place(pair: Pair) -> float:
+    """Where on its ladder a pair starts: by parameters between sizes, by patch within one."""
+    start = pair[1]
+    return start.params_m if pair[0].size != start.size else -float(start.patch or 0)
+
+
+def _compare(pair: Pair, test: Contrast, neighbours: bool, p_for: float, p_against: float, level: float) -> Comparison:
+    error, df = test.tests[0]
+    outcome: Outcome = "unresolved"
+    if min(p_for, p_against) < level:
+        outcome = "resolved for" if p_for < p_against else "resolved against"
+    return Comparison(
+        favoured=pair[0].variant,
+        other=pair[1].variant,
+        neighbours=neighbours,
+        effect=test.effect,
+        standard_error=error,
+        statistic=test.effect / error,
+        df=None if math.isinf(df) else df,
+        widened=len(test.tests) > 1,
+        p=test.p_for,
+        p_holm=float(p_for),
+        p_holm_against=float(p_against),
+        outcome=outcome,
+    )

@@ -12,7 +12,9 @@ from dit_scaling.claims.noise import Estimate
 
 MIN_VARIANTS = 8
 """Fewest variants for which dependent correlations are tested: 5 degrees of freedom, a 3 x 3 grid with one missing.
-With fewer, a difference of correlations has an interval of nearly its whole range and the test decides nothing."""
+With fewer, a difference of correlations has an interval of nearly its whole range and decides nothing."""
+
+_ALMOST_ONE = 1 - 1e-12  # Fisher's transform of an exact law is infinite
 
 FloatArray = NDArray[np.float64]
 
@@ -28,12 +30,26 @@ class DependentTest:
 
 
 @dataclass(frozen=True)
+class DifferenceInterval:
+    """How much closer the metric goes with Gflops than with parameters: a difference of correlations.
+
+    Positive in favour of Gflops, with its confidence interval at ``level``.
+    """
+
+    difference: float
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
 class Correlations:
     """Pearson r and R^2 over variants; None where too few variants or a constant column leave it undefined.
 
     ``pearson_*`` correlate the metric itself, ``pearson_*_ln`` its logarithm, with ln Gflops and ln params; ``r2_*``
     are of ln metric, ``r2_params_tokens_linear`` of the metric. ``exponent_*`` are the slopes of ln metric on ln params
-    and ln tokens together, and ``p_tokens`` is that of the F-test of ln tokens added to ln Gflops.
+    and ln tokens together, and ``p_tokens`` is that of the F-test of ln tokens added to ln Gflops. ``advantage`` is of
+    the correlations with -ln metric.
     """
 
     variants: int
@@ -50,9 +66,10 @@ class Correlations:
     exponent_tokens: float | None
     p_tokens: float | None
     williams: DependentTest | None
+    advantage: DifferenceInterval | None
 
 
-def correlate(estimates: Sequence[Estimate]) -> Correlations | None:
+def correlate(estimates: Sequence[Estimate], alpha: float = 0.05) -> Correlations | None:
     """Correlations over the variants, or None with fewer than three, or Gflops, parameters or metric all equal.
 
     A variant with several seeds enters with the geometric mean of its metric.
@@ -84,6 +101,33 @@ def correlate(estimates: Sequence[Estimate]) -> Correlations | None:
         exponent_tokens=joint.exponent_tokens if joint else None,
         p_tokens=joint.p_tokens if joint else None,
         williams=williams(-r_gflops, -r_params, r_between, len(estimates)) if testable else None,
+        advantage=zou(-r_gflops, -r_params, r_between, len(estimates), alpha) if testable else None,
+    )
+
+
+def zou(r_gflops: float, r_params: float, r_between: float, n: int, alpha: float) -> DifferenceInterval:
+    """Interval of r_gflops - r_params at 1 - ``alpha``, for correlations with one variable in common (Zou 2007).
+
+    From Fisher's intervals (l, u) of either: r1 - r2 -+ sqrt((r1 - l1)^2 + (u2 - r2)^2 - 2 c (r1 - l1)(u2 - r2)), with
+    c their asymptotic correlation, ((r12 - r1 r2 / 2)(1 - r1^2 - r2^2 - r12^2) + r12^3) / ((1 - r1^2)(1 - r2^2)).
+    """
+    first, second = (float(np.clip(r, -_ALMOST_ONE, _ALMOST_ONE)) for r in (r_gflops, r_params))
+    reach = float(stats.norm.isf(alpha / 2)) / math.sqrt(n - 3)
+    (low1, high1), (low2, high2) = (
+        (math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)) for r in (first, second)
+    )
+    remainder = 1 - first**2 - second**2 - r_between**2
+    c = ((r_between - first * second / 2) * remainder + r_between**3) / ((1 - first**2) * (1 - second**2))
+
+    def spread(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a**2 + b**2 - 2 * c * a * b))
+
+    difference = first - second
+    return DifferenceInterval(
+        difference=difference,
+        low=difference - spread(first - low1, high2 - second),
+        high=difference + spread(high1 - first, second - low2),
+        level=1 - alpha,
     )
 
 

@@ -1,17 +1,29 @@
 """From a table of metrics to the report on all claims."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
-from scipy import stats
 
-from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, Pair, family_pairs, holm, patch_pairs, size_pairs
+from dit_scaling.claims.comparisons import (
+    EQUAL_GFLOPS_RATIO,
+    Pair,
+    family_pairs,
+    holm,
+    patch_pairs,
+    patch_step,
+    size_pairs,
+    size_step,
+)
+from dit_scaling.claims.contrasts import difference
 from dit_scaling.claims.gflops import judge_gflops
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric
 from dit_scaling.claims.noise import Estimate, Noise, estimate
-from dit_scaling.claims.verdicts import Claim, ClaimsReport, Evidence, Exclusion, confidence_of, judge_pairs
+from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
+from dit_scaling.claims.verdicts import SUPPORT, Claim, ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
+from dit_scaling.paper.published import Spread
 from dit_scaling.variants import UNET
 
 
@@ -22,6 +34,7 @@ def evaluate_claims(
     decoded_noise: float | None = None,
     bottlenecks: Mapping[str, str] | None = None,
     alpha: float = 0.05,
+    spread: Spread | None = None,
 ) -> ClaimsReport:
     """Judge the four claims of arXiv 2212.09748 on a table of metrics; the rules stand in ``claims.verdicts``.
 
@@ -33,6 +46,7 @@ def evaluate_claims(
             (one-sided test, Holm-corrected over variants) made no images and is no evidence.
         bottlenecks: variant name -> reason, declared before the results were seen; no evidence either.
         alpha: level of each claim's tests, in (0, 1).
+        spread: between reproductions of one variant, where seeds do not tell it; by default the published one.
 
     Raises:
         UserError: the table is refused (``check_table``, ``check_protocol``, ``estimate``) or mixes families, a
@@ -45,7 +59,7 @@ def evaluate_claims(
     metric = find_metric(table, metric)
     rows, step_note = at_common_step(check_table(table, metric))
     check_protocol(rows)
-    estimates, noise = estimate(rows, metric)
+    estimates, noise = estimate(rows, metric, spread)
     declared = dict(bottlenecks or {})
     unknown = sorted(set(declared) - {e.variant for e in estimates})
     if unknown:
@@ -70,6 +84,7 @@ def evaluate_claims(
                 size_pairs(transformers),
                 judged,
                 "no two sizes were run at one patch",
+                size_step,
             ),
             _judge(
                 "2",
@@ -77,6 +92,7 @@ def evaluate_claims(
                 patch_pairs(transformers),
                 judged,
                 "no two patches were run at one size",
+                patch_step,
             ),
             judge_gflops(judged),
         ),
@@ -88,8 +104,15 @@ def evaluate_claims(
     )
 
 
-def _judge(number: str, statement: str, pairs: Sequence[Pair], evidence: Evidence, absent: str) -> Claim:
-    judged = judge_pairs(pairs, evidence, absent)
+def _judge(
+    number: str,
+    statement: str,
+    pairs: Sequence[Pair],
+    evidence: Evidence,
+    absent: str,
+    step: Callable[[Pair], str],
+) -> Claim:
+    judged = judge_pairs(pairs, evidence, absent, step)
     compared = {name for c in judged.comparisons for name in (c.favoured, c.other)}
     members = [e for e in evidence.estimates if e.variant in compared]
     scope = f", over {_scope(members)}; noise: {evidence.noise.source}" if members else ""
@@ -98,8 +121,11 @@ def _judge(number: str, statement: str, pairs: Sequence[Pair], evidence: Evidenc
         statement=statement,
         verdict=judged.verdict,
         reason=f"{judged.reason}{scope}.",
+        qualification=judged.qualification,
+        condition=evidence.noise.condition if judged.verdict in SUPPORT else "",
         effect=judged.pooled.mean if judged.pooled else None,
         confidence=confidence_of(judged.pooled, evidence.alpha),
+        steps=judged.steps,
         comparisons=judged.comparisons,
     )
 
@@ -113,7 +139,7 @@ def _judge_families(
     statement = (
         f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
     )
-    return _judge("0", statement, family_pairs(transformers, unets), evidence, absent)
+    return _judge("0", statement, family_pairs(transformers, unets), evidence, absent, lambda _: "all")
 
 
 def _scope(members: Sequence[Estimate]) -> str:
@@ -136,9 +162,15 @@ def _imageless(estimates: Sequence[Estimate], noise: Noise, decoded_noise: float
     """Variants whose metric is not shown to be below that of decoded noise, which scatters like one run itself."""
     if decoded_noise is None:
         return []
-    ceiling = math.log(decoded_noise)
-    statistics = [(e.ln_metric - ceiling) / math.sqrt(e.variance + noise.variance) for e in estimates]
-    corrected = holm(stats.t.cdf(statistics, noise.df))
+    ceiling = replace(
+        estimates[0],
+        variant="decoded noise",
+        ln_metric=math.log(decoded_noise),
+        variance=noise.variance,
+        df=noise.df,
+        assumed=noise.variance,
+    )
+    corrected = holm([difference(e, ceiling, noise).p_for for e in estimates])
     return [e.variant for e, p in zip(estimates, corrected, strict=True) if p >= alpha]
 
 
@@ -147,9 +179,11 @@ def _assumptions(
 ) -> tuple[str, ...]:
     notes = [
         f"noise of ln metric: {noise.source}",
-        "runs are independent, with one relative scatter for all that share a source of noise",
+        "runs are independent, and ln metric scatters normally",
         f"Gflops count as equal within a factor of {EQUAL_GFLOPS_RATIO}",
     ]
+    if noise.condition:
+        notes.insert(1, f"not measured, and a condition of every support: {noise.condition}")
     if decoded_noise is None:
         notes.append("decoded noise was not measured: that every variant made images at all is taken on trust")
     if all(e.runs == 1 for e in estimates):

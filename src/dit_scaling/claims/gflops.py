@@ -1,81 +1,102 @@
-"""Claim 3: Gflops, rather than the number of parameters, go with the metric."""
+"""Claim 3: Gflops, rather than the number of parameters, go with the metric; its two halves, by ``verdicts``."""
 
-import dataclasses
-
-from dit_scaling.claims.comparisons import equal_params_pairs, gflops_exceptions
-from dit_scaling.claims.correlations import MIN_VARIANTS, Correlations, DependentTest, correlate
-from dit_scaling.claims.noise import homogeneity_p
-from dit_scaling.claims.verdicts import Claim, Evidence, PairsVerdict, Verdict, confidence_of, judge_pairs
+from dit_scaling.claims.comparisons import equal_params_pairs, gflops_exceptions, patch_step
+from dit_scaling.claims.contrasts import homogeneity_p
+from dit_scaling.claims.correlations import MIN_VARIANTS, Correlations, correlate
+from dit_scaling.claims.pairs_verdict import PairsVerdict, confidence_of, judge_pairs
+from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence, Half, Verdict
 
 NUMBER = "3"
 STATEMENT = "Gflops, rather than the number of parameters, go with the metric"
+GFLOPS_HELP = "at equal parameters more Gflops help"
+PARAMETERS_DO_NOT = "at equal Gflops parameters do not"
 
 
 def judge_gflops(evidence: Evidence) -> Claim:
     """Claim 3 by the rules of ``dit_scaling.claims.verdicts``."""
     usable = evidence.usable
-    judged = judge_pairs(equal_params_pairs(evidence.estimates), evidence, "no size was run at two patches")
-    correlations = correlate(usable)
+    judged = judge_pairs(equal_params_pairs(evidence.estimates), evidence, "no size was run at two patches", patch_step)
+    correlations = correlate(usable, evidence.alpha)
     if len({e.size for e in evidence.estimates if e.variant not in evidence.bottlenecks}) < 2:
         return Claim(NUMBER, STATEMENT, "not testable", "fewer than two sizes to judge, so parameters do not vary.")
-    if not judged.comparisons:
-        return Claim(NUMBER, STATEMENT, judged.verdict, f"{judged.reason}.", correlations=correlations)
-    if len({e.size for e in usable}) < 2:
-        return Claim(NUMBER, STATEMENT, "inconclusive", "only one size made images, so parameters do not vary.")
-    verdict, reason = _decide(evidence, judged, correlations)
+    sizes = len({e.size for e in usable})
+    if sizes < 2:
+        reason = "only one size made images, so parameters do not vary" if sizes else judged.reason
+        return Claim(NUMBER, STATEMENT, "inconclusive", f"{reason}.")
+    halves = (Half(GFLOPS_HELP, judged.verdict, judged.reason), _judge_correlations(correlations, evidence))
+    verdict, qualification, lead = _decide(judged, halves[1], correlations)
     exceptions = gflops_exceptions(usable, evidence.noise, evidence.alpha)
     misplaced = f"{len(exceptions)} pair{'' if len(exceptions) == 1 else 's'} that Gflops misplace"
+    parts = "; ".join(f"{half.statement}: {half.verdict} ({half.reason})" for half in halves)
     remainder = _describe_remainder(correlations, evidence)
     return Claim(
         claim=NUMBER,
         statement=STATEMENT,
         verdict=verdict,
-        reason=f"{reason}{remainder}; {misplaced}; noise: {evidence.noise.source}.",
+        reason=f"{lead}{parts}{remainder}; {misplaced}; noise: {evidence.noise.source}.",
+        qualification=qualification,
+        condition=evidence.noise.condition if verdict in SUPPORT else "",
         effect=judged.pooled.mean if judged.pooled else None,
         confidence=confidence_of(judged.pooled, evidence.alpha),
+        steps=judged.steps,
         comparisons=judged.comparisons,
+        halves=halves,
         exceptions=exceptions,
         correlations=correlations,
     )
 
 
-def _decide(evidence: Evidence, judged: PairsVerdict, correlations: Correlations | None) -> tuple[Verdict, str]:
-    pairs = f"at equal size {judged.reason}"
-    if correlations is not None and correlations.williams is None and judged.verdict == "supported":
-        r2_gflops, r2_params = correlations.r2_gflops, correlations.r2_params
-        if r2_params > r2_gflops:
-            return "inconclusive", (
-                f"parameters explain more than Gflops (R^2 of the ln metric {r2_params:.3f} and {r2_gflops:.3f}), "
-                f"which {len(evidence.usable)} variants are too few to test; {pairs}"
-            )
-    if correlations is None or correlations.williams is None:
-        few = f"with {len(evidence.usable)} variants the correlations decide nothing, equal sizes do: "
-        return judged.verdict, f"{few if len(evidence.usable) < MIN_VARIANTS else ''}{pairs}"
-    p_equal = homogeneity_p(evidence.usable, evidence.noise)
-    if p_equal >= evidence.alpha:
-        return "inconclusive", f"the {evidence.metric} of all variants lie within their noise (p = {p_equal:.2g})"
-    test = correlations.williams
-    explained = _describe_test(correlations, test)
-    if test.p_params < evidence.alpha / 2:
-        return "contradicted", f"parameters explain more than Gflops: {explained}; {pairs}"
-    halved = dataclasses.replace(evidence, alpha=evidence.alpha / 2)
-    if judge_pairs(equal_params_pairs(evidence.usable), halved, absent="").verdict == "contradicted":
-        return "contradicted", f"{pairs}; {explained}"
-    if test.p_gflops < evidence.alpha and judged.verdict == "supported":
-        return "supported", f"{explained}, and {pairs}"
-    return "inconclusive", f"correlations and pairs do not both favour Gflops beyond noise: {explained}; {pairs}"
-
-
-def _describe_test(correlations: Correlations, test: DependentTest) -> str:
-    return (
-        f"R^2 of the ln metric on ln Gflops is {correlations.r2_gflops:.3f}, on ln params {correlations.r2_params:.3f} "
-        f"(Williams t({test.df}) = {test.t:.1f}, one-sided p = {test.p_gflops:.2g})"
+def _judge_correlations(correlations: Correlations | None, evidence: Evidence) -> Half:
+    """The second half: whether the metric goes closer with Gflops than with parameters."""
+    usable = evidence.usable
+    if len(usable) < MIN_VARIANTS:
+        return Half(PARAMETERS_DO_NOT, "not testable", f"{len(usable)} variants, and it takes {MIN_VARIANTS}")
+    if correlations is None or correlations.advantage is None:
+        return Half(PARAMETERS_DO_NOT, "not testable", "Gflops, parameters or metric do not vary apart from each other")
+    advantage, test = correlations.advantage, correlations.williams
+    reason = (
+        f"R^2 of the ln metric on ln Gflops is {correlations.r2_gflops:.3f}, on ln params "
+        f"{correlations.r2_params:.3f}; correlation with Gflops minus that with params {advantage.difference:+.2f}, "
+        f"{advantage.level:.0%} interval {advantage.low:+.2f} to {advantage.high:+.2f}"
     )
+    if test is not None:
+        reason += f"; Williams t({test.df}) = {test.t:.1f}, one-sided p = {test.p_gflops:.2g}"
+    verdict: Verdict = "inconclusive"
+    if homogeneity_p(usable, evidence.noise) < evidence.alpha:
+        if advantage.low > 0 and correlations.pearson_gflops_ln < 0:
+            verdict = "supported"
+        elif advantage.high < 0:
+            verdict = "contradicted"
+    return Half(PARAMETERS_DO_NOT, verdict, reason)
+
+
+def _decide(judged: PairsVerdict, second: Half, correlations: Correlations | None) -> tuple[Verdict, str, str]:
+    """The verdict on both halves, its qualification, and what the reason begins with."""
+    verdicts = (judged.verdict, second.verdict)
+    if "contradicted" in verdicts:
+        return "contradicted", "", "parameters explain more than Gflops; " if verdicts[1] == "contradicted" else ""
+    if judged.verdict in SUPPORT and second.verdict == "supported":
+        return judged.verdict, judged.qualification, ""
+    if second.verdict == "supported":
+        return "supported in part", f"{PARAMETERS_DO_NOT}; {_open(GFLOPS_HELP, judged.verdict)}", ""
+    if judged.verdict == "not testable" and second.verdict == "not testable":
+        return "not testable", "", ""
+    if judged.verdict not in ("supported", "supported on average"):
+        return "inconclusive", "", ""
+    if correlations is not None and correlations.r2_params >= correlations.r2_gflops:
+        r2 = f"{correlations.r2_params:.3f} and {correlations.r2_gflops:.3f}"
+        return "inconclusive", "", f"parameters explain as much as Gflops or more (R^2 of the ln metric {r2}); "
+    average = f" on average, {judged.qualification}" if judged.qualification else ""
+    return "supported in part", f"{GFLOPS_HELP}{average}; {_open(PARAMETERS_DO_NOT, second.verdict)}", ""
+
+
+def _open(half: str, verdict: Verdict) -> str:
+    return f"{'not tested' if verdict == 'not testable' else 'undecided'}: {half}"
 
 
 def _describe_remainder(correlations: Correlations | None, evidence: Evidence) -> str:
     """What it means for the claim that two measures, parameters and tokens, explain more than Gflops."""
-    if correlations is None or correlations.williams is None or correlations.r2_params_tokens is None:
+    if correlations is None or correlations.advantage is None or correlations.r2_params_tokens is None:
         return ""
     both, p = correlations.r2_params_tokens, correlations.p_tokens
     detail = f"(R^2 {both:.3f}, exponents {correlations.exponent_params:+.2f} and {correlations.exponent_tokens:+.2f})"

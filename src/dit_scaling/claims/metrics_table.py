@@ -8,12 +8,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.metrics.catalogue import HEADLINE, parse_column
 from dit_scaling.variants import UNET
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
-METRIC_PREFIXES = ("fid", "fd_")
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
 
@@ -40,9 +40,9 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
 
 
 def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "the table") -> str:
-    """The metric's column: ``metric``, else ``fid50k``, else the only column that starts with fid or fd_.
+    """The metric's column: ``metric``, else ``fid50k``, else the only Frechet distance (fid... or fd_...).
 
-    Columns named after another one, such as its standard error or bias, do not count.
+    Its standard error or bias do not count.
 
     Raises:
         UserError: there is no such column, or there are several.
@@ -53,8 +53,8 @@ def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "th
         return metric
     if DEFAULT_METRIC in table.columns:
         return DEFAULT_METRIC
-    names = [c for c in map(str, table.columns) if c.startswith(METRIC_PREFIXES)]
-    found = [c for c in names if not any(c.startswith(f"{other}_") for other in names)]
+    parsed = {name: parse_column(name) for name in map(str, table.columns)}
+    found = [name for name, column in parsed.items() if column and column.metric == HEADLINE and not column.aside]
     if len(found) != 1:
         problem = f"several metrics ({', '.join(found)})" if found else "no metric column (fid50k, fid... or fd_...)"
         raise UserError(f"{where}: {problem}. Name the one to judge by.")

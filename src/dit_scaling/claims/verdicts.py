@@ -1,40 +1,55 @@
 """Verdicts and the rules that lead to them.
 
-Claims 0, 1 and 2 each say that in *every* pair of a family of pairs the favoured variant has the lower metric. At
+Claims 0, 1 and 2 each say that in *every* pair of a family of pairs the favoured variant has the lower metric. What
+holds for neighbours in size (or patch) holds for all, so neighbours decide, and so do the **steps** between them: from
+one size to the next, the mean over all patches at which both were run; from one patch to the next, over sizes. At
 level ``alpha`` (default 0.05) such a claim is
 
 - **not testable**: the table holds no such pair, or each has a variant declared a bottleneck in advance;
 - **inconclusive**: every pair that is left has a variant that made no images, or the variants of the pairs lie within
   their noise (F-test of one common metric, p >= alpha), or none of the following holds;
-- **contradicted**: at least one pair is resolved against it, one-sided p < alpha after Holm's correction over pairs;
-- **supported**: no pair is resolved against it, at least one is resolved for it after Holm's correction, and the
-  two-sided 1 - alpha confidence interval of the mean effect over all pairs excludes 0 in the claimed direction. That is
-  joint evidence: pairs that differ by less than the noise stay unresolved alone, and are marked so.
+- **contradicted**: at least one pair is resolved against it, one-sided p < alpha / 2 after Holm's correction;
+- **supported**: every pair of neighbours points the claimed way, and every step is beyond noise, one-sided p < alpha.
+  A claim on *every* step needs each to pass, so no correction is due. Single pairs may stay unresolved;
+- **supported in part**: every pair of neighbours points the claimed way, and some steps, but not all, are beyond noise
+  (Holm's correction over steps); both kinds are named;
+- **supported on average**: a minority of the pairs of neighbours points the wrong way, none of them beyond noise, and
+  each is named; the two-sided 1 - alpha confidence interval of the mean over all neighbours excludes 0 in the claimed
+  direction, also when any one variant is left out, so that no single model carries it.
 
 Holm's correction holds whatever the dependence of pairs that share variants: the chance that any pair is wrongly
-resolved for is at most alpha, and so is that of any wrongly resolved against, however many pairs there are. Where no
-variant differs from another, the F-test keeps both together at alpha. This holds within a claim, not over all claims.
+resolved, for or against, is at most alpha, however many pairs there are. This holds within a claim, not over claims.
 
-Claim 3 says that Gflops, rather than parameters, go with the metric. Its pairs have equal size, so nearly equal
-parameters, and different Gflops. They decide among few variants, by the rules above, except that the claim is not
-*supported* but inconclusive where parameters explain more of the ln metric than Gflops do: too few to test is no
-reason to overlook it. From ``correlations.MIN_VARIANTS`` variants on, Williams' test for dependent correlations has a
-say too: *supported* needs both, the pairs and Williams' test in favour of Gflops (p < alpha); *contradicted* is
-either, the pairs against or Williams' test in favour of parameters, each at alpha / 2, as either suffices. Sizes that
-do not vary make it not testable. That parameters and tokens together explain more than Gflops alone does not change
-the verdict: the claim ranks two single measures, and the reason says what is left over.
+Claim 3 says that Gflops, rather than parameters, go with the metric. It has two halves. **At equal parameters more
+Gflops help**: pairs of equal size, so nearly equal parameters, judged by the rules above. **At equal Gflops parameters
+do not**: the metric's correlation with ln Gflops is above that with ln params, that is, Zou's interval of the
+difference of dependent correlations lies above 0; it takes ``correlations.MIN_VARIANTS`` variants of two sizes or more.
+
+- *Contradicted*: either half is, each at alpha / 2.
+- *Supported* (or one of its weaker kinds, as the first half): both halves are.
+- *Supported in part*: one half is, and the other cannot be tested or is undecided, both of which are named. Not so
+  where parameters explain more of the ln metric than Gflops do, if by less than can be told: that is inconclusive.
+- *Not testable*: neither half can be, or sizes do not vary.
+
+So fewer variants never make more of the claim: a half that cannot be tested counts as one that is undecided. That
+parameters and tokens together explain more than Gflops alone does not change the verdict: the claim ranks two single
+measures, and the reason says what is left over.
+
+A verdict names as its **condition** what was not measured: the published spread between reproductions in place of
+seeds, or one scatter for all variants. Only verdicts from each variant's own seeds have none.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dit_scaling.claims.comparisons import Comparison, GflopsException, Pair, PooledEffect, compare, pool
+from dit_scaling.claims.comparisons import Comparison, GflopsException, Step
 from dit_scaling.claims.correlations import Correlations
-from dit_scaling.claims.noise import Estimate, Noise, homogeneity_p
+from dit_scaling.claims.noise import Estimate, Noise
 
-Verdict = Literal["supported", "contradicted", "inconclusive", "not testable"]
+Verdict = Literal[
+    "supported", "supported on average", "supported in part", "contradicted", "inconclusive", "not testable"
+]
+SUPPORT: tuple[Verdict, ...] = ("supported", "supported on average", "supported in part")
 
 
 @dataclass(frozen=True)
@@ -48,23 +63,43 @@ class Confidence:
 
 
 @dataclass(frozen=True)
+class Half:
+    """One half of claim 3, with a verdict of its own."""
+
+    statement: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
 class Claim:
     """A claim with its verdict.
 
-    ``effect`` is the mean difference of ln metric over the pairs, favoured variant minus the other: negative is the
-    claimed direction, exp(effect) the typical ratio of the metrics. ``exceptions`` and ``correlations`` belong to claim
-    3. ``reason`` is one sentence.
+    ``qualification`` is what the verdict does not cover ("not for ...", "not told apart: ..."), ``condition`` what it
+    rests on without having measured it; both may be empty. ``effect`` is the mean difference of ln metric over pairs of
+    neighbours, favoured variant minus the other: negative is the claimed direction, exp(effect) the typical ratio of
+    the metrics. ``comparisons`` are of all pairs. ``exceptions``, ``correlations`` and ``halves`` belong to claim 3.
+    ``reason`` is one sentence.
     """
 
     claim: str
     statement: str
     verdict: Verdict
     reason: str
+    qualification: str = ""
+    condition: str = ""
     effect: float | None = None
     confidence: Confidence | None = None
+    steps: tuple[Step, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    halves: tuple[Half, ...] = ()
     exceptions: tuple[GflopsException, ...] = ()
     correlations: Correlations | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict in full: "supported on average, not for DiT-L/2 over DiT-B/2"; its condition stands apart."""
+        return f"{self.verdict}, {self.qualification}" if self.qualification else self.verdict
 
     @property
     def unresolved(self) -> tuple[Comparison, ...]:
@@ -96,8 +131,13 @@ class ClaimsReport:
         return next(c for c in self.claims if c.claim == claim)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, numbers and None, ready for JSON: no NaN, no infinity."""
-        return asdict(self, dict_factory=lambda items: {k: list(v) if isinstance(v, tuple) else v for k, v in items})
+        """Plain dictionaries, lists, numbers and None, ready for JSON: no NaN, no infinity; claims with ``words``."""
+        plain: dict[str, Any] = asdict(
+            self, dict_factory=lambda items: {k: list(v) if isinstance(v, tuple) else v for k, v in items}
+        )
+        for claim, entry in zip(self.claims, plain["claims"], strict=True):
+            entry["words"] = claim.words
+        return plain
 
 
 @dataclass(frozen=True)
@@ -114,73 +154,3 @@ class Evidence:
     @property
     def usable(self) -> list[Estimate]:
         return [e for e in self.estimates if e.variant not in self.bottlenecks | self.imageless]
-
-
-@dataclass(frozen=True)
-class PairsVerdict:
-    """What the pairs of a claim say: the verdict, half a sentence of reason, the tests and the pooled effect."""
-
-    verdict: Verdict
-    reason: str
-    comparisons: tuple[Comparison, ...] = ()
-    pooled: PooledEffect | None = None
-
-
-def judge_pairs(pairs: Sequence[Pair], evidence: Evidence, absent: str) -> PairsVerdict:
-    """Apply the rules for claims 0 to 2 to ``pairs``; ``absent`` is the reason where there are none."""
-    if not pairs:
-        return PairsVerdict("not testable", absent)
-    able = [pair for pair in pairs if not _members(pair) & evidence.bottlenecks]
-    if not able:
-        return PairsVerdict("not testable", f"each of the {len(pairs)} pairs has a variant declared a bottleneck")
-    left = [pair for pair in able if not _members(pair) & evidence.imageless]
-    if not left:
-        return PairsVerdict(
-            "inconclusive",
-            f"each of the {len(able)} pairs has a variant that made no images: its {evidence.metric} is not told apart "
-            f"from that of decoded noise",
-        )
-    comparisons = compare(left, evidence.noise, evidence.alpha)
-    pooled = pool(left, evidence.noise, evidence.alpha)
-    members = {e.variant: e for pair in left for e in pair}
-    p_equal = homogeneity_p(list(members.values()), evidence.noise)
-    verdict, lead = _decide(comparisons, pooled, p_equal, evidence)
-    return PairsVerdict(
-        verdict, f"{lead}; {_count(comparisons)}, {describe_effect(pooled, evidence)}", comparisons, pooled
-    )
-
-
-def confidence_of(pooled: PooledEffect | None, alpha: float) -> Confidence | None:
-    """The pooled effect's interval as a claim's confidence."""
-    return None if pooled is None else Confidence(1 - alpha, pooled.low, pooled.high, pooled.p)
-
-
-def describe_effect(pooled: PooledEffect, evidence: Evidence) -> str:
-    """The pooled effect in words: "fid50k changes by -43.1% a pair on average (95% interval -46.0% to -40.2%)"."""
-    mean, low, high = (100 * math.expm1(x) for x in (pooled.mean, pooled.low, pooled.high))
-    level = f"{1 - evidence.alpha:.0%} interval"
-    return f"{evidence.metric} changes by {mean:+.1f}% a pair on average ({level} {low:+.1f}% to {high:+.1f}%)"
-
-
-def _decide(
-    comparisons: Sequence[Comparison], pooled: PooledEffect, p_equal: float, evidence: Evidence
-) -> tuple[Verdict, str]:
-    against = [f"{c.favoured} and {c.other}" for c in comparisons if c.outcome == "resolved against"]
-    resolved = sum(c.outcome == "resolved for" for c in comparisons)
-    if p_equal >= evidence.alpha:
-        return "inconclusive", f"the {evidence.metric} of all variants lie within their noise (p = {p_equal:.2g})"
-    if against:
-        return "contradicted", f"beyond noise the wrong way: {', '.join(against)}"
-    if resolved and pooled.high < 0:
-        return "supported", "joint evidence beyond noise, no pair resolved against"
-    return "inconclusive", "no joint evidence beyond noise"
-
-
-def _count(comparisons: Sequence[Comparison]) -> str:
-    claimed = sum(c.effect < 0 for c in comparisons)
-    alone = sum(c.outcome != "unresolved" for c in comparisons)
-    return f"{claimed} of {len(comparisons)} pairs point the claimed way, {alone} resolved alone"
-
-
-def _members(pair: Pair) -> set[str]:
-    return {e.variant for e in pair}

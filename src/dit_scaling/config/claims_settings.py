@@ -18,6 +18,7 @@ class Claims(Section):
 
 ProtocolSetting = Literal[
     "data",
+    "held-out images",
     "horizontal flip",
     "VAE",
     "latent grid",
@@ -34,6 +35,7 @@ ProtocolSetting = Literal[
     "EMA of the weights",
     "class dropout",
     "precision",
+    "noise schedule",
     "sampler",
     "guidance scale",
     "samples per model",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import MNIST_IMAGES, MNIST_LABELS
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 from dit_scaling.variants import SIZES, UNET_SIZES, UNetVariant, Variant, unet_problems
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def impossible_settings(study: "Study") -> list[str]:
             )
     if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
         problems.append("sampling.guidance_scales: a scale is listed twice")
+    try:
+        SAMPLERS[study.sampling.sampler].timesteps(study.diffusion, study.sampling.steps)
+    except UserError as error:
+        problems.append(f"sampling.steps: {error}")
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
@@ -135,8 +140,12 @@ def doubtful_settings(study: "Study") -> list[str]:
             f"training.ema_decay: {training.ema_decay} leaves {left:.0%} of the initial weights in the EMA after "
             f"{training.steps} steps; these predict no noise, and samples come out as noise. Lower it, or set ema_ramp"
         )
-    if sampling.sampler == "ddim":
-        doubts.append("sampling.sampler: the verdicts rest on DDIM, which is for quick looks; the paper uses ddpm")
+    if sampling.sampler != PAPER_SAMPLER:
+        sampler = SAMPLERS[sampling.sampler]
+        doubts.append(
+            f"sampling.sampler: the verdicts rest on {sampler.label}, which is {sampler.note}; the paper uses "
+            f"{PAPER_SAMPLER}"
+        )
     return doubts
 
 

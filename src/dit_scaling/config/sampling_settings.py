@@ -4,7 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from dit_scaling.common.registry import NameIn
 from dit_scaling.common.section import Count, Section
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
+
+SamplerName = Annotated[str, NameIn(SAMPLERS)]
 
 # Its text is its name in paths: zero has no sign.
 GuidanceScale = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
@@ -16,9 +20,11 @@ class Sampling(Section):
     num_samples: Count = 50_000
     parts: Count = 8
     """Jobs, and npz files, that the samples of one model are split into."""
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
-    """ddpm: ancestral, with the learned variance (the paper). ddim: deterministic, for quick looks with few steps."""
-    steps: Annotated[int, Field(ge=2, le=1000)] = 250
+    sampler: SamplerName = PAPER_SAMPLER
+    """ddpm: ancestral, with the learned variance (the paper). Deterministic ones for quick looks with few steps: ddim,
+    and dpm-solver, which needs fewer."""
+    steps: Annotated[int, Field(ge=2)] = 250
+    """Timesteps visited, at most diffusion.num_timesteps."""
     guidance_scales: Annotated[tuple[GuidanceScale, ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
@@ -31,5 +37,6 @@ class Sampling(Section):
     """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
 
     def folder(self, guidance_scale: float | str) -> str:
-        """Folder of the images of one guidance scale, below that of the step; DDIM's lie apart from the paper's."""
-        return f"{'' if self.sampler == 'ddpm' else f'{self.sampler}/'}guidance-{guidance_scale}"
+        """Folder of the images of one guidance scale, below that of the step; other samplers' lie apart from the
+        paper's."""
+        return f"{'' if self.sampler == PAPER_SAMPLER else f'{self.sampler}/'}guidance-{guidance_scale}"

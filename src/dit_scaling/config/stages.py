@@ -5,21 +5,29 @@ changes the text that Snakemake compares. Whatever is not in here (threads, batc
 intervals, milestones of training) can be edited without a rerun.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+import functools
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Before, Count, Section
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
+from dit_scaling.config.sampling_settings import SamplerName
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.variants import AnyVariant
 
 GATE_SAMPLING_STEPS = 50
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DataSettings(Section):
@@ -68,12 +76,13 @@ class TrainSettings(RecipeSettings):
     num_classes: Count
     latents: str
     """Digest of the latents' settings."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class SampleSettings(Section):
     num_samples: Count
     parts: Count
-    sampler: Literal["ddpm", "ddim"]
+    sampler: SamplerName
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
@@ -84,6 +93,8 @@ class SampleSettings(Section):
     image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    """Of training too, but weights that are given do not say so in their digest."""
 
 
 class PreflightSettings(RecipeSettings):
@@ -95,6 +106,7 @@ class PreflightSettings(RecipeSettings):
     num_classes: Count
     latents: LatentsSettings
     sampling: SampleSettings
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class GateSettings(Section):
@@ -119,25 +131,43 @@ class Scoring(Section):
     kid_subset_size: Count
     neighbours: Count
     bootstrap: Count
-    num_samples: Count
     seed: int
 
 
 class ReferenceSettings(Section):
-    """The real images of one extractor, and the lines between which its distances are read."""
+    """The real images of one extractor, and the images between whose distances others are read."""
 
-    scoring: Scoring
+    num_samples: Count
+    """Of decoded noise, as many as there are samples."""
     extractor: ExtractorSettings
     """Its ``reference`` is the sha256 of a given file, or the name of a fetched one."""
     latents: LatentsSettings
+
+
+class LevelSettings(Section):
+    """The distances between which others are read."""
+
+    scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
+    reference: str
+
+
+class FeatureSettings(Section):
+    """The features of the samples of one checkpoint, by one extractor."""
+
+    extractor: str
+    samples: str
 
 
 class ScoreSettings(Section):
     """The samples of one checkpoint against the references of all extractors, the headline's first."""
 
     scoring: Scoring
+    metrics: tuple[str, ...]
+    """Keys of the catalogue: a metric that is added is measured on the features that are kept."""
     references: tuple[str, ...]
-    samples: str
+    features: tuple[str, ...]
 
 
 class MemorisationSettings(Section):
@@ -169,6 +199,20 @@ class ReportSettings(Section):
     study: Study
 
 
+def _remembered(method: Callable[Concatenate["Stages", P], T]) -> Callable[Concatenate["Stages", P], T]:
+    """Make what a method returns once for the same arguments: a study of hundreds of runs asks thousands of times."""
+
+    @functools.wraps(method)
+    def remembering(self: "Stages", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (method.__name__, args, tuple(kwargs.items()))
+        if key not in self._made:
+            self._made[key] = method(self, *args, **kwargs)
+        made: T = self._made[key]
+        return made
+
+    return remembering
+
+
 class Stages:
     """The settings of every stage of one study; rules ask here and nowhere else."""
 
@@ -189,7 +233,9 @@ class Stages:
             checkpoints: variant to sha256 of its given weights.
             references: kind of extractor to sha256 of its given reference.
         """
+        self._made: dict[Any, Any] = {}
         self._study = study
+        self._variants = {variant.slug: variant for variant in map(study.variant, study.variants)}
         self._data_fingerprint = data_fingerprint
         self._vae_fingerprint = vae_fingerprint
         self._checkpoints = checkpoints or {}
@@ -198,9 +244,11 @@ class Stages:
     def data(self) -> DataSettings:
         return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
 
+    @_remembered
     def vae(self) -> VaeSettings:
         return VaeSettings(vae=self._study.vae, fingerprint=self._vae_fingerprint, data=self.data())
 
+    @_remembered
     def latents(self) -> LatentsSettings:
         return LatentsSettings(latents=self._study.latents, vae=self.vae())
 
@@ -208,6 +256,7 @@ class Stages:
         chosen = next(extractor for extractor in self._study.metrics.extractors if extractor.kind == kind)
         return ExtractorSettings(extractor=chosen, data=self.data())
 
+    @_remembered
     def train(self, slug: str, seed: int) -> TrainSettings:
         """Settings of one training run.
 
@@ -215,16 +264,17 @@ class Stages:
             UserError: the study has no variant of that file name.
         """
         study = self._study
-        if slug not in {study.variant(name).slug for name in study.variants}:
+        if slug not in self._variants:
             raise UserError(f"'{slug}' is not a variant of study {study.study}: {', '.join(study.variants)}.")
         return TrainSettings(
-            variant=study.variant_by_slug(slug),
+            variant=self._variants[slug],
             recipe=study.training.recipe,
             seed=seed,
             input_size=study.latent_size,
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
+            diffusion=study.diffusion,
         )
 
     def preflight(self) -> PreflightSettings:
@@ -238,8 +288,10 @@ class Stages:
             num_classes=study.data.classes,
             latents=self.latents(),
             sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
+            diffusion=study.diffusion,
         )
 
+    @_remembered
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
         return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step))
 
@@ -250,43 +302,61 @@ class Stages:
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
             checkpoint=checkpoint,
+            diffusion=self._study.diffusion,
         )
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
         """Digest of what sampled weights and their decoding depend on."""
-        given = self._checkpoints.get(self._study.variant_by_slug(slug).name)
+        given = self._checkpoints.get(self._variants[slug].name)
         return digest([given, self.vae().digest] if given else [self.train(slug, seed).digest, step])
 
     def gate(self, slug: str, seed: int, step: int) -> GateSettings:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
+        few = min(sampling.steps, GATE_SAMPLING_STEPS)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion, few)
         return GateSettings(
             training=self.train(slug, seed),
-            sampling=sampling.model_copy(update={"steps": min(sampling.steps, GATE_SAMPLING_STEPS)}),
+            sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
         )
 
+    @_remembered
     def reference(self, kind: str) -> ReferenceSettings:
         extractor = self.extractor(kind)
         if kind in self._references:
             content = extractor.extractor.model_copy(update={"reference": self._references[kind]})
             extractor = extractor.model_copy(update={"extractor": content})
-        return ReferenceSettings(scoring=self._scoring(), extractor=extractor, latents=self.latents())
+        number = self._study.sampling.num_samples
+        return ReferenceSettings(num_samples=number, extractor=extractor, latents=self.latents())
 
-    def score(self, slug: str, seed: int, step: int, guidance_scale: float) -> ScoreSettings:
+    def levels(self, kind: str, metrics: tuple[str, ...]) -> LevelSettings:
+        """Settings of an extractor's reference levels; ``metrics`` are the keys of what is measured."""
+        return LevelSettings(scoring=self._scoring(), metrics=metrics, reference=self.reference(kind).digest)
+
+    def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
+        """Settings of the features that an extractor gives of an evaluation's samples."""
+        samples = self.sample(slug, seed, step, guidance_scale)
+        return FeatureSettings(extractor=self.extractor(kind).digest, samples=samples.digest)
+
+    def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
+        """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
+        kinds = [extractor.kind for extractor in self._study.metrics.extractors]
         return ScoreSettings(
             scoring=self._scoring(),
-            references=tuple(self.reference(extractor.kind).digest for extractor in self._study.metrics.extractors),
-            samples=self.sample(slug, seed, step, guidance_scale).digest,
+            metrics=metrics,
+            references=tuple(self.reference(kind).digest for kind in kinds),
+            features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
         )
 
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
         return MemorisationSettings(data=self.data(), samples=self.sample(slug, seed, step, guidance_scale).digest)
 
+    @_remembered
     def _scoring(self) -> Scoring:
         numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
-        return Scoring(**numbers, num_samples=self._study.sampling.num_samples, seed=self._study.seed)
+        return Scoring(**numbers, seed=self._study.seed)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in the order of its config."""
@@ -305,6 +375,7 @@ class Stages:
     def report(self) -> ReportSettings:
         return ReportSettings(study=self._judged())
 
+    @_remembered
     def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dit_scaling.common.section import Section
+from dit_scaling.common.section import Before, Section
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import Metrics
@@ -17,6 +17,7 @@ from dit_scaling.config.resources_settings import Keep, Resources
 from dit_scaling.config.sampling_settings import Sampling
 from dit_scaling.config.training_settings import Training
 from dit_scaling.config.vae_settings import Latents, VaeChoice
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
 from dit_scaling.variants import AnyVariant, Size, SizeName, UNetSize, VariantName, parse_variant
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -41,6 +42,7 @@ class Study(Section):
     checkpoints: dict[VariantName, str] = Field(default={})
     """Variants whose weights are given instead of trained, each with a .pt or .safetensors with the released names: a
     local path, or DiT-XL-2-256x256.pt (see resources.cache). They count as trained for training.steps steps."""
+    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
     training: Training
     sampling: Sampling
     metrics: Metrics

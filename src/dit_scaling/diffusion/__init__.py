@@ -1,5 +1,1 @@
-"""Gaussian diffusion as the paper uses it: hybrid loss, learned variance, respaced ancestral sampling."""
-
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
-
-__all__ = ["GaussianDiffusion"]
+"""Gaussian diffusion: its process, its training loss, and tables of schedules and samplers, the paper's among them."""

@@ -1,42 +1,53 @@
-"""The diffusion of the paper: its training loss and its samplers."""
+"""The diffusion process: its training loss, and sampling from it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from dit_scaling.common.devices import send
 from dit_scaling.diffusion.chain import Chain, Coefficients
+from dit_scaling.diffusion.denoiser import Denoiser, Prediction, StepNoise, evaluating, guided, normal_noise
 from dit_scaling.diffusion.likelihood import discretized_gaussian_nll
-from dit_scaling.diffusion.samplers import Denoiser, Prediction, ancestral, ddim, evaluating, guided, normal_noise
-from dit_scaling.diffusion.schedule import linear_betas, spaced_timesteps, strided_timesteps
+from dit_scaling.diffusion.process import DiffusionSettings
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS, SamplingOptions, Step
 
 PIXELS = (1, 2, 3)  # all dimensions but the batch
+PAPER_SAMPLING = SamplingOptions()
 
 
 class GaussianDiffusion:
-    """Diffusion with linear betas, predicted noise and a learned range of the variance.
+    """A Gaussian process whose networks predict the noise and a learned range of the variance.
 
-    Args:
+    Made by `create_diffusion`.
+
+    Attributes:
+        settings: what it was made of.
         num_timesteps: T, the number of noising steps; timesteps are 0 to T - 1.
-
-    Raises:
-        UserError: T is 20 or less.
+        betas: (T,) float64.
+        alphas_cumprod: (T,) float64, abar.
     """
 
-    def __init__(self, num_timesteps: int = 1000) -> None:
-        self.num_timesteps = num_timesteps
-        self.alphas_cumprod = torch.cumprod(1 - linear_betas(num_timesteps), dim=0)  # (T,) float64
-        self._chain = self._visiting(torch.arange(num_timesteps))
+    def __init__(self, settings: DiffusionSettings, betas: Tensor) -> None:
+        """The process of ``betas`` (T,) float64, which are those of ``settings``."""
+        self.settings = settings
+        self.num_timesteps = settings.num_timesteps
+        self.betas = betas
+        self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        self._chain = self.visiting(range(self.num_timesteps))
 
-    def respaced(self, num_steps: int) -> Chain:
-        """The chain over ``num_steps`` evenly spaced timesteps.
+    def visiting(self, timesteps: Sequence[int]) -> Chain:
+        """The chain over some of the timesteps, ascending."""
+        return Chain(self.alphas_cumprod, torch.tensor(timesteps))
+
+    def respaced(self, num_steps: int, sampler: str = PAPER_SAMPLER) -> Chain:
+        """The chain that a sampler walks in ``num_steps`` steps.
 
         Raises:
-            UserError: ``num_steps`` is not in [2, num_timesteps].
+            UserError: it cannot take so many.
         """
-        return self._visiting(spaced_timesteps(self.num_timesteps, num_steps))
+        return self.visiting(SAMPLERS[sampler].timesteps(self.settings, num_steps))
 
     def training_losses(
         self, model: Prediction, x0: Tensor, t: Tensor, y: Tensor, noise: Tensor | None = None
@@ -76,62 +87,34 @@ class GaussianDiffusion:
         model: Denoiser,
         noise: Tensor,
         y: Tensor,
-        num_steps: int = 250,
-        guidance_scale: float = 1.0,
-        generator: torch.Generator | None = None,
-        *,
-        guidance_channels: int | None = 3,
-        step_noise: Callable[[], Tensor] | None = None,
+        how: SamplingOptions = PAPER_SAMPLING,
+        step_noise: StepNoise | None = None,
+        observe: Callable[[Step], object] | None = None,
     ) -> Tensor:
-        """Latents by ancestral sampling, as the paper evaluates.
+        """Latents (N, C, H, W) by one of the samplers.
 
         Args:
             model: is evaluated in evaluation mode and left in the mode it was in.
             noise: (N, C, H, W), where the chain starts.
             y: (N,) int64 labels.
-            num_steps: timesteps visited, evenly spaced.
-            guidance_scale: 1.0 samples the conditional model at half the cost.
-            generator: of the noise of the steps.
-            guidance_channels: latent channels under guidance, counted from the first; None for all.
-            step_noise: called once a step for (N, C, H, W) noise, in place of ``generator``, so that a
-                sample's noise can be independent of the batch it is in.
+            how: sampler, steps and guidance.
+            step_noise: called once for each draw of (N, C, H, W) noise that a step adds; fresh draws by default. A
+                sample's noise can so be independent of the batch it is in.
+            observe: called after every step; what it is given are inference tensors.
 
         Raises:
-            UserError: ``num_steps`` is not in [2, num_timesteps].
+            UserError: the sampler cannot take so many steps.
         """
+        sampler = SAMPLERS[how.sampler]
+        chain = self.respaced(how.steps, how.sampler)
+        x = noise
         with evaluating(model):
-            predict = guided(model, guidance_scale, guidance_channels)
-            x = ancestral(self.respaced(num_steps), predict, noise, y, step_noise or normal_noise(noise, generator))
+            predict = guided(model, how.guidance_scale, how.guidance_channels)
+            for step in sampler.walk(chain, predict, noise, y, step_noise or normal_noise(noise, None)):
+                x = step.x
+                if observe is not None:
+                    observe(step)
         return x.clone()  # an ordinary tensor, which autograd accepts
-
-    def sample_ddim(
-        self,
-        model: Denoiser,
-        noise: Tensor,
-        y: Tensor,
-        num_steps: int = 50,
-        guidance_scale: float = 1.0,
-        generator: torch.Generator | None = None,
-        *,
-        eta: float = 0.0,
-        guidance_channels: int | None = 3,
-        step_noise: Callable[[], Tensor] | None = None,
-    ) -> Tensor:
-        """Latents by DDIM with DDIM's own spacing 0, k, 2k, ...: for quick looks, not the paper's protocol.
-
-        Arguments as in ``sample``; ``eta`` from 0 (deterministic) to 1.
-
-        Raises:
-            UserError: ``num_steps`` is not in [2, num_timesteps].
-        """
-        chain = self._visiting(strided_timesteps(self.num_timesteps, num_steps))
-        with evaluating(model):
-            predict = guided(model, guidance_scale, guidance_channels)
-            x = ddim(chain, predict, noise, y, eta, step_noise or normal_noise(noise, generator))
-        return x.clone()
-
-    def _visiting(self, timesteps: Tensor) -> Chain:
-        return Chain(self.alphas_cumprod, timesteps)
 
 
 def _posterior_kl(c: Coefficients, squared_error: Tensor, v: Tensor) -> Tensor:

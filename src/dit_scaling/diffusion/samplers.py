@@ -1,58 +1,83 @@
-"""Walking a chain back from noise to latents: ancestral sampling as in the paper, DDIM for quick looks."""
+"""Ways of walking a chain back from noise to latents: one row each.
+
+Read by configs, so nothing here imports torch: the walks need no more than what tensors do themselves.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import torch
-from torch import Tensor
+from dit_scaling.common.errors import UserError
+from dit_scaling.diffusion.spacing import spaced_timesteps, strided_timesteps, upper_timesteps
 
-from dit_scaling.diffusion.chain import Chain
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Prediction = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t, y) -> (N, 2C, H, W)
+    from dit_scaling.diffusion.chain import Chain
+    from dit_scaling.diffusion.denoiser import Prediction, StepNoise
+    from dit_scaling.diffusion.process import DiffusionSettings
 
-
-class Denoiser(Protocol):
-    """A network as samplers need it; the label ``num_classes`` is its null class."""
-
-    num_classes: int
-    training: bool
-
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor, /) -> Tensor: ...
-
-    def train(self, mode: bool = True) -> Any: ...
+    Walk = Callable[[Chain, Prediction, Tensor, Tensor, StepNoise], "Iterator[Step]"]
 
 
-def guided(model: Denoiser, scale: float, channels: int | None) -> Prediction:
-    """Classifier-free guidance: eps = eps_null + scale (eps_y - eps_null) on the first ``channels``, or on all (None).
+class Step(NamedTuple):
+    """One step of a walk."""
 
-    The other channels and the variance are the conditional ones. Scale 1 costs one evaluation, others two in one batch.
-    """
-    if scale == 1.0:
-        return model
-
-    def predict(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        labels = torch.cat([y, torch.full_like(y, model.num_classes)])
-        conditional, null = model(torch.cat([x, x]), torch.cat([t, t]), labels).chunk(2)
-        count = x.shape[1] if channels is None else min(channels, x.shape[1])
-        return torch.cat([torch.lerp(null[:, :count], conditional[:, :count], scale), conditional[:, count:]], dim=1)
-
-    return predict
+    timestep: int
+    """That the network was fed with."""
+    pred_x0: Tensor
+    """(N, C, H, W) latents as predicted there."""
+    x: Tensor
+    """(N, C, H, W) where the step leads to: less noisy latents, after the last step the samples."""
 
 
-def ancestral(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, step_noise: Callable[[], Tensor]) -> Tensor:
+@dataclass(frozen=True)
+class Sampler:
+    """A way of sampling, and all that config, checks, pictures and report have to know of it."""
+
+    name: str
+    label: str
+    """In the protocol table."""
+    walk: Walk
+    """(chain, predict, x, y, step_noise) to the steps from the noisiest on, ``x`` (N, C, H, W) being the noise."""
+    timesteps: Callable[[DiffusionSettings, int], tuple[int, ...]]
+    """The process and a number of steps to the timesteps visited, ascending; a UserError where that cannot be."""
+    stochastic: bool
+    """Whether its steps draw noise, so that from a noised latent it draws from the posterior. Others solve the ODE."""
+    learned_variance: bool
+    """Whether it uses the variance channels of the network."""
+    note: str
+    """What it is for."""
+
+    def feasible_steps(self, process: DiffusionSettings, wanted: int) -> int:
+        """The largest number of steps it can take, of ``wanted`` at most.
+
+        Raises:
+            UserError: it can take none.
+        """
+        for steps in range(min(wanted, process.num_timesteps), 2, -1):
+            try:
+                return len(self.timesteps(process, steps))
+            except UserError:
+                continue
+        return len(self.timesteps(process, 2))
+
+
+def ancestral(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, step_noise: StepNoise) -> Iterator[Step]:
     """Draw x_{t-1} from p(x_{t-1} | x_t) down the chain; the last step returns its mean (DDPM, algorithm 2)."""
     for index in reversed(range(len(chain))):
         output = predict(x, _timesteps(chain, index, y), y)
-        x, log_variance, _ = chain.p_mean_variance(output, x, index)
+        x, log_variance, pred_x0 = chain.p_mean_variance(output, x, index)
         if index > 0:
-            x = x + torch.exp(0.5 * log_variance) * step_noise()
-    return x
+            x = x + (0.5 * log_variance).exp() * step_noise()
+        yield Step(int(chain.timesteps[index]), pred_x0, x)
 
 
 def ddim(
-    chain: Chain, predict: Prediction, x: Tensor, y: Tensor, eta: float, step_noise: Callable[[], Tensor]
-) -> Tensor:
+    chain: Chain, predict: Prediction, x: Tensor, y: Tensor, step_noise: StepNoise, *, eta: float = 0.0
+) -> Iterator[Step]:
     """Song et al. 2021, equation 12: deterministic for ``eta`` 0, with the posterior's variance for 1."""
     abar = [1.0, *chain.alphas_cumprod.tolist()]
     for index in reversed(range(len(chain))):
@@ -63,27 +88,86 @@ def ddim(
         x = previous**0.5 * pred_x0 + (1 - previous - variance) ** 0.5 * eps
         if variance > 0:
             x = x + variance**0.5 * step_noise()
-    return x
+        yield Step(int(chain.timesteps[index]), pred_x0, x)
 
 
-@contextmanager
-def evaluating(model: Denoiser) -> Iterator[None]:
-    """Evaluation mode without gradients; the model's own mode comes back at the end."""
-    was_training = model.training
-    model.train(False)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)
+def dpm_solver(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, _step_noise: StepNoise) -> Iterator[Step]:
+    """DPM-Solver++(2M), Lu et al. 2022 (arXiv 2211.01095), algorithm 2: second order, one prediction a step.
 
-
-def normal_noise(like: Tensor, generator: torch.Generator | None) -> Callable[[], Tensor]:
-    """Draws of the shape of ``like``, made where the generator lives."""
-    device = like.device if generator is None else generator.device
-    return lambda: torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+    The last step is of first order and leads to no noise at all: it gives the x_0 predicted there.
+    """
+    alpha = chain.alphas_cumprod.sqrt().tolist()
+    sigma = (1 - chain.alphas_cumprod).sqrt().tolist()
+    half_log_snr = (chain.alphas_cumprod / (1 - chain.alphas_cumprod)).log().div(2).tolist()
+    earlier: tuple[float, Tensor] | None = None  # the step before: its length in half_log_snr, and its prediction
+    for index in reversed(range(len(chain))):
+        eps = predict(x, _timesteps(chain, index, y), y)[:, : x.shape[1]]
+        pred_x0 = (x - sigma[index] * eps) / alpha[index]
+        if index == 0:
+            x = pred_x0
+        else:
+            h = half_log_snr[index - 1] - half_log_snr[index]
+            target = pred_x0
+            if earlier is not None:
+                before, pred_before = earlier
+                target = pred_x0 + h / (2 * before) * (pred_x0 - pred_before)
+            ratio = sigma[index - 1] / sigma[index]
+            x = ratio * x + (alpha[index - 1] - ratio * alpha[index]) * target
+            earlier = h, pred_x0
+        yield Step(int(chain.timesteps[index]), pred_x0, x)
 
 
 def _timesteps(chain: Chain, index: int, y: Tensor) -> Tensor:
     """The original timestep of ``index`` for every sample: what the network was trained with."""
-    return torch.full_like(y, int(chain.timesteps[index]))
+    return y.new_full(y.shape, int(chain.timesteps[index]))
+
+
+PAPER_SAMPLER: Final = "ddpm"
+
+SAMPLERS: dict[str, Sampler] = {
+    row.name: row
+    for row in (
+        Sampler(
+            name="ddpm",
+            label="ancestral, learned variance",
+            walk=ancestral,
+            timesteps=spaced_timesteps,
+            stochastic=True,
+            learned_variance=True,
+            note="the paper's",
+        ),
+        Sampler(
+            name="ddim",
+            label="DDIM, deterministic",
+            walk=ddim,
+            timesteps=strided_timesteps,
+            stochastic=False,
+            learned_variance=False,
+            note="for quick looks with few steps",
+        ),
+        Sampler(
+            name="dpm-solver",
+            label="DPM-Solver++(2M), deterministic",
+            walk=dpm_solver,
+            timesteps=upper_timesteps,
+            stochastic=False,
+            learned_variance=False,
+            note="for quick looks with fewer steps than DDIM",
+        ),
+    )
+}
+"""Every sampler that a study can name (config key ``sampling.sampler``)."""
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How latents are sampled; the defaults are the paper's, without guidance."""
+
+    sampler: str = PAPER_SAMPLER
+    """A row of ``SAMPLERS``."""
+    steps: int = 250
+    """Timesteps visited."""
+    guidance_scale: float = 1.0
+    """1.0 samples the conditional model at half the cost."""
+    guidance_channels: int | None = 3
+    """Latent channels under guidance, counted from the first; None for all."""

@@ -1,56 +1,99 @@
-"""Noise schedules, and the timesteps that a sampler with fewer steps visits."""
+"""Noise schedules: one row each. Read by configs, so nothing here imports torch before betas are asked for."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from dit_scaling.common.errors import UserError
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-STARTS_IN_NOISE = 0.75
-"""Share of the timesteps that DDIM's spacing has to reach: there 6% of an image's amplitude is left."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LINEAR_STEPS, LINEAR_FIRST, LINEAR_LAST = 1000, 1e-4, 0.02  # of Ho et al. 2020
+COSINE_OFFSET = 0.008  # s of Nichol and Dhariwal 2021, equation 17
+LARGEST_BETA = 0.999  # theirs too: the last beta would be 1
+LOWEST_LOG_RATIO = -5.1  # of signal to noise; the paper's linear betas end at -5.06
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How much noise each of T steps adds, and what others have to know of it."""
+
+    name: str
+    label: str
+    """In the protocol table."""
+    betas: Callable[[int], Tensor]
+    """T, at least ``fewest``, to (T,) float64."""
+    fewest: int
+    """The smallest T."""
+    sampled: Callable[[int], int]
+    """T to the number of timesteps, from the least noisy on, that samplers may visit. Beyond them so little of an
+    image is left that the x_0 predicted there is all error, and nothing clips it."""
+    note: str
+    """What it means for a study to choose it, or whose it is."""
+    diffusers: Callable[[int], dict[str, Any]] | None = None
+    """T to the arguments by which diffusers' schedulers compute the same betas; None where they have to be listed."""
 
 
 def linear_betas(num_timesteps: int) -> Tensor:
-    """Betas from 1e-4 to 0.02 for 1000 steps (Ho et al. 2020), scaled by 1000/T for other numbers: (T,) float64.
+    """Betas from 1e-4 to 0.02 for 1000 steps (Ho et al. 2020), scaled by 1000/T for other numbers: (T,) float64."""
+    import torch
 
-    Raises:
-        UserError: so few steps that a beta would reach 1.
-    """
-    if num_timesteps <= 20:
-        raise UserError(f"a diffusion of {num_timesteps} steps is too short: linear betas need more than 20.")
-    scale = 1000 / num_timesteps
-    return torch.linspace(scale * 1e-4, scale * 0.02, num_timesteps, dtype=torch.float64)
+    first, last = _linear_ends(num_timesteps)
+    return torch.linspace(first, last, num_timesteps, dtype=torch.float64)
 
 
-def spaced_timesteps(num_timesteps: int, num_steps: int) -> Tensor:
-    """Evenly spaced timesteps with both ends, as the paper samples: (num_steps,) int64, ascending.
+def cosine_betas(num_timesteps: int) -> Tensor:
+    """Betas whose abar is f(t/T) / f(0), f(u) = cos^2((u + s) / (1 + s) pi / 2), and at most 0.999: (T,) float64."""
+    import torch
 
-    250 of 1000 are 0, 4, 8, ..., 995, 999.
-
-    Raises:
-        UserError: ``num_steps`` is not in [2, num_timesteps].
-    """
-    _check_steps(num_timesteps, num_steps)
-    stride = (num_timesteps - 1) / (num_steps - 1)
-    return torch.tensor([round(step * stride) for step in range(num_steps)])
+    u = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    signal = torch.cos((u + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2).square()
+    return (1 - signal[1:] / signal[:-1]).clamp(max=LARGEST_BETA)
 
 
-def strided_timesteps(num_timesteps: int, num_steps: int) -> Tensor:
-    """Timesteps 0, k, 2k, ... with k = num_timesteps // num_steps, as DDIM samples: (num_steps,) int64, ascending.
-
-    Raises:
-        UserError: ``num_steps`` is not in [2, num_timesteps], or the last timestep is so small that the chain would
-            begin with noise where training had seen images.
-    """
-    _check_steps(num_timesteps, num_steps)
-    stride = num_timesteps // num_steps
-    if (num_steps - 1) * stride < STARTS_IN_NOISE * (num_timesteps - 1):
-        raise UserError(
-            f"DDIM in {num_steps} steps would start at timestep {(num_steps - 1) * stride} of {num_timesteps}, where a "
-            f"part of the image is still there: choose {num_timesteps // (stride + 1)} steps."
-        )
-    return torch.arange(num_steps) * stride
+def _linear_ends(num_timesteps: int) -> tuple[float, float]:
+    scale = LINEAR_STEPS / num_timesteps
+    return scale * LINEAR_FIRST, scale * LINEAR_LAST
 
 
-def _check_steps(num_timesteps: int, num_steps: int) -> None:
-    if not 2 <= num_steps <= num_timesteps:
-        raise UserError(f"cannot sample in {num_steps} steps: choose 2 to {num_timesteps}, the number of training.")
+def _cosine_sampled(num_timesteps: int) -> int:
+    """The timesteps whose signal is at least exp(-5.1) of the noise, the limit of diffusers' DPM-Solver for them."""
+    angle = math.atan(math.exp(-LOWEST_LOG_RATIO))  # cos / sin of it is the limit
+    start = COSINE_OFFSET / (1 + COSINE_OFFSET) * math.pi / 2
+    u = math.acos(math.cos(angle) * math.cos(start)) / (math.pi / 2) * (1 + COSINE_OFFSET) - COSINE_OFFSET
+    return math.floor(u * num_timesteps)
+
+
+def _linear_for_diffusers(num_timesteps: int) -> dict[str, Any]:
+    first, last = _linear_ends(num_timesteps)
+    return {"beta_schedule": "linear", "beta_start": first, "beta_end": last}
+
+
+PAPER_SCHEDULE: Final = "linear"
+
+SCHEDULES: dict[str, Schedule] = {
+    row.name: row
+    for row in (
+        Schedule(
+            name="linear",
+            label="linear betas",
+            betas=linear_betas,
+            fewest=21,  # the last beta, 20 / T, is below 1
+            sampled=lambda total: total,
+            note="the paper's (Ho et al. 2020)",
+            diffusers=_linear_for_diffusers,
+        ),
+        Schedule(
+            name="cosine",
+            label="cosine",
+            betas=cosine_betas,
+            fewest=4,  # of which one can start from noise
+            sampled=_cosine_sampled,
+            note="less noise at most timesteps (Nichol and Dhariwal 2021, equation 17)",
+            diffusers=lambda _: {"beta_schedule": "squaredcos_cap_v2"},
+        ),
+    )
+}
+"""Every schedule that a study can name (config key ``diffusion.schedule``)."""

@@ -10,39 +10,43 @@ import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 from dit_scaling.health.check import Check, at_most, within
 from dit_scaling.health.check_page import Page, Section, tabulate, write_page
 from dit_scaling.health.closeness import share_like_data
 from dit_scaling.health.denoising import (
-    TIMESTEPS,
+    judged_timesteps,
     noise_errors,
     predict_x0,
     resampling_ratio,
     structureless_error,
 )
 from dit_scaling.health.gates.run_checks import check_divergence, check_samples, resampling_check
-from dit_scaling.health.pictures import Images, Picture, decodable, draw_ladder, draw_samples, plausible
+from dit_scaling.health.pictures import Images, Picture, decodable, draw_samples, draw_trajectory, plausible
 from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.latents.autoencoder import decode, encode_moments
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import Network
-from dit_scaling.models.checkpoints import load_model
+from dit_scaling.models.checkpoints import load_checkpoint, load_model
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 LATENTS = 64
 SHOWN = 8
-LADDER_ROWS = 4
+TRAJECTORIES = 4
 STRONG_GUIDANCE = 4.0
-JUDGED = 250  # timestep at which a trained network has learned much and variance alone explains little
+JUDGED = 2  # place of the judged timestep where a trained network has learned much and variance alone explains little
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is diagnosed, and with what."""
 
+    diffusion: GaussianDiffusion
+    """The process that the checkpoint says it reverses."""
     ema: Network
     raw: Network | None
     """The weights that ``ema`` averages, where they are at hand."""
@@ -75,30 +79,34 @@ def diagnose(
     Raises:
         UserError: a file is missing, or checkpoint, latents and autoencoder do not fit together.
     """
-    subject = Subject(load_model(checkpoint), load_model(raw) if raw else None, vae, LatentReader(manifest, "train"))
+    ema, header = load_checkpoint(checkpoint)
+    diffusion = create_diffusion(header.diffusion)
+    subject = Subject(diffusion, ema, load_model(raw) if raw else None, vae, LatentReader(manifest, "train"))
     settings = sample_settings(subject, steps)
     x0, labels = read_latents(subject.reader)
-    samples, _ = draw_samples(subject.ema, settings, LATENTS)
+    samples = draw_samples(diffusion, ema, settings, LATENTS)
     channels = vae.config.in_channels
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     made, data, nothing = (decode(vae, some, SHOWN, channels) for some in (decodable(samples), x0, noise))
-    ema_errors = noise_errors(subject.ema, x0, labels)
-    raw_errors = noise_errors(subject.raw, x0, labels) if subject.raw else None
+    ema_errors = noise_errors(diffusion, ema, x0, labels)
+    raw_errors = noise_errors(diffusion, subject.raw, x0, labels) if subject.raw else None
     faults = (
         *check_latents(x0, data, vae),
-        *(check for check in check_sampler(settings) if not check.passed),
-        *check_weights(ema_errors, raw_errors, float(x0.var())),
-        resampling_check(resampling_ratio(subject.ema, x0, labels, steps)),
+        *(check for check in check_sampler(diffusion, settings) if not check.passed),
+        *check_weights(diffusion, ema_errors, raw_errors, float(x0.var())),
+        resampling_check(
+            resampling_ratio(diffusion, ema, x0, labels, settings.sampler, steps), SAMPLERS[settings.sampler].stochastic
+        ),
         check_divergence(float(plausible(samples).float().mean())),
     )
     like_data = check_samples(share_like_data(made, data, nothing))
     diagnosis = name_cause(faults, like_data)
     sections = (
         _show_samples(subject, settings, made, data, nothing, channels),
-        _show_ladder(subject, settings, channels),
+        _show_trajectory(subject, settings, channels),
         _show_predictions(subject, x0, labels, ema_errors, raw_errors, channels),
         _show_latents(x0, samples),
-        _show_timesteps(settings),
+        _show_timesteps(diffusion, settings),
     )
     write_page(page, Page(f"Diagnosis of {checkpoint}", diagnosis.found, diagnosis.cause, diagnosis.checks, sections))
     return diagnosis
@@ -128,7 +136,7 @@ def sample_settings(subject: Subject, steps: int, guidance_scale: float = 1.0) -
     return SampleSettings(
         num_samples=LATENTS,
         parts=1,
-        sampler="ddpm",
+        sampler=PAPER_SAMPLER,
         steps=steps,
         guidance_scale=guidance_scale,
         guidance_channels=3,
@@ -137,6 +145,7 @@ def sample_settings(subject: Subject, steps: int, guidance_scale: float = 1.0) -
         num_classes=subject.ema.num_classes,
         image_channels=subject.vae.config.in_channels,
         checkpoint="",
+        diffusion=subject.diffusion.settings,
     )
 
 
@@ -169,8 +178,11 @@ def check_latents(x0: Tensor, images: Images, vae: "AutoencoderKL") -> list[Chec
     ]
 
 
-def check_weights(ema: dict[int, float], raw: dict[int, float] | None, variance: float) -> list[Check]:
+def check_weights(
+    diffusion: GaussianDiffusion, ema: dict[int, float], raw: dict[int, float] | None, variance: float
+) -> list[Check]:
     """Does the network predict noise at all, and the average as well as the weights?"""
+    judged = judged_timesteps(diffusion)[JUDGED]
     checks = [
         at_most(
             f"EMA's noise error at timestep {max(ema)}",
@@ -180,9 +192,9 @@ def check_weights(ema: dict[int, float], raw: dict[int, float] | None, variance:
             "variance channels exchanged",
         ),
         at_most(
-            f"EMA's noise error at timestep {JUDGED}",
-            ema[JUDGED],
-            structureless_error(JUDGED, variance),
+            f"EMA's noise error at timestep {judged}",
+            ema[judged],
+            structureless_error(diffusion, judged, variance),
             "the network predicts no better than one that knows the latents' variance alone: hardly trained, trained "
             "on other latents, or fed other labels or timesteps than in training",
         ),
@@ -206,7 +218,7 @@ def _show_samples(
     subject: Subject, settings: SampleSettings, made: Images, data: Images, nothing: Images, channels: int
 ) -> Section:
     def sample(model: Network, scale: float) -> Images:
-        latents, _ = draw_samples(model, settings.model_copy(update={"guidance_scale": scale}), SHOWN)
+        latents = draw_samples(subject.diffusion, model, settings.model_copy(update={"guidance_scale": scale}), SHOWN)
         return decode(subject.vae, decodable(latents), SHOWN, channels)
 
     pictures = [Picture("EMA weights", made[:SHOWN], SHOWN)]
@@ -220,11 +232,13 @@ def _show_samples(
     return Section("Samples", "From the same noise and labels, without guidance and with it.", tuple(pictures))
 
 
-def _show_ladder(subject: Subject, settings: SampleSettings, channels: int) -> Section:
-    timesteps, rungs = draw_ladder(subject.ema, settings, LADDER_ROWS)
-    images = [decode(subject.vae, decodable(row), LADDER_ROWS, channels) for row in rungs.transpose(0, 1)]
+def _show_trajectory(subject: Subject, settings: SampleSettings, channels: int) -> Section:
+    timesteps, predicted = draw_trajectory(subject.diffusion, subject.ema, settings, TRAJECTORIES)
+    images = [decode(subject.vae, decodable(row), TRAJECTORIES, channels) for row in predicted.transpose(0, 1)]
     picture = Picture(f"timesteps {', '.join(map(str, timesteps))}", np.concatenate(images), len(timesteps))
-    return Section("Denoising ladder", "The image predicted on the way from noise, a row for each sample.", (picture,))
+    return Section(
+        "Denoising trajectory", "The image predicted on the way from noise, a row for each sample.", (picture,)
+    )
 
 
 def _show_predictions(
@@ -235,21 +249,22 @@ def _show_predictions(
     raw: dict[int, float] | None,
     channels: int,
 ) -> Section:
-    shown = [predict_x0(subject.ema, x0[:SHOWN], labels[:SHOWN], t) for t in TIMESTEPS]
+    diffusion, timesteps = subject.diffusion, judged_timesteps(subject.diffusion)
+    shown = [predict_x0(diffusion, subject.ema, x0[:SHOWN], labels[:SHOWN], t) for t in timesteps]
     picture = Picture(
-        f"timesteps {', '.join(map(str, TIMESTEPS))}, a row for each",
+        f"timesteps {', '.join(map(str, timesteps))}, a row for each",
         np.concatenate([decode(subject.vae, decodable(some), SHOWN, channels) for some in shown]),
         SHOWN,
     )
     columns = {"EMA weights": list(ema.values()), "raw weights": list(raw.values()) if raw else None}
     known = {name: column for name, column in columns.items() if column}
-    known["variance alone"] = [structureless_error(t, float(x0.var())) for t in TIMESTEPS]
+    known["variance alone"] = [structureless_error(diffusion, t, float(x0.var())) for t in timesteps]
     return Section(
         "One-step predictions",
         "Images predicted in one step from noised latents, and the mean squared error of the predicted noise: 1 "
         "predicts nothing; the last column is what the variance of the latents alone allows.",
         (picture,),
-        tabulate(("timestep", *known), list(known.values()), [str(t) for t in TIMESTEPS]),
+        tabulate(("timestep", *known), list(known.values()), [str(t) for t in timesteps]),
     )
 
 
@@ -264,7 +279,10 @@ def _show_latents(x0: Tensor, samples: Tensor) -> Section:
     )
 
 
-def _show_timesteps(settings: SampleSettings) -> Section:
-    fed = GaussianDiffusion().respaced(settings.steps).timesteps.tolist()
-    text = f"The sampler feeds the network {len(fed)} of the timesteps it was trained with: {fed[:4]} ... {fed[-3:]}."
+def _show_timesteps(diffusion: GaussianDiffusion, settings: SampleSettings) -> Section:
+    fed = diffusion.respaced(settings.steps, settings.sampler).timesteps.tolist()
+    text = (
+        f"The sampler feeds the network {len(fed)} of the {diffusion.num_timesteps:,} timesteps it was trained with: "
+        f"{fed[:4]} ... {fed[-3:]}."
+    )
     return Section("Timestep map", text)

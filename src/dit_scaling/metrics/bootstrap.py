@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dit_scaling.metrics.arrays import Array, feature_matrix
-from dit_scaling.metrics.distances import covariance_factor, frechet_distance, frechet_from_factors
+from dit_scaling.metrics.frechet import covariance_factor, frechet_distance, frechet_from_factors
 
 
 class BootstrapResult(NamedTuple):

@@ -46,10 +46,10 @@ class InceptionFeatures:
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         pixels = to_pixels(to_rgb(images), self._device)
-        return Features(
-            self._network(pixels).float().cpu().numpy(),
-            spatial=spatial_features(self._network.layers, pixels).cpu().numpy(),
-        )
+        layers = self._network.layers
+        half = _call(layers, BEFORE_MIXED_6, _normalise(pixels))  # (N, 768, 17, 17), behind both
+        pooled = _call(layers, FROM_MIXED_6, half).flatten(1)
+        return Features(pooled.float().cpu().numpy(), spatial=spatial_features(layers, half).cpu().numpy())
 
 
 class CleanFeatures:
@@ -104,16 +104,16 @@ def _check_layers(network: Any, device: torch.device) -> None:
         raise ValueError("its layers called one by one give other features than the whole network")
 
 
-def spatial_features(layers: Any, pixels: Tensor) -> Tensor:
+def spatial_features(layers: Any, half: Tensor) -> Tensor:
     """ADM's spatial features (N, 2023): 7 channels of mixed_6/conv, 17 x 17, flattened as height, width, channel.
 
     Hooks are refused on script modules, so the children are called in sequence.
 
     Args:
         layers: the network's ``layers``.
-        pixels: (N, 3, H, W) in 0..255.
+        half: (N, 768, 17, 17) before mixed_6.
     """
-    maps: Tensor = layers.mixed_6.conv(_call(layers, BEFORE_MIXED_6, _normalise(pixels)))
+    maps: Tensor = layers.mixed_6.conv(half)
     return maps[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1).float()
 
 

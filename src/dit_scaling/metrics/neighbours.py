@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_scaling.metrics.arrays import Array, feature_pair
+from dit_scaling.metrics.arrays import Array, feature_pair, row_chunks
 
 _BLOCK_BYTES = 64 * 2**20
+PER_PAIR = 600
+"""What is done to a squared distance that is searched or compared, in multiply-adds of its product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +75,19 @@ def squared_distance_blocks(queries: Array, references: Array) -> Iterator[tuple
         squared = norms - 2 * (block @ references.T)
         squared[squared < rounding * norms] = 0.0
         yield rows, squared
+
+
+def squared_radii(features: NDArray[Any], k: int) -> Array:
+    """(N,) squared distance of each point to its k-th nearest neighbour, the point itself not counted."""
+    nearest = np.full((len(features), k + 1), np.inf)
+    for rows, _, squared in squared_distances(features, features):
+        nearest[rows] = np.partition(np.hstack([nearest[rows], squared]), k, axis=1)[:, : k + 1]
+    return nearest[:, k]
+
+
+def squared_distances(queries: NDArray[Any], references: NDArray[Any]) -> Iterator[tuple[slice, slice, Array]]:
+    """Yield (rows of ``queries``, rows of ``references``, their squared distances) until all pairs are through."""
+    for outer, some in row_chunks(queries):
+        for columns, others in row_chunks(references):
+            for inner, squared in squared_distance_blocks(some, others):
+                yield slice(outer.start + inner.start, outer.start + inner.stop), columns, squared

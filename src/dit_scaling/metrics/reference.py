@@ -1,7 +1,7 @@
-"""The reference stage: the real images' statistics, and the lines between which distances are read."""
+"""The reference stage: the real images' statistics, and the features of the sets that are the reference levels."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import atomic_path, sha256_file, write_json
+from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import ReferenceSettings
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.latents.vae_stage import BATCH as VAE_BATCH
 from dit_scaling.latents.vae_stage import reconstruct
+from dit_scaling.metrics.extraction import BATCH, chunks, protocol_of, see
 from dit_scaling.metrics.extractors import open_extractor
 from dit_scaling.metrics.features import Extractor
+from dit_scaling.metrics.kept import KEPT_FEATURES, KeptFiles, ReferenceFiles, save_features, write_kept
 from dit_scaling.metrics.moments import has_spatial_moments, load_moments, save_moments
-from dit_scaling.metrics.score import (
-    BATCH,
-    KEPT_FEATURES,
-    ReferenceFiles,
-    chunks,
-    headline_metric,
-    metrics_of,
-    protocol_of,
-    read_reference,
-    score_set,
-)
 from dit_scaling.sampling.archive import read_image_batches
 
 log = logging.getLogger(__name__)
@@ -41,27 +32,27 @@ def make_reference(
     vae_record: Path,
     given: Path | None,
     files: ReferenceFiles,
-    lines: Path,
+    levels: Sequence[Path],
     device: torch.device,
 ) -> None:
-    """The reference stage: moments of the training images or of the ``given`` file, and the lines to read distances by.
+    """The reference stage: moments of the training images or of the ``given`` file, and what the levels are made of.
 
-    Floors: held-out real images, and the VAE's reconstructions of them. Ceiling: decoded Gaussian noise.
+    ``levels`` are the records of features to write of ``LEVELS``, in their order: held-out real images, the VAE's
+    reconstructions of them, decoded Gaussian noise.
 
     Raises:
         UserError: the given reference is missing, or of other features.
     """
-    latents, scoring = settings.latents, settings.scoring
+    latents = settings.latents
     data, network = latents.vae.data, open_extractor(extractor, device)
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     if given is None:
-        scored = score_set(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
-        save_moments(files.moments, scored.moments, network.name, scored.spatial)
-        _save_features(files.features, scored.features)
+        seen = see(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
+        save_moments(files.moments, seen.moments, network.name, seen.spatial)
+        save_features(files.features, seen.features)
     else:
         import_reference(given, network, files)
-    reference = read_reference(files)
     vae = open_vae(vae_record).to(device)
 
     def reconstructions() -> Iterator[NDArray[np.uint8]]:
@@ -69,27 +60,22 @@ def make_reference(
             yield reconstruct(vae, read_images(source, some))
 
     def decoded_noise() -> Iterator[NDArray[np.uint8]]:
-        rng = torch.Generator().manual_seed(scoring.seed)
+        rng = torch.Generator().manual_seed(data.seed)
         size = data.data.image_size // latents.vae.vae.downsampling
         shape = (latents.vae.vae.latent_channels, size, size)
-        for start in range(0, scoring.num_samples, BATCH):
-            count = min(BATCH, scoring.num_samples - start)
+        for start in range(0, settings.num_samples, BATCH):
+            count = min(BATCH, settings.num_samples - start)
             yield decode(vae, torch.randn((count, *shape), generator=rng), VAE_BATCH, data.data.channels)
 
-    sets = {
-        "held_out": ((read_images(source, some) for some in chunks(held_out)), source.labels[held_out]),
-        "reconstructions": (reconstructions(), source.labels[held_out]),
-        "decoded_noise": (decoded_noise(), None),
-    }
-    records = {
-        name: metrics_of(scoring, network, score_set(network, batches), reference, labels)
-        for name, (batches, labels) in sets.items()
-    }
-    metric = headline_metric(network.name)
-    facts = {"metric": metric, "extractor": network.description, "settings_digest": settings.digest}
-    write_json(lines, {**facts, **protocol_of(network, reference), "lines": records})
-    for name, record in records.items():
-        log.info("%s: %s %.2f on %d images", name, metric, record[metric], record["n_samples"])
+    sets = (
+        ((read_images(source, some) for some in chunks(held_out)), source.labels[held_out]),
+        (reconstructions(), source.labels[held_out]),
+        (decoded_noise(), None),
+    )
+    for record, (batches, labels) in zip(levels, sets, strict=True):
+        seen = see(network, batches)
+        write_kept(KeptFiles.beside(record), seen, protocol_of(network), labels, network.logit_weights)
+        log.info("%s: %s features of %d images", record, network.name, seen.moments.count)
 
 
 def import_reference(given: Path, network: Extractor, files: ReferenceFiles) -> None:
@@ -107,9 +93,4 @@ def import_reference(given: Path, network: Extractor, files: ReferenceFiles) -> 
     save_moments(files.moments, moments, network.name, spatial, origin=sha256_file(given))
     images = read_image_batches(given, BATCH)
     features = [network(batch).values for batch in images] or [np.empty((0, network.dim), np.float32)]
-    _save_features(files.features, np.concatenate(features))
-
-
-def _save_features(path: Path, features: NDArray[np.float32]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, features)
+    save_features(files.features, np.concatenate(features))

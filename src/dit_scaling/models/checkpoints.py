@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
 from dit_scaling.models import Network, create_model
 from dit_scaling.variants import SIZES, AnyVariant, parse_variant, variant_from_fields
 
@@ -34,6 +36,13 @@ class CheckpointHeader:
     settings_digest: str | None
     step: int | None
     provenance: Mapping[str, Any]
+    diffusion: DiffusionSettings = PAPER_PROCESS
+    """The process that the weights reverse: the paper's where a file says nothing of it, as the released ones."""
+
+    def plain(self) -> dict[str, Any]:
+        """As values for JSON."""
+        sections = {"variant": self.variant, "diffusion": self.diffusion}
+        return asdict(self) | {key: section.model_dump(mode="json") for key, section in sections.items()}
 
     def build_empty(self) -> Network:
         """The model with shapes but no weights, on torch's meta device."""
@@ -41,38 +50,22 @@ class CheckpointHeader:
             return create_model(self.variant, self.input_size, self.num_classes, self.in_channels)
 
 
-def save_model(
-    path: Path | str,
-    model: nn.Module | Mapping[str, Tensor],
-    *,
-    variant: AnyVariant,
-    input_size: int,
-    num_classes: int,
-    in_channels: int,
-    settings_digest: str,
-    step: int,
-    provenance: Mapping[str, Any],
-) -> None:
+def save_model(path: Path | str, model: nn.Module | Mapping[str, Tensor], header: CheckpointHeader) -> None:
     """Write weights and header as safetensors, whole or not at all.
 
     Args:
         path: file name ending in .safetensors.
         model: the model or its state dict, on any device.
-        variant: with ``input_size``, ``num_classes`` and ``in_channels``, all that is needed to build the model.
-        settings_digest: digest of the settings that led to these weights.
-        step: optimiser steps done.
-        provenance: JSON values about where the weights come from.
+        header: what the file says of itself; its variant and sizes are those of the model.
 
     Raises:
         UserError: the weights are not those of the variant.
     """
-    header = CheckpointHeader(variant, input_size, num_classes, in_channels, settings_digest, step, provenance)
     state = model.state_dict() if isinstance(model, nn.Module) else model
     _check_shapes(Path(path), _shapes(state), header)
-    fields = asdict(header) | {"variant": variant.model_dump(mode="json")}
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(fields)})
+        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(header.plain())})
 
 
 def load_model(path: Path | str) -> Network:
@@ -84,13 +77,22 @@ def load_model(path: Path | str) -> Network:
     Raises:
         UserError: no such file, not a checkpoint, cut short, or with missing, extra or misshapen keys.
     """
+    return load_checkpoint(path)[0]
+
+
+def load_checkpoint(path: Path | str) -> tuple[Network, CheckpointHeader]:
+    """The model as by `load_model`, and the header of its file, which says what process it reverses.
+
+    Raises:
+        UserError: as `load_model`.
+    """
     path = Path(path)
     state, metadata = _read(path)
     header = _header(path, _shapes(state), metadata)
     _check_shapes(path, _shapes(state), header)
     model = header.build_empty()
     model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
-    return model.eval()
+    return model.eval(), header
 
 
 def read_header(path: Path | str) -> CheckpointHeader:
@@ -131,9 +133,12 @@ def _header(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Checkpoi
         return _infer_header(path, shapes)
     try:
         fields = json.loads(metadata[HEADER_KEY])
-        return CheckpointHeader(**(fields | {"variant": variant_from_fields(fields["variant"])}))
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: this version cannot read its header ({error}). Train or convert it again.") from None
+        diffusion = DiffusionSettings.model_validate(fields.pop("diffusion", {}))
+        parsed = {"variant": variant_from_fields(fields["variant"]), "diffusion": diffusion}
+        return CheckpointHeader(**(fields | parsed))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = "; ".join(item["msg"] for item in error.errors()) if isinstance(error, ValidationError) else error
+        raise UserError(f"{path}: this version cannot read its header ({reason}). Train or convert it again.") from None
 
 
 def _infer_header(path: Path, shapes: Shapes) -> CheckpointHeader:

@@ -70,7 +70,7 @@ class DiT(nn.Module):
 
         Args:
             x: (N, C, I, I) noisy latents.
-            t: (N,) timesteps in [0, 1000), integers or floats.
+            t: (N,) timesteps of the process, integers or floats.
             y: (N,) int64 labels in [0, num_classes], ``num_classes`` being the null class.
 
         Returns:

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.latents.autoencoder import load_any_vae
-from dit_scaling.models.checkpoints import load_model
+from dit_scaling.models.checkpoints import load_checkpoint
 from dit_scaling.models.dit import NORM_EPS, DiT
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DiTPipeline, DiTTransformer2DModel
+    from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 PIPELINE_NULL_CLASS = 1000  # hard-coded in DiTPipeline.__call__
 
@@ -37,18 +40,18 @@ def export_pipeline(checkpoint: Path, folder: Path, vae: str) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already. Delete it or choose another folder.")
-    model = load_model(checkpoint)
+    model, header = load_checkpoint(checkpoint)
     if not isinstance(model, DiT):
         raise UserError(f"{checkpoint} is {model.variant.name}: DiTPipeline samples transformers only.")
     autoencoder = load_any_vae(vae)
     with atomic_folder(folder) as temporary:
-        build_pipeline(model, autoencoder).save_pretrained(temporary)
+        build_pipeline(model, autoencoder, create_diffusion(header.diffusion)).save_pretrained(temporary)
 
 
 def load_pipeline(folder: Path | str) -> "DiTPipeline":
     """The pipeline of an exported folder, with the paper's timestep frequencies and the model's own null class.
 
-    It samples what ``GaussianDiffusion.sample_ddim`` samples with ``guidance_channels=None``, as the pipeline guides
+    It samples what sampler "ddim" of the same process samples with ``guidance_channels=None``, as the pipeline guides
     all channels: equal initial latents give equal images.
 
     Raises:
@@ -68,7 +71,7 @@ def load_pipeline(folder: Path | str) -> "DiTPipeline":
     if num_classes > PIPELINE_NULL_CLASS:
         raise UserError(
             f"{folder}: DiTPipeline takes label {PIPELINE_NULL_CLASS}, one of the model's {num_classes} classes, for "
-            "the null class. Sample it with GaussianDiffusion.sample_ddim."
+            "the null class. Sample it with dit_scaling's own sampler, ddim."
         )
     for module in pipeline.transformer.modules():
         if isinstance(module, Timesteps):
@@ -82,13 +85,13 @@ def load_pipeline(folder: Path | str) -> "DiTPipeline":
     return pipeline
 
 
-def build_pipeline(model: DiT, vae: "AutoencoderKL") -> "DiTPipeline":
-    """The pipeline of a model and an autoencoder, with DDIM over the paper's linear betas and x0 not clipped.
+def build_pipeline(model: DiT, vae: "AutoencoderKL", diffusion: GaussianDiffusion) -> "DiTPipeline":
+    """The pipeline of a model, its autoencoder and its process, sampled by DDIM, x0 not clipped.
 
     Raises:
         UserError: the autoencoder has other channels than the model.
     """
-    from diffusers import DDIMScheduler, DiTPipeline
+    from diffusers import DiTPipeline
 
     if vae.config.latent_channels != model.in_channels:
         raise UserError(
@@ -97,8 +100,21 @@ def build_pipeline(model: DiT, vae: "AutoencoderKL") -> "DiTPipeline":
         )
     transformer = build_transformer(model)
     transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.depth))
-    scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False)
-    return DiTPipeline(transformer, vae, scheduler)
+    return DiTPipeline(transformer, vae, build_scheduler(diffusion))
+
+
+def build_scheduler(diffusion: GaussianDiffusion) -> "DDIMScheduler":
+    """diffusers' DDIM over the betas of a process, whose latents are not clipped."""
+    from diffusers import DDIMScheduler
+
+    to_diffusers = SCHEDULES[diffusion.settings.schedule].diffusers
+    total = diffusion.num_timesteps
+    return DDIMScheduler(
+        num_train_timesteps=total,
+        prediction_type=diffusion.settings.prediction,
+        clip_sample=False,
+        **(to_diffusers(total) if to_diffusers else {"trained_betas": diffusion.betas.tolist()}),
+    )
 
 
 def build_transformer(model: DiT) -> "DiTTransformer2DModel":

@@ -16,6 +16,7 @@ import torch
 from dit_scaling.common.devices import choose_device, describe_device, matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.recipe import Precision, Recipe
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.plan.peaks import peak_of
 from dit_scaling.training.batches import Batch
@@ -116,7 +117,7 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
         torch.cuda.reset_peak_memory_stats(device)
     try:
         with matrix_products(setting.recipe.precision), compiler_errors():
-            take = TrainingStep(model, setting.recipe)
+            take = TrainingStep(model, setting.recipe, create_diffusion(PAPER_PROCESS))
             for step in range(WARM_UP):
                 take(step, [next(batches)])
             _wait(device)
@@ -206,7 +207,7 @@ def _drawn(setting: Setting) -> Iterator[Batch]:
     def draw() -> Batch:
         return Batch(
             x0=torch.randn(shape, generator=rng),
-            t=torch.randint(1, 1000, shape[:1], generator=rng),
+            t=torch.randint(1, PAPER_PROCESS.num_timesteps, shape[:1], generator=rng),
             y=torch.randint(setting.num_classes, shape[:1], generator=rng),
             noise=torch.randn(shape, generator=rng),
         )

@@ -8,8 +8,11 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
+from dit_scaling.metrics.catalogue import metric_keys
+from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
 from dit_scaling.plan.space import STATE_COPIES
+from dit_scaling.plan.statistics_costs import statistics_seconds
 from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
 from dit_scaling.variants.training_memory import FLOAT32
 
@@ -56,6 +59,10 @@ class Job:
     """Devices that can share it."""
     plain: float = 0.0
     """Further multiply-adds, always in float32: features, and training a VAE or a network of features."""
+    core_seconds: float = 0.0
+    """Of CPU cores, without a device: the metrics."""
+    cores: int = 1
+    """That share them."""
     saving: Saving | None = None
     """Of a training."""
 
@@ -68,7 +75,7 @@ def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
         stages: settings of its stages.
         images: number of images, training and held-out together.
     """
-    return [*_shared(study, stages, images), *_trainings(study, stages), *_evaluations(study, stages)]
+    return [*_shared(study, stages, images), *_trainings(study, stages), *_evaluations(study, stages, images)]
 
 
 def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
@@ -97,10 +104,23 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         record = f"reference/{kind}/extractor-provenance.json"
         yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
-        lines = held_out * (encode + decode) + samples * decode
-        seen = (images + 2 * held_out + samples) * features
+        levels = held_out * (encode + decode) + samples * decode
+        given = study.metrics.given(kind)
+        known = KEPT_FEATURES if given is not None and given.reference else images
+        seen = (known + 2 * held_out + samples) * features
         record = f"reference/{kind}/provenance.json"
-        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), lines, plain=seen)
+        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), levels, plain=seen)
+        sets = (held_out, held_out, samples)
+        yield Job(
+            "scoring",
+            f"{kind} levels",
+            "",
+            stages.levels(kind, metric_keys()).digest,
+            (f"reference/{kind}/levels-provenance.json",),
+            0.0,
+            core_seconds=sum(statistics_seconds(study, extractor, count, images) for count in sets),
+            cores=study.resources.threads,
+        )
 
 
 def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
@@ -128,10 +148,9 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                 done = step
 
 
-def _evaluations(study: Study, stages: Stages) -> Iterator[Job]:
+def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     decode = Autoencoder.of_study(study).decoding(study.data.image_size)
-    features = sum(feature_cost(study, extractor) for extractor in study.metrics.extractors)
-    count = study.sampling.num_samples
+    extractors, count = study.metrics.extractors, study.sampling.num_samples
     for row in stages.evaluations():
         variant = study.variant(row.variant)
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
@@ -150,8 +169,26 @@ def _evaluations(study: Study, stages: Stages) -> Iterator[Job]:
             study.sampling.steps * count / study.resources.sample_batch,
             len(parts),
         )
-        scored = (f"{place}/provenance.json",)
-        yield Job("scoring", name, row.variant, stages.score(*settings).digest, scored, 0.0, plain=count * features)
+        for extractor in extractors:
+            yield Job(
+                "features",
+                f"{name}, {extractor.kind}",
+                row.variant,
+                stages.features(*settings, extractor.kind).digest,
+                (f"{place}/features/{extractor.kind}/provenance.json",),
+                0.0,
+                plain=count * feature_cost(study, extractor),
+            )
+        yield Job(
+            "scoring",
+            name,
+            row.variant,
+            stages.score(*settings, metric_keys()).digest,
+            (f"{place}/provenance.json",),
+            0.0,
+            core_seconds=sum(statistics_seconds(study, extractor, count, images) for extractor in extractors),
+            cores=study.resources.threads,
+        )
 
 
 def _folder(study: Study, row: Evaluation) -> str:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from dit_scaling.claims.comparisons import Pair, patch_pairs, size_pairs
 from dit_scaling.claims.correlations import MIN_VARIANTS
-from dit_scaling.claims.noise import Estimate, estimate
+from dit_scaling.claims.noise import ENOUGH_SEEDS, MIN_DF, Estimate, estimate
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import equal_steps, gap_share
@@ -40,21 +40,30 @@ def pair_power(effect: float, sd: float, df: float, level: float) -> float:
     return float(stats.nct.sf(stats.t.isf(level, df), df, -effect / sd))
 
 
+def degrees_of_freedom(variants: int, seeds: int) -> float:
+    """Those of a pair by the rules of ``dit_scaling.claims.noise``, where all variants scatter alike."""
+    if seeds >= ENOUGH_SEEDS:
+        return 2 * (seeds - 1)
+    pooled = variants * (seeds - 1)
+    return pooled if pooled >= MIN_DF else reproduction_spread().df
+
+
 def power_of_pairs(study: Study, pairs: Sequence[Pair]) -> list[PairPower]:
     """Power of each pair at the study's steps, seeds and samples.
 
     The pairs' differences at 400K steps are published; the share of them that is there at the study's steps is that
-    of the accelerated runs (``expectation.gap_share``). With several seeds the noise is estimated from them, with one
-    it is the published spread. Holm's first step counts: the level is divided by the number of pairs.
+    of the accelerated runs (``expectation.gap_share``). The noise is the published spread, on the degrees of freedom
+    that the claims will have if all variants scatter so. Holm's first step counts, in either direction: half the level
+    is divided by the number of pairs.
     """
-    seeds, spread = len(study.training.seeds), reproduction_spread()
-    df = len(study.variants) * (seeds - 1) if seeds > 1 else spread.df
+    seeds = len(study.training.seeds)
+    df = degrees_of_freedom(len(study.variants), seeds)
     sd = noise_of_run(study.sampling.num_samples) * math.sqrt(2 / seeds)
     share = gap_share(equal_steps(study))
     found = []
     for a, b in pairs:
         effect = share * (a.ln_metric - b.ln_metric)
-        power = pair_power(effect, sd, df, study.claims.alpha / len(pairs))
+        power = pair_power(effect, sd, df, study.claims.alpha / 2 / len(pairs))
         found.append(PairPower(a.variant, b.variant, math.exp(effect), power))
     return found
 
@@ -79,11 +88,12 @@ def describe_claims(study: Study) -> list[str]:
 def _gflops_sentence(study: Study, estimates: Sequence[Estimate]) -> str:
     claim = "Claim 3 (Gflops rather than parameters)"
     pairs = patch_pairs(estimates)
-    tested = "" if len(estimates) >= MIN_VARIANTS else f", and Williams' test needs {MIN_VARIANTS} variants"
+    few = len(estimates) < MIN_VARIANTS
+    second = f"that parameters do not help at equal Gflops takes {MIN_VARIANTS} variants"
     if not pairs:
-        return f"{claim}: cannot be tested, as no size is run at two patches{tested}."
+        return f"{claim}: cannot be tested, as no size is run at two patches{f', and {second}' if few else ''}."
     return _sentence(claim, power_of_pairs(study, pairs))[:-1] + (
-        f"; it rests on pairs of equal parameters alone{tested}." if tested else "."
+        f"; at best supported in part, as {second}." if few else "."
     )
 
 

@@ -11,7 +11,7 @@ from dit_scaling.plan.peaks import PEAKS
 PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("H100", 80), "h200": ("H200", 141)}
 """Device -> its name in ``peaks.PEAKS``, and its memory in GB."""
 
-STAGES = ("VAE", "latents", "reference", "training", "sampling", "scoring")
+STAGES = ("VAE", "latents", "reference", "training", "sampling", "features", "scoring")
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,20 @@ class Price:
     """Of some jobs together."""
 
     device_seconds: float
+    core_seconds: float
+    """Of CPU cores, for what needs no device."""
     wall_seconds: float
-    """With the jobs packed onto all devices, and no shorter than the longest chain of jobs that wait for each other."""
+    """With the jobs packed onto all devices, as many of those without device at a time, and no shorter than the longest
+    chain of jobs that wait for each other."""
 
 
 def price_of(jobs: Sequence[Job], devices: Devices) -> Price:
     """Time of the jobs of one stage."""
-    seconds = [devices.seconds(job) for job in jobs]
+    seconds = [devices.seconds(job) + job.core_seconds / job.cores for job in jobs]
     chains: dict[str, float] = {}
     for job, cost in zip(jobs, seconds, strict=True):
         # Milestones of one run wait for each other; other jobs do not.
         chain = job.name.split(" to step ")[0] if job.stage == "training" else job.name
         chains[chain] = chains.get(chain, 0.0) + cost / min(job.parts, devices.count)
-    return Price(sum(seconds), max(sum(seconds) / devices.count, *chains.values(), 0.0))
+    on_devices, on_cores = sum(devices.seconds(job) for job in jobs), sum(job.core_seconds for job in jobs)
+    return Price(on_devices, on_cores, max(sum(seconds) / devices.count, *chains.values(), 0.0))

@@ -3,13 +3,17 @@
 import math
 from dataclasses import dataclass
 
+from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.study import Study
+from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.sampling.images import FIRST
 from dit_scaling.variants import AnyVariant, count_parameters
 from dit_scaling.variants.training_memory import FLOAT16, FLOAT32, TrainingMemory
 
 BLOCK = 512  # bytes, of tar files
 NPY_HEADER = 128
+FLOAT64 = 8
+SPATIAL_DIM = 2023  # of the features behind sFID
 STATE_COPIES, STATES = 4, 2  # weights, EMA and two moments; the newest state and the one before it
 PROCESS_BYTES, PROCESSES = 4e9, 8
 """Of a training process on a GPU beside its latents, an allowance; and so many of them on a node, or as many as are
@@ -25,10 +29,12 @@ class Disk:
     """Exported weights, raw and EMA, of every milestone and gate."""
     states: int
     samples: int
+    features: int
+    """Of samples and of what the reference levels are made of, with their moments."""
 
     @property
     def total(self) -> int:
-        return self.latents + self.checkpoints + self.states + self.samples
+        return self.latents + self.checkpoints + self.states + self.samples + self.features
 
 
 def disk_of(study: Study, images: int) -> Disk:
@@ -47,6 +53,7 @@ def disk_of(study: Study, images: int) -> Disk:
         checkpoints=2 * stops * weights,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
+        features=sum(_feature_bytes(study, extractor, evaluations, images) for extractor in study.metrics.extractors),
     )
 
 
@@ -81,6 +88,14 @@ def training_mb(study: Study, variant: AnyVariant, images: int) -> int:
     copies = STATE_COPIES * FLOAT32 * parameters
     processes = max(PROCESSES, study.resources.gpus_per_node) * PROCESS_BYTES
     return math.ceil((share * images * _latent_bytes(study) + copies + processes) / 1e6)
+
+
+def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, images: int) -> int:
+    """Features of every sample in float32, moments in float64; the same of the reference and of its three levels."""
+    dim, samples, held_out = extractor.feature_dim, study.sampling.num_samples, study.data.held_out
+    rows = (evaluations + 1) * samples + 2 * held_out + min(images, KEPT_FEATURES)
+    moments = FLOAT64 * (dim**2 + (SPATIAL_DIM**2 if extractor.kind == "inception" else 0))
+    return rows * FLOAT32 * dim + (evaluations + 4) * moments
 
 
 def _latent_bytes(study: Study) -> int:

@@ -6,9 +6,11 @@ from dit_scaling.common.progress import describe_seconds
 from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
 from dit_scaling.plan.jobs import Job
-from dit_scaling.plan.price import STAGES, Devices, price_of
+from dit_scaling.plan.price import STAGES, Devices, Price, price_of
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops, count_parameters
+
+HEADS = ("stage", "jobs", "device-hours", "core-hours", "wall")
 
 
 def describe_plan(study: Study, jobs: Sequence[Job], devices: Devices, images: int) -> str:
@@ -31,17 +33,15 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> st
     """What would run again, stage by stage, and its cost."""
     if not changed:
         return f"Nothing that costs would run again, compared with {against}."
-    lines = [f"Compared with {against}, {len(changed)} jobs would run:", _row("stage", "jobs", "device-hours", "wall")]
+    lines = [f"Compared with {against}, {len(changed)} jobs would run:", _row(*HEADS)]
     for stage in STAGES:
         some = [job for job in changed if job.stage == stage]
         if some:
             price = price_of(some, devices)
-            lines.append(
-                _row(stage, str(len(some)), _hours(price.device_seconds), describe_seconds(price.wall_seconds))
-            )
-    total = sum(devices.seconds(job) for job in changed)
+            lines.append(_priced(stage, some, price))
+    total, cores = sum(devices.seconds(job) for job in changed), sum(job.core_seconds for job in changed)
     trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "training"))
-    lines.append(_row("together", str(len(changed)), _hours(total), ""))
+    lines.append(_row("together", str(len(changed)), _hours(total), _hours(cores), ""))
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
 
 
@@ -56,14 +56,19 @@ def _head(study: Study, devices: Devices, images: int) -> list[str]:
 
 
 def _stages(jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
-    yield _row("stage", "jobs", "device-hours", "wall")
-    wall = total = 0.0
+    yield _row(*HEADS)
+    wall = total = cores = 0.0
     for stage in STAGES:
         some = [job for job in jobs if job.stage == stage]
         price = price_of(some, devices)
-        total, wall = total + price.device_seconds, wall + price.wall_seconds
-        yield _row(stage, str(len(some)), _hours(price.device_seconds), describe_seconds(price.wall_seconds))
-    yield _row("together", str(len(jobs)), _hours(total), describe_seconds(wall))
+        total, cores, wall = total + price.device_seconds, cores + price.core_seconds, wall + price.wall_seconds
+        yield _priced(stage, some, price)
+    yield _row("together", str(len(jobs)), _hours(total), _hours(cores), describe_seconds(wall))
+
+
+def _priced(stage: str, jobs: Sequence[Job], price: Price) -> str:
+    hours = _hours(price.device_seconds), _hours(price.core_seconds)
+    return _row(stage, str(len(jobs)), *hours, describe_seconds(price.wall_seconds))
 
 
 def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
@@ -99,7 +104,8 @@ def _space(study: Study, images: int) -> Iterator[str]:
     disk = disk_of(study, images)
     yield (
         f"Disk: {_size(disk.total)}: latents {_size(disk.latents)}, exported weights {_size(disk.checkpoints)}, "
-        f"training states {_size(disk.states)}, samples {_size(disk.samples)}. Peak memory is an estimate, per device."
+        f"training states {_size(disk.states)}, samples {_size(disk.samples)}, features {_size(disk.features)}. "
+        "Peak memory is an estimate, per device."
     )
 
 

@@ -6,6 +6,7 @@ import torch
 
 from dit_scaling.common.devices import choose_device, matrix_products
 from dit_scaling.config.study import Study
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.plan.price import Devices
 from dit_scaling.plan.space import micro_batch
@@ -53,11 +54,12 @@ def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.d
     """Seconds of a training step, not compiled, on a batch of so many latents."""
     channels, size = study.vae.latent_channels, study.latent_size
     model = create_model(variant, size, study.data.classes, channels).to(device)
-    train_step = TrainingStep(model, study.training.model_copy(update={"compile": False}))
+    diffusion = create_diffusion(study.diffusion)
+    train_step = TrainingStep(model, study.training.model_copy(update={"compile": False}), diffusion)
     shape = (batch, channels, size, size)
     drawn = Batch(
         x0=torch.randn(shape, device=device),
-        t=torch.arange(batch) % train_step.num_timesteps,
+        t=torch.arange(batch) % diffusion.num_timesteps,
         y=torch.zeros(batch, dtype=torch.long, device=device),
         noise=torch.randn(shape, device=device),
     )

@@ -1,4 +1,4 @@
-"""What all figures share: logarithmic axes with readable ticks, reference lines, one legend entry per variant."""
+"""What all figures share: logarithmic axes with readable ticks, reference levels, one legend entry per variant."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,40 +69,41 @@ def _describe_tick(value: float) -> str:
 def start_distance_axis(
     axes: Axes, measured: Measurements, *, beside: Sequence[float] = (), whole: bool = False
 ) -> None:
-    """Logarithmic y axis over all points and those ``beside``; over all reference lines too where ``whole``.
+    """Logarithmic y axis over all points and those ``beside``; over all reference levels too where ``whole``.
 
-    Elsewhere only lines within a factor of ``REACH`` of the points widen it, as distant ones would flatten the rest.
+    Elsewhere only levels within a factor of ``REACH`` of the points widen it, as distant ones would flatten the rest.
     """
     bounds = min([measured.points["low"].min(), *beside]), max([measured.points["high"].max(), *beside])
-    lines = [line.value for line in measured.lines if whole or bounds[0] / REACH < line.value < bounds[1] * REACH]
-    low, high = min([bounds[0], *lines]), max([bounds[1], *lines])
+    levels = [level.value for level in measured.levels]
+    levels = [value for value in levels if whole or bounds[0] / REACH < value < bounds[1] * REACH]
+    low, high = min([bounds[0], *levels]), max([bounds[1], *levels])
     axes.set(yscale="log", ylim=pad_log(low, high))
     use_log(axes.yaxis)
 
 
-def draw_reference_lines(axes: Axes, measured: Measurements, labels: bool = True) -> None:
+def draw_reference_levels(axes: Axes, measured: Measurements, labels: bool = True) -> None:
     """Floors and ceiling as labelled lines, or as a note with an arrow at the edge beyond which they lie.
 
-    The lowest line is labelled below itself, so that two floors stay apart.
+    The lowest is labelled below itself, so that two floors stay apart.
     """
     low, high = axes.get_ylim()
-    lowest = min((line.value for line in measured.lines), default=None)
-    inside = [line for line in measured.lines if low < line.value < high]
-    for line in inside:
-        axes.axhline(line.value, color=GREY, linewidth=0.9, linestyle=DASHED, zorder=1)
+    lowest = min((level.value for level in measured.levels), default=None)
+    inside = [level for level in measured.levels if low < level.value < high]
+    for level in inside:
+        axes.axhline(level.value, color=GREY, linewidth=0.9, linestyle=DASHED, zorder=1)
         if labels:
-            side = ("top", -2) if line.value == lowest else ("bottom", 2)
+            side = ("top", -2) if level.value == lowest else ("bottom", 2)
             _note(
                 axes,
-                f"{line.label} {describe_number(line.value)}",
-                line.value,
+                f"{level.label} {describe_number(level.value)}",
+                level.value,
                 axes.get_yaxis_transform(),
                 side,
-                left=line.kind == "floor",
+                left=level.kind == "floor",
             )
     if labels:
-        above = [f"↑ {line.label} {describe_number(line.value)}" for line in measured.lines if line.value >= high]
-        below = [f"↓ {line.label} {describe_number(line.value)}" for line in measured.lines if line.value <= low]
+        above = [f"↑ {level.label} {describe_number(level.value)}" for level in measured.levels if level.value >= high]
+        below = [f"↓ {level.label} {describe_number(level.value)}" for level in measured.levels if level.value <= low]
         _note(axes, "\n".join(above), 1.0, axes.transAxes, ("top", -2))
         _note(axes, "\n".join(below), 0.0, axes.transAxes, ("bottom", 2), left=True)
 
@@ -162,8 +163,8 @@ def tabulate(
 ) -> pd.DataFrame:
     """All that a figure shows as one table: kind, variant, series, patch, step, runs, ``x``, the metric, low, high."""
     kept = list(dict.fromkeys(["kind", "variant", "series", "patch", "step", "runs", x, "value", "low", "high"]))
-    lines = pd.DataFrame([{"kind": line.kind, "variant": line.label, "value": line.value} for line in measured.lines])
-    parts = [points.assign(kind="variant"), lines]
+    levels = [{"kind": level.kind, "variant": level.label, "value": level.value} for level in measured.levels]
+    parts = [points.assign(kind="variant"), pd.DataFrame(levels)]
     if fit is not None and not fit.empty:
         kind = np.where(fit["extrapolated"], "extrapolated fit", "fit")
         band = {"x": x, "y": "value", "mean_low": "low", "mean_high": "high"}

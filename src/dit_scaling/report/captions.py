@@ -44,7 +44,7 @@ FIGURES: Mapping[str, Caption] = {
 
 TABLES: Mapping[str, str] = {
     "variants": "Variants",
-    "lines": "What the distances lie between",
+    "levels": "What the distances lie between",
     "evaluations": "All evaluations",
     "fits": "Power laws",
     "budget": "What a larger budget should give",
@@ -56,6 +56,8 @@ TABLES: Mapping[str, str] = {
     "table4-pairs": "Table 4: pairs behind the verdicts",
     "table4-correlations": "Table 4: what explains the FID",
     "table4-exceptions": "Table 4: pairs that Gflops alone misplace",
+    "spread": "Table 4: verdicts by the spread that is assumed",
+    "reproductions": "Trainings that the spread is estimated from",
     "memorisation": "Memorisation",
     "protocol": "Protocol",
     "preflight": "Preflight",

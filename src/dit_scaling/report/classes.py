@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.metrics.catalogue import metric
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_number
@@ -22,7 +23,7 @@ class ClassesView:
     sentence: str
 
 
-def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesView | None:
+def view_classes(measured: Measurements, levels: Path, classes: int) -> ClassesView | None:
     """Class accuracy of the final samples, mean over seeds; None where no classifier of two or more classes gave it.
 
     Samples come through the autoencoder, so that the accuracy on its reconstructions is the most that they can reach.
@@ -30,18 +31,18 @@ def view_classes(measured: Measurements, lines: Path, classes: int) -> ClassesVi
     failures.
 
     Raises:
-        UserError: ``lines`` has no reconstructions.
+        UserError: ``levels`` has no reconstructions.
     """
-    column = f"class_accuracy_{measured.metric.removeprefix('fd_')}"
+    column = metric("class_accuracy").column_on(measured.features)
     names = order_variants(measured.final)["variant"]
     rows = measured.rows[measured.rows["step"] == measured.final["step"].iloc[0]]
     if classes < 2 or column not in rows.columns or rows[column].isna().any():
         return None
     try:
-        best = float(read_json(lines)["lines"]["reconstructions"][column])
+        best = float(read_json(levels)["levels"]["reconstructions"][column])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{lines} lacks the class accuracy of reconstructions ({error!r}). Rerun rule reference."
+            f"{levels} lacks the class accuracy of reconstructions ({error!r}). Rerun rule levels."
         ) from None
     chance = 1 / classes
     if best < _accuracy(RECOGNISED, chance, 1.0):

@@ -10,7 +10,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.report.canvas import (
     Drawing,
     add_variant_legend,
-    draw_reference_lines,
+    draw_reference_levels,
     draw_series,
     start_distance_axis,
     tabulate,
@@ -60,7 +60,7 @@ def draw_steps(measured: Measurements) -> Drawing:
             start_distance_axis(axes, measured)
             for name in variants.loc[(variants[column] == value).fillna(False), "variant"]:
                 draw_series(axes, points[points["variant"] == name], "step", styles)
-            draw_reference_lines(axes, measured, labels=axes is row[0])
+            draw_reference_levels(axes, measured, labels=axes is row[0])
             axes.set_title(title)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.supylabel(measured.label, fontsize=9)

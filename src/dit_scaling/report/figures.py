@@ -16,14 +16,14 @@ from dit_scaling.report.table4 import draw_published
 
 
 def draw_figures(
-    table: Path, curves: Path, lines: Path, claims: Path, samples: Mapping[str, Path], folder: Path
+    table: Path, curves: Path, levels: Path, claims: Path, samples: Mapping[str, Path], folder: Path
 ) -> None:
     """Write every figure of ``captions.FIGURES`` as NAME.svg, NAME.png and NAME.csv (the data drawn) in ``folder``.
 
     Args:
         table: metrics.parquet; the first guidance scale is drawn, scaling figures at the last common step.
         curves: training.csv with variant, seed, step, loss, gradient_norm.
-        lines: lines.json of the reference.
+        levels: levels.json of the reference.
         claims: claims.json of the aggregate stage; power laws leave out the variants that it does.
         samples: the first part of the samples of each variant.
         folder: where the figures go.
@@ -31,7 +31,7 @@ def draw_figures(
     Raises:
         UserError: as ``read_measurements`` and ``arrange_samples``; the training curves are missing or lack a column.
     """
-    measured = read_measurements(table, lines, claims)
+    measured = read_measurements(table, levels, claims)
     losses = read_curves(curves)
     drawings: Mapping[str, Callable[[], Drawing]] = {
         "samples": lambda: draw_samples(arrange_samples(measured.final, samples)),

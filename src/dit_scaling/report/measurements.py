@@ -1,4 +1,4 @@
-"""What figures and report draw: one estimate per variant and step with its interval, and the lines around them."""
+"""What figures and report draw: one estimate per variant and step with its interval, and the reference levels."""
 
 import math
 from collections.abc import Collection
@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from scipy import stats
 
+from dit_scaling.claims.contrasts import contrast
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, family_of
 from dit_scaling.claims.noise import estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.report.style import describe_metric
 from dit_scaling.variants import UNET
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
-LINES: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
+LEVELS: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
     ("held_out", "held-out images", "floor"),
     ("reconstructions", "VAE reconstructions", "floor"),
     ("decoded_noise", "decoded noise", "ceiling"),
@@ -27,8 +28,8 @@ LINES: tuple[tuple[str, str, Literal["floor", "ceiling"]], ...] = (
 
 
 @dataclass(frozen=True)
-class Line:
-    """A distance between which those of the variants are read."""
+class ReferenceLevel:
+    """A distance between which those of the variants are read: a floor, or the ceiling."""
 
     name: str
     label: str
@@ -43,12 +44,15 @@ class Measurements:
 
     ``points`` has one row per variant and step: variant, series (``DiT-XL``), size, patch and tokens (missing for
     U-Nets), params_m, gflops, step, train_gflops, runs (seeds), value (geometric mean over seeds), low and high
-    (``LEVEL`` interval by ``noise``), and fitted: whether claims 1 to 3 rest on the variant, so that power laws do too.
-    ``final`` are the points of the last step that all variants have. ``rows`` are the checked records behind them, one
-    per seed.
+    (``CONFIDENCE`` interval by ``noise``), and fitted: whether claims 1 to 3 rest on the variant, so that power laws do
+    too. ``final`` are the points of the last step that all variants have. ``rows`` are the checked records behind them,
+    one per seed.
     """
 
     metric: str
+    """Its column."""
+    features: str
+    """Name of the features that it was measured on."""
     label: str
     extractor: str
     guidance_scale: float
@@ -56,25 +60,28 @@ class Measurements:
     rows: pd.DataFrame
     points: pd.DataFrame
     final: pd.DataFrame
-    lines: tuple[Line, ...]
+    levels: tuple[ReferenceLevel, ...]
 
 
-def read_measurements(table: Path, lines: Path, claims: Path) -> Measurements:
-    """Read the table of metrics, the reference lines, and which variants the claims leave out.
+def read_measurements(table: Path, levels: Path, claims: Path) -> Measurements:
+    """Read the table of metrics, the reference levels, and which variants the claims leave out.
 
     Raises:
         UserError: a file is missing or broken, a column is missing or empty, or the rows of the first guidance scale
             differ in protocol (``check_protocol``), which no figure may join.
     """
-    reference, records, left_out = read_json(lines), read_table(table), _read_left_out(claims)
+    reference, records, left_out = read_json(levels), read_table(table), _read_left_out(claims)
     try:
         metric, extractor = str(reference["metric"]), str(reference["extractor"])
-        levels = dict(reference["lines"])
+        measured = dict(reference["levels"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{lines} lacks {error}. Run: snakemake --forcerun reference.") from None
-    for column in ("step", "seed", "guidance_scale", "train_gflops", "tokens"):
-        if column not in records.columns:
-            raise UserError(f"{table} has no column '{column}'. Run: snakemake --forcerun aggregate.")
+        raise UserError(f"{levels} lacks {error}. Run: snakemake --forcerun levels.") from None
+    column = parse_column(metric)
+    if column is None:
+        raise UserError(f"{levels} names {metric}, which is no metric. Run: snakemake --forcerun levels.")
+    for name in ("step", "seed", "guidance_scale", "train_gflops", "tokens"):
+        if name not in records.columns:
+            raise UserError(f"{table} has no column '{name}'. Run: snakemake --forcerun aggregate.")
     if records.empty:
         raise UserError(f"{table} has no rows. Run: snakemake --forcerun aggregate.")
     guidance_scale = float(records["guidance_scale"].iloc[0])
@@ -84,6 +91,7 @@ def read_measurements(table: Path, lines: Path, claims: Path) -> Measurements:
     final, _ = at_common_step(rows)
     return Measurements(
         metric=metric,
+        features=column.features,
         label=describe_metric(metric, samples),
         extractor=extractor,
         guidance_scale=guidance_scale,
@@ -93,7 +101,7 @@ def read_measurements(table: Path, lines: Path, claims: Path) -> Measurements:
             [estimate_points(group, metric, left_out) for _, group in rows.groupby("step")], ignore_index=True
         ),
         final=estimate_points(final, metric, left_out),
-        lines=tuple(_read_lines(levels, metric)),
+        levels=tuple(_read_levels(measured, metric)),
     )
 
 
@@ -115,17 +123,17 @@ def estimate_points(rows: pd.DataFrame, metric: str, left_out: Collection[str] =
     """One row per variant of one step, as in ``Measurements.points``; U-Nets and ``left_out`` are not fitted.
 
     exp(x +- t sqrt(v)) with x the mean of ln metric, v its variance and t Student's quantile, by the same noise as the
-    verdicts (``dit_scaling.claims.noise``).
+    verdicts (``dit_scaling.claims.contrasts``).
     """
     estimates, noise = estimate(rows, metric)
-    t = float(stats.t.isf((1 - LEVEL) / 2, noise.df))
+    reach = [contrast([(e, 1.0)], noise).reach(1 - CONFIDENCE) for e in estimates]
     intervals = pd.DataFrame(
         {
             "variant": [e.variant for e in estimates],
             "runs": [e.runs for e in estimates],
             "value": [math.exp(e.ln_metric) for e in estimates],
-            "low": [math.exp(e.ln_metric - t * math.sqrt(e.variance)) for e in estimates],
-            "high": [math.exp(e.ln_metric + t * math.sqrt(e.variance)) for e in estimates],
+            "low": [math.exp(e.ln_metric - r) for e, r in zip(estimates, reach, strict=True)],
+            "high": [math.exp(e.ln_metric + r) for e, r in zip(estimates, reach, strict=True)],
         }
     )
     about = ["variant", "size", "patch", "tokens", "params_m", "gflops", "step", "train_gflops"]
@@ -150,14 +158,14 @@ def _read_left_out(claims: Path) -> list[str]:
         raise UserError(f"{claims} is no report on claims ({error!r}). Run: snakemake --forcerun aggregate.") from None
 
 
-def _read_lines(levels: dict[str, dict[str, float]], metric: str) -> list[Line]:
+def _read_levels(measured: dict[str, dict[str, float]], metric: str) -> list[ReferenceLevel]:
     found = []
-    for name, label, kind in LINES:
-        record = levels.get(name, {})
+    for name, label, kind in LEVELS:
+        record = measured.get(name, {})
         value = record.get(metric)
         if value is not None and value > 0:
             count = record.get("n_samples")
             samples = None if count is None else int(count)
             said = "" if samples is None else f" (N = {samples:,})"
-            found.append(Line(name, label + said, kind, float(value), samples))
+            found.append(ReferenceLevel(name, label + said, kind, float(value), samples))
     return found

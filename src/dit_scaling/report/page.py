@@ -55,7 +55,7 @@ class ReportInputs:
     """metrics.parquet of the aggregate stage."""
     claims: Path
     agreement: Path
-    lines: Path
+    levels: Path
     data: Path
     vae: Path
     reconstructions: Path
@@ -107,7 +107,7 @@ def write_report(
         UserError: an input is missing, broken, or not of this study.
     """
     study = settings.study
-    measured = read_measurements(inputs.table, inputs.lines, inputs.claims)
+    measured = read_measurements(inputs.table, inputs.levels, inputs.claims)
     records = {
         name: _read_record(path)
         for name in ("data", "vae", "manifest", "extractor", "provenance")
@@ -144,7 +144,7 @@ def write_report(
             memorisation=memorisation,
             preflight=preflight,
             gates=gates,
-            classes=view_classes(measured, inputs.lines, study.data.classes),
+            classes=view_classes(measured, inputs.levels, study.data.classes),
             grid=_view_samples(study, measured, inputs.samples, records["data"].get("class_names")),
             figures=[_view_figure(path, output) for path in inputs.figures if path.stem != "samples"],
             tables=tables,
@@ -171,7 +171,7 @@ def _make_tables(
     versions = {key: value for key, value in records["provenance"].items() if key != "settings"}
     made = [
         study_tables.tabulate_variants(measured, beside_paper=not hindrances(study, protocol)),
-        study_tables.tabulate_lines(measured),
+        study_tables.tabulate_levels(measured),
         study_tables.tabulate_evaluations(measured, read_table(inputs.table)),
         study_tables.tabulate_fits(measured),
         study_tables.tabulate_budget(measured),
@@ -183,6 +183,8 @@ def _make_tables(
         verdict_tables.tabulate_pairs("table4-pairs", published),
         verdict_tables.tabulate_correlations("table4-correlations", published),
         verdict_tables.tabulate_exceptions("table4-exceptions", published),
+        verdict_tables.tabulate_spread("spread"),
+        verdict_tables.tabulate_reproductions("reproductions"),
         _tabulate_protocol(protocol),
         list_facts("data", records["data"], DATA_FACTS),
         list_facts("vae", records["vae"], VAE_FACTS),
@@ -198,6 +200,8 @@ def _make_tables(
 
 def _tabulate_protocol(protocol: Sequence[ProtocolRow]) -> Table:
     def judge(row: Mapping[str, Any]) -> str:
+        if not row["known"]:
+            return "not known"
         return "same" if row["same"] else f"deviation: {row['reason'] or 'no reason given'}"
 
     shown = (
@@ -242,7 +246,7 @@ def _read_claims(path: Path) -> dict[str, Any]:
     """A report on claims, as far as the page needs it."""
     claims = _read_record(path)
     found = claims.get("claims")
-    needed = {"claim", "statement", "verdict", "reason"}
+    needed = {"claim", "statement", "verdict", "words", "qualification", "condition", "reason"}
     if not isinstance(found, list) or not all(isinstance(claim, dict) and needed <= claim.keys() for claim in found):
         raise UserError(f"{path} is no report on claims. Run: snakemake --forcerun aggregate.")
     return claims

@@ -9,6 +9,7 @@ from dit_scaling.common.seals import check_seals
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures import draw_figures
 from dit_scaling.report.page import ReportInputs, page_environment, write_report
@@ -45,11 +46,13 @@ def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[P
 
 
 def _is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
-    """Whether every evaluation of a variant was made with the settings of now."""
-    slug = study.variant(name).slug
-    return all(
-        settings_digest(_evaluation(study, results, slug, seed, step, scale) / "provenance.json")
-        == stages.score(slug, seed, step, scale).digest
+    """Whether every evaluation of a variant was made with the settings of now, and its samples were searched."""
+    slug, training, sampling = study.variant(name).slug, study.training, study.sampling
+    headline = slug, training.seeds[0], training.steps, sampling.guidance_scales[0]
+    searched = _evaluation(study, results, *headline) / "memorisation.json"
+    return searched.is_file() and all(
+        (folder := _evaluation(study, results, slug, seed, step, scale)).joinpath("metrics.json").is_file()
+        and settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
         for seed in study.training.seeds
         for step in study.exports(name)
         for scale in study.sampling.guidance_scales
@@ -89,14 +92,11 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
         for row in stages.evaluations()
     ]
     reference = results / "reference" / study.metrics.extractor.kind
-    lines = reference / "lines.json"
+    levels = reference / "levels.json"
     manifest = results / "latents" / "manifest.json" if study.trained else None
     samples = [headline / "samples" / "first-00000.npz" for headline in headlines]
     records = [headline / "memorisation.json" for headline in headlines]
-    check_seals([*metrics, lines, *samples])
-    missing = [path for path in records if not path.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is not there yet")
+    check_seals([*metrics, levels, *samples, *records])
     files = AggregateFiles(
         *(
             folder / name
@@ -109,13 +109,13 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
         [place / "metrics.jsonl" for place in last],
         [place / "provenance.json" for place in last],
         manifest,
-        lines,
+        levels,
         files,
     )
     draw_figures(
         files.parquet,
         files.curves,
-        lines,
+        levels,
         files.claims,
         dict(zip(study.variants, samples, strict=True)),
         folder / "figures",
@@ -133,7 +133,7 @@ def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord])
             table=files.parquet,
             claims=files.claims,
             agreement=files.agreement,
-            lines=lines,
+            levels=levels,
             data=results / "data" / "data.json",
             vae=results / "vae" / "vae.json",
             reconstructions=results / "vae" / "reconstructions.png",

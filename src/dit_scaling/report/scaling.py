@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dit_scaling.claims.fits import PowerLawFit
+from dit_scaling.diffusion.samplers import PAPER_SAMPLER
+from dit_scaling.metrics.catalogue import INCEPTION
 from dit_scaling.paper.published import table4
 from dit_scaling.report.canvas import (
     Drawing,
     add_variant_legend,
     draw_points,
-    draw_reference_lines,
+    draw_reference_levels,
     draw_series,
     pad_log,
     start_distance_axis,
@@ -62,7 +64,7 @@ def _draw_panel(axes: Axes, measured: Measurements, x: str) -> pd.DataFrame:
     _draw_fit(axes, curve)
     for _, rows in points.groupby("series", sort=False):
         draw_series(axes, rows, x, styles)
-    draw_reference_lines(axes, measured)
+    draw_reference_levels(axes, measured)
     shown = [*points[x], *published[x]]
     axes.set_xlim(*pad_log(min(shown), max(shown)))
     use_log(axes.xaxis)
@@ -84,7 +86,7 @@ def draw_compute(measured: Measurements) -> Drawing:
         rows = points[points["variant"] == name]
         axes.plot(rows["train_gflops"], rows["value"], color=styles[name].colour, linewidth=0.8)
         draw_points(axes, rows, "train_gflops", styles)
-    draw_reference_lines(axes, measured)
+    draw_reference_levels(axes, measured)
     shown = [*points["train_gflops"], *curve["x"]]
     axes.set_xlim(*pad_log(min(shown), max(shown)))
     use_log(axes.xaxis)
@@ -94,13 +96,13 @@ def draw_compute(measured: Measurements) -> Drawing:
 
 
 def draw_bubbles(measured: Measurements) -> Drawing:
-    """Figure 2: sizes across, the metric up, area proportional to Gflops; the only figure with every line to scale."""
+    """Figure 2: sizes across, the metric up, area proportional to Gflops; the only figure with every level to scale."""
     points, styles = order_variants(measured.final), style_variants(measured.final)
     series, patches = list(points["series"].unique()), sorted(points["patch"].dropna().unique(), reverse=True)
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axes = figure.subplots()
     start_distance_axis(axes, measured, whole=True)
-    draw_reference_lines(axes, measured)
+    draw_reference_levels(axes, measured)
     for name, style in styles.items():
         row = points[points["variant"] == name].iloc[0]
         whole = pd.isna(row["patch"])
@@ -154,5 +156,5 @@ def _published(measured: Measurements) -> pd.DataFrame:
     paper = table4().rename(columns={"fid50k": "value", "steps": "step"})
     shared = measured.final.merge(paper, on="variant", suffixes=("", "_paper"))
     same = (shared["gflops"] / shared["gflops_paper"] - 1).abs() < SAME_GFLOPS
-    same_sampler = bool((measured.rows["sampler"] == "ddpm").all())
-    return paper if measured.metric == "fid" and same_sampler and same.any() else paper.iloc[:0]
+    same_sampler = bool((measured.rows["sampler"] == PAPER_SAMPLER).all())
+    return paper if measured.features == INCEPTION and same_sampler and same.any() else paper.iloc[:0]

@@ -1,13 +1,14 @@
-"""Tables of what was measured: variants, reference lines, all evaluations, power laws and what they promise."""
+"""Tables of what was measured: variants, reference levels, all evaluations, power laws and what they promise."""
 
 from typing import Any
 
 import pandas as pd
 
+from dit_scaling.metrics import catalogue
 from dit_scaling.paper.published import table4
-from dit_scaling.report.measurements import LEVEL, Measurements, fit_points
+from dit_scaling.report.measurements import CONFIDENCE, Measurements, fit_points
 from dit_scaling.report.numbers import MISSING, describe_number
-from dit_scaling.report.style import describe_features, order_variants
+from dit_scaling.report.style import head_column, order_variants
 from dit_scaling.report.table import Column, Row, Table, number, words
 
 BUDGETS = (1, 2, 5, 10)
@@ -20,12 +21,11 @@ def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
     ``beside_paper`` adds the published FID of the same variant and the difference, which only the paper's protocol
     allows.
     """
-    features = "inception" if measured.metric == "fid" else measured.metric.removeprefix("fd_")
+    beside = {metric.column_on(measured.features): metric for metric in catalogue.METRICS}
     scores = {
-        f"kid_{features}": "KID" if features == "inception" else f"KID, {describe_features(features)}",
-        f"class_accuracy_{features}": "class accuracy",
-        f"precision_{features}": "precision",
-        f"recall_{features}": "recall",
+        column: head_column(metric, measured.features)
+        for column, metric in beside.items()
+        if column != measured.metric and (metric.on_any or column in measured.rows.columns)
     }
     kept = ["variant", "params_m", "gflops", "tokens", "step", "runs", "value", "low", "high"]
     data = order_variants(measured.final)[kept].rename(columns={"value": measured.metric})
@@ -39,7 +39,10 @@ def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
         number("steps", "step"),
         number("seeds", "runs"),
         number(measured.label, measured.metric, describe_number),
-        Column(f"{LEVEL:.0%} interval", lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}"),
+        Column(
+            f"{CONFIDENCE:.0%} interval",
+            lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}",
+        ),
     ]
     if beside_paper:
         published = table4().rename(columns={"fid50k": "published"})[["variant", "published"]]
@@ -53,14 +56,19 @@ def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
     return Table("variants", data, columns)
 
 
-def tabulate_lines(measured: Measurements) -> Table:
+def tabulate_levels(measured: Measurements) -> Table:
     """The distances between which those of the variants are read."""
     data = pd.DataFrame(
-        [(line.label.split(" (N")[0], line.kind, line.samples, line.value) for line in measured.lines],
-        columns=["line", "kind", "images", measured.metric],
+        [(level.label.split(" (N")[0], level.kind, level.samples, level.value) for level in measured.levels],
+        columns=["level", "kind", "images", measured.metric],
     ).astype({"images": object})
-    columns = (words("line"), words("kind"), number("images"), number(measured.label, measured.metric, describe_number))
-    return Table("lines", data, columns)
+    columns = (
+        words("level"),
+        words("kind"),
+        number("images"),
+        number(measured.label, measured.metric, describe_number),
+    )
+    return Table("levels", data, columns)
 
 
 def tabulate_evaluations(measured: Measurements, table: pd.DataFrame) -> Table:
@@ -102,7 +110,7 @@ def tabulate_budget(measured: Measurements) -> Table:
     fit = fit_points(measured.final, "train_gflops")
     data = pd.DataFrame(columns=["times", "train_gflops", "expected", "low", "high", "extrapolated"])
     if fit is not None:
-        predicted = fit.predict([fit.x_max * factor for factor in BUDGETS], LEVEL)
+        predicted = fit.predict([fit.x_max * factor for factor in BUDGETS], CONFIDENCE)
         data = predicted.rename(columns={"x": "train_gflops", "y": "expected"})[
             ["train_gflops", "expected", "low", "high"]
         ]
@@ -113,7 +121,7 @@ def tabulate_budget(measured: Measurements) -> Table:
         number("1e9 multiply-adds", "train_gflops", describe_number),
         number(f"expected: {measured.label}", "expected", describe_number),
         Column(
-            f"{LEVEL:.0%} interval of one variant",
+            f"{CONFIDENCE:.0%} interval of one variant",
             lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}",
         ),
         Column("basis", lambda row: "extrapolated" if row["extrapolated"] else "within the data", words=True),

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dit_scaling.claims.metrics_table import family_of
+from dit_scaling.metrics.catalogue import INCEPTION, Metric, parse_column
 from dit_scaling.variants import UNET
 
 Dash = tuple[float, tuple[float, ...]]
@@ -83,14 +84,22 @@ def describe_features(name: str) -> str:
 
 
 def describe_metric(metric: str, samples: int | None) -> str:
-    """A distance for people, named by its features; only Inception's make it a FID.
+    """A metric for people, named by its features; only Inception's make it a FID.
 
     Args:
-        metric: ``fid`` or ``fd_NAME``.
+        metric: its column.
         samples: number of generated images behind it, where known.
     """
-    if metric == "fid":
-        if samples is None:
-            return "FID"
+    column = parse_column(metric)
+    if column is None:
+        return metric
+    label = column.metric.label_on(column.features)
+    if label == "FID" and samples is not None:
         return f"FID-{samples // 1000}K" if samples % 1000 == 0 else f"FID ({samples:,} samples)"
-    return f"Frechet distance on {describe_features(metric.removeprefix('fd_'))}"
+    return label if column.features in column.metric.names else f"{label} on {describe_features(column.features)}"
+
+
+def head_column(metric: Metric, features: str) -> str:
+    """The head of a metric's column, in a table of one kind of features."""
+    said = features == INCEPTION or features in metric.names or not metric.of_inception
+    return metric.label_on(features) if said else f"{metric.label}, {describe_features(features)}"

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from dit_scaling.claims import evaluate_claims
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
+from dit_scaling.paper.published import reproductions, spread_choices, table4
 from dit_scaling.report.numbers import describe_number, describe_p
 from dit_scaling.report.table import Column, Row, Table, number, words
 
@@ -29,11 +31,13 @@ def tabulate_pairs(name: str, report: Report) -> Table:
     kept = [
         "favoured",
         "other",
+        "neighbours",
         "outcome",
         "effect",
         "standard_error",
         "statistic",
         "df",
+        "widened",
         "p",
         "p_holm",
         "p_holm_against",
@@ -45,7 +49,9 @@ def tabulate_pairs(name: str, report: Report) -> Table:
         words("expected worse", "other"),
         words("outcome"),
         Column("ratio", lambda row: f"{math.exp(row['effect']):.3f}"),
+        Column("neighbours", lambda row: "yes" if row["neighbours"] else "no", words=True),
         Column("se of ln ratio", lambda row: f"{row['standard_error']:.3f}"),
+        Column("degrees of freedom", _describe_df),
         Column("p, Holm", lambda row: describe_p(min(row["p_holm"], row["p_holm_against"]))),
     )
     return Table(name, data, columns)
@@ -75,12 +81,46 @@ def tabulate_correlations(name: str, report: Report) -> Table:
     correlated = [claim["correlations"] for claim in report["claims"] if claim.get("correlations")]
     found: Mapping[str, Any] = correlated[0] if correlated else {}
     rows = [(key, text, found[key]) for key, text in MEASURES.items() if found.get(key) is not None]
+    advantage = found.get("advantage")
+    if advantage:
+        level = f"{advantage['level']:.0%} interval (Zou)"
+        rows += [
+            ("difference", "correlation with ln Gflops minus that with ln params", advantage["difference"]),
+            ("low", f"from, {level}", advantage["low"]),
+            ("high", f"to, {level}", advantage["high"]),
+        ]
     data = pd.DataFrame(rows, columns=["key", "measure", "value"])
 
     def describe(row: Row) -> str:
         return describe_p(row["value"]) if row["key"] == "p_tokens" else f"{row['value']:.3f}"
 
     return Table(name, data, (words("measure"), Column("value", describe)))
+
+
+def tabulate_spread(name: str) -> Table:
+    """The published spread between reproductions by every choice of them, and the verdicts on Table 4 under each."""
+    rows = []
+    for choice, spread in spread_choices().items():
+        report = evaluate_claims(table4(), spread=spread)
+        verdicts = {f"claim {claim}": report[claim].words for claim in ("1", "2", "3")}
+        rows.append({"choice": choice, "sd": spread.sd, "df": spread.df, **verdicts})
+    columns = (
+        words("trainings that count", "choice"),
+        number("spread", "sd", lambda value: f"{value:.1%}"),
+        number("degrees of freedom", "df", lambda value: f"{value:.0f}"),
+        *(words(f"claim {claim}") for claim in ("1", "2", "3")),
+    )
+    return Table(name, pd.DataFrame(rows), columns)
+
+
+def tabulate_reproductions(name: str) -> Table:
+    """Every training that the spread is estimated from, with its source and what differs."""
+    columns = (
+        words("variant"),
+        number("FID-50K", "fid50k", lambda value: f"{value:.2f}"),
+        *(words(column) for column in ("framework", "protocol", "source", "caveat")),
+    )
+    return Table(name, reproductions(), columns)
 
 
 def compare_verdicts(name: str, here: Report, published: Report) -> Table:
@@ -96,9 +136,9 @@ def compare_verdicts(name: str, here: Report, published: Report) -> Table:
         words("claim"),
         words("statement"),
         words("here", "verdict_here"),
-        Column("change a pair, here", lambda row: _describe_effect(row, "here")),
+        Column("change a step, here", lambda row: _describe_effect(row, "here")),
         words("Table 4", "verdict_table4"),
-        Column("change a pair, Table 4", lambda row: _describe_effect(row, "table4")),
+        Column("change a step, Table 4", lambda row: _describe_effect(row, "table4")),
     )
     return Table(name, pd.DataFrame(rows), columns)
 
@@ -112,11 +152,17 @@ def _collect(report: Report, part: str, columns: list[str]) -> pd.DataFrame:
 def _effect(claim: Mapping[str, Any]) -> dict[str, Any]:
     confidence = claim.get("confidence") or {}
     return {
-        "verdict": claim["verdict"],
+        "verdict": claim["words"],
         "effect": claim.get("effect"),
         "low": confidence.get("low"),
         "high": confidence.get("high"),
     }
+
+
+def _describe_df(row: Row) -> str:
+    df = row["df"]
+    shown = "known" if df is None or math.isnan(df) else f"{df:.1f}"
+    return f"{shown}, widened" if row["widened"] else shown
 
 
 def _describe_effect(row: Row, where: str) -> str:

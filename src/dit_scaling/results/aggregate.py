@@ -36,7 +36,7 @@ def aggregate(
     logs: list[Path],
     training: list[Path],
     manifest: Path | None,
-    lines: Path,
+    levels: Path,
     files: AggregateFiles,
 ) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON and CSV).
@@ -49,19 +49,19 @@ def aggregate(
         logs: metrics.jsonl of the last step per trained variant and seed, in the config's order.
         training: provenance.json of the same steps.
         manifest: manifest.json of the latents as they are now; None where nothing is trained.
-        lines: lines.json of the reference.
+        levels: levels.json of the reference.
         files: what to write.
 
     Raises:
         UserError: a record lacks its metrics or was scored on other features than the reference, or a variant was
             trained on other latents than those of the manifest.
     """
-    study, reference = settings.study, read_json(lines)
+    study, reference = settings.study, read_json(levels)
     try:
         metric = reference["metric"]
-        float(reference["lines"]["decoded_noise"][metric])
+        float(reference["levels"]["decoded_noise"][metric])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{lines} is no record of reference lines ({error!r}). Rerun rule reference.") from None
+        raise UserError(f"{levels} is no record of reference levels ({error!r}). Rerun rule levels.") from None
     runs = [(variant, seed) for variant in study.trained for seed in study.training.seeds]
     curves = pd.concat(
         [_read_log(log).assign(variant=variant, seed=seed) for (variant, seed), log in zip(runs, logs, strict=True)]
@@ -103,7 +103,7 @@ def judge(study: Study, table: pd.DataFrame, reference: dict[str, Any]) -> tuple
     report = evaluate_claims(
         headline,
         metric,
-        decoded_noise=reference["lines"]["decoded_noise"][metric],
+        decoded_noise=reference["levels"]["decoded_noise"][metric],
         bottlenecks=study.claims.bottlenecks,
         alpha=study.claims.alpha,
     )
@@ -111,11 +111,12 @@ def judge(study: Study, table: pd.DataFrame, reference: dict[str, Any]) -> tuple
 
 
 def tabulate_verdicts(report: ClaimsReport) -> pd.DataFrame:
-    """A row per claim: verdict, statement, reason, effect on ln metric and its confidence interval."""
+    """A row per claim: verdict and its limits, statement, reason, effect on ln metric and its confidence interval."""
     rows = []
     for claim in report.claims:
         interval = asdict(claim.confidence) if claim.confidence else dict.fromkeys(("level", "low", "high", "p"))
-        about = {key: getattr(claim, key) for key in ("claim", "verdict", "statement", "reason", "effect")}
+        shown = ("claim", "verdict", "qualification", "condition", "statement", "reason", "effect")
+        about = {key: getattr(claim, key) for key in shown}
         rows.append(about | interval)
     return pd.DataFrame(rows)
 

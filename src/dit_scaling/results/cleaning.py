@@ -62,7 +62,7 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
     heaps = [
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
         Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
-        Heap("samples that are scored (sampling.keep_samples)", tuple(_unwanted_samples(study, results))),
+        Heap("samples whose features are kept (sampling.keep_samples)", tuple(_unwanted_samples(study, results))),
     ]
     if other_runs:
         heaps.append(Heap("runs of other settings, finished or not", tuple(sorted(others))))
@@ -130,7 +130,8 @@ def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
         for step in study.exports(name):
             folder = results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / sampling.folder(scale)
             headline = (seed, scale, step) == (seeds[0], sampling.guidance_scales[0], study.training.steps)
-            readers = [folder / file for file in ("metrics.json", *(["memorisation.json"] if headline else []))]
+            records = [f"features/{extractor.kind}/features.json" for extractor in study.metrics.extractors]
+            readers = [folder / file for file in (*records, *(["memorisation.json"] if headline else []))]
             yield from (part for part in sorted(folder.glob("samples/part-*.npz")) if _is_read(part, readers))
 
 

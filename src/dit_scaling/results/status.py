@@ -14,12 +14,13 @@ from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
 from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
+from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.job_records import JobRecord, read_records
 from dit_scaling.results.withdrawal import REPORT, of_other_settings
 from dit_scaling.training.lock import in_use
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
-Stage = Literal["train", "sample", "score"]
+Stage = Literal["train", "sample", "features", "score"]
 
 RECENT = 10  # lines of the log that the rate is taken from
 
@@ -41,6 +42,8 @@ class Run:
     """Of training, while it runs."""
     sampled: tuple[int, int]
     """Parts of samples, over all exports and guidance scales: there, and wanted."""
+    extracted: tuple[int, int]
+    """Features of evaluations, by every extractor: there, and wanted."""
     scored: tuple[int, int]
     """Evaluations: there, and wanted."""
 
@@ -87,8 +90,8 @@ def describe_status(status: StudyStatus, results: Path) -> str:
     """The status as lines for a terminal."""
     shared = {name: "done" if done else "waiting" for name, done in status.shared.items()}
     shared["report"] = "done" if status.reported else "of other settings" if status.outdated else "waiting"
-    line = "{:<16}{:>5}  {:<15}{:>19}{:>9}{:>9}{:>13}{:>9}{:>9}"
-    heads = ("variant", "seed", "state", "step", "loss", "steps/s", "time left", "sampled", "scored")
+    line = "{:<16}{:>5}  {:<17}{:>19}{:>9}{:>9}{:>13}{:>9}{:>10}{:>9}"
+    heads = ("variant", "seed", "state", "step", "loss", "steps/s", "time left", "sampled", "features", "scored")
     return "\n".join(
         [
             f"Study {status.study} in {results}",
@@ -105,6 +108,7 @@ def describe_status(status: StudyStatus, results: Path) -> str:
                     "" if run.steps_per_second is None else f"{run.steps_per_second:.3g}",
                     "" if run.seconds_left is None else describe_seconds(run.seconds_left),
                     "{} of {}".format(*run.sampled),
+                    "{} of {}".format(*run.extracted),
                     "{} of {}".format(*run.scored),
                 )
                 for run in status.runs
@@ -125,6 +129,9 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
         folder = f"reference/{extractor.kind}"
         shared[f"{extractor.kind} features"] = (f"{folder}/extractor-provenance.json", stages.extractor(extractor.kind))
         shared[f"{extractor.kind} reference"] = (f"{folder}/provenance.json", stages.reference(extractor.kind))
+    headline = study.metrics.extractor.kind
+    levels = stages.levels(headline, metric_keys())
+    shared["reference levels"] = (f"reference/{headline}/levels-provenance.json", levels)
     return shared | {"aggregate": ("provenance.json", stages.aggregate())}
 
 
@@ -141,6 +148,7 @@ def _read_run(
     slug, exports = study.variant(variant).slug, study.exports(variant)
     settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
     sampling, steps = study.sampling, study.training.steps
+    kinds = [extractor.kind for extractor in study.metrics.extractors]
     exported = [
         step
         for step in exports
@@ -159,14 +167,26 @@ def _read_run(
         for part in range(sampling.parts)
     )
     scored = sum(
-        settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale).digest
+        settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
         for step, scale, folder in wanted
+    )
+    extracted = sum(
+        settings_digest(folder / "features" / kind / "provenance.json")
+        == stages.features(slug, seed, step, scale, kind).digest
+        for step, scale, folder in wanted
+        for kind in kinds
     )
     folder = folders.get(settings.canonical())
     lines = _read_log(folder / "metrics.jsonl") if folder else []
     rate = _rate(lines)
     step = min(steps, max([*exported, *(int(line["step"]) for line in lines[-1:])], default=0))
-    stage: Stage = "train" if steps not in exported else "sample" if sampled < len(wanted) * sampling.parts else "score"
+    stage: Stage = "score"
+    if steps not in exported:
+        stage = "train"
+    elif sampled < len(wanted) * sampling.parts:
+        stage = "sample"
+    elif extracted < len(wanted) * len(kinds):
+        stage = "features"
     state: State = "waiting"
     jobs = [job for job in records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))]
     if stage == "score" and scored == len(wanted):
@@ -189,6 +209,7 @@ def _read_run(
         steps_per_second=rate,
         seconds_left=(steps - step) / rate if training and rate else None,
         sampled=(sampled, len(wanted) * sampling.parts),
+        extracted=(extracted, len(wanted) * len(kinds)),
         scored=(scored, len(wanted)),
     )
 

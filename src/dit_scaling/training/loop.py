@@ -15,9 +15,10 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shard_check import shards_compared
-from dit_scaling.models.checkpoints import save_model
+from dit_scaling.models.checkpoints import CheckpointHeader, save_model
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
 from dit_scaling.training.lock import locked
@@ -82,8 +83,8 @@ def _train(
     micro_batch: int,
 ) -> None:
     run, device = f"{settings.variant.name}, seed {settings.seed}", runtime.device
-    model = initial_model(settings).to(device).train()
-    train_step = TrainingStep(model, settings.recipe, ranks)
+    model, diffusion = initial_model(settings).to(device).train(), create_diffusion(settings.diffusion)
+    train_step = TrainingStep(model, settings.recipe, diffusion, ranks)
     window = torch.zeros(4, device=device)  # sums of loss, mse, vb and gradient norm since the last record
     seconds = torch.zeros((), dtype=torch.float64)
     carried = train_step.tensors | {"window": window, "seconds": seconds}
@@ -95,7 +96,7 @@ def _train(
         *(run, first_step, last_step, ranks.count, device, micro_batch),
     )
     share = ranks.share(settings.recipe.batch_size)
-    source = BatchSource(reader, settings, train_step.num_timesteps, torch.device("cpu"), share)
+    source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()
@@ -142,19 +143,22 @@ def _train(
             save_model(
                 folder.export_path(last_step, f"{name}.safetensors"),
                 exported,
-                variant=settings.variant,
-                input_size=settings.input_size,
-                num_classes=settings.num_classes,
-                in_channels=settings.in_channels,
-                settings_digest=settings.digest,
-                step=last_step,
-                provenance={
-                    "weights": name,
-                    "seed": settings.seed,
-                    "latents": reader.manifest.content,
-                    "seconds": seconds.item(),
-                    "micro_batch": micro_batch,
-                },
+                CheckpointHeader(
+                    variant=settings.variant,
+                    input_size=settings.input_size,
+                    num_classes=settings.num_classes,
+                    in_channels=settings.in_channels,
+                    settings_digest=settings.digest,
+                    step=last_step,
+                    provenance={
+                        "weights": name,
+                        "seed": settings.seed,
+                        "latents": reader.manifest.content,
+                        "seconds": seconds.item(),
+                        "micro_batch": micro_batch,
+                    },
+                    diffusion=settings.diffusion,
+                ),
             )
         folder.seal_exports(last_step)
 

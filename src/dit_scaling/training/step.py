@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.recipe import Recipe
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.models import Network
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
@@ -31,10 +31,9 @@ class TrainingStep:
         exp_avg, exp_avg_sq: (n,) AdamW's moments.
     """
 
-    def __init__(self, model: Network, recipe: Recipe, ranks: Ranks = ALONE) -> None:
+    def __init__(self, model: Network, recipe: Recipe, diffusion: GaussianDiffusion, ranks: Ranks = ALONE) -> None:
         """``model`` on its device."""
-        self._recipe, self._ranks = recipe, ranks
-        self._diffusion = GaussianDiffusion()
+        self._recipe, self._diffusion, self._ranks = recipe, diffusion, ranks
         self._flat = FlatParameters(model)
         self._network = ranks.replicate(compiled(model) if recipe.compile else model)
         self.weights = self._flat.weights
@@ -44,11 +43,6 @@ class TrainingStep:
             [self.weights], recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         self.start_at(0)
-
-    @property
-    def num_timesteps(self) -> int:
-        """Of the diffusion: timesteps of a batch are below."""
-        return self._diffusion.num_timesteps
 
     @property
     def tensors(self) -> dict[str, Tensor]:

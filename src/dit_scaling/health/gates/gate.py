@@ -10,10 +10,18 @@ import torch
 
 from dit_scaling.common.files import read_json_lines, write_json
 from dit_scaling.config.stages import GateSettings
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.health.check import Check
 from dit_scaling.health.check_page import Page, Section, tabulate, write_page
 from dit_scaling.health.closeness import share_like_data
-from dit_scaling.health.denoising import NUM_TIMESTEPS, noise_errors, resampling_ratio, structureless_error
+from dit_scaling.health.denoising import (
+    mean_structureless_error,
+    noise_errors,
+    resampling_ratio,
+    structureless_error,
+)
 from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
 from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
 from dit_scaling.health.gates.run_checks import (
@@ -63,6 +71,8 @@ class Seen:
     lines: list[dict[str, float]]
     variance: float
     """Of the scaled latents."""
+    by_variance: float
+    """Noise error that this variance alone allows, averaged over all timesteps."""
     plausible: float
     """Share of the sampled numbers that could be latents."""
     made: Images
@@ -82,12 +92,13 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
         UserError: a file is missing or not what it should be. A broken run raises nothing: it is a verdict.
     """
     training = settings.training
-    seen = look(settings, files, device)
+    diffusion = create_diffusion(training.diffusion)
+    seen = look(settings, diffusion, files, device)
     faults = [
-        *check_log(seen.lines, seen.variance),
+        *check_log(seen.lines, seen.by_variance),
         *check_landmarks(training, seen.lines),
         *check_ema(training, settings.step, seen.drift, seen.predictions),
-        resampling_check(seen.predictions.resampling),
+        resampling_check(seen.predictions.resampling, SAMPLERS[settings.sampling.sampler].stochastic),
         check_divergence(seen.plausible),
     ]
     enough = [check_samples(share_like_data(seen.made, seen.data, seen.nothing))]
@@ -96,7 +107,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     verdict = judge(faults, enough, settings.step, settings.budget)
     log.info("%s seed %d step %d: %s", training.variant.name, training.seed, settings.step, verdict.status)
     checks = (*faults, *enough)
-    write_page(page, _describe(settings, verdict, checks, seen))
+    write_page(page, _describe(settings, diffusion, verdict, checks, seen))
     write_json(
         record,
         {
@@ -117,40 +128,46 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     )
 
 
-def look(settings: GateSettings, files: GateFiles, device: torch.device) -> Seen:
+def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles, device: torch.device) -> Seen:
     """Measure predictions, drift and samples of one checkpoint."""
     training = settings.training
     raw, ema = (load_model(path).to(device) for path in (files.raw, files.ema))
     vae = open_vae(files.vae).to(device)
     # The product's own batches, of another size: clean latents with the labels they are trained with.
     whole = training.with_recipe(batch_size=SAMPLES, class_dropout_prob=0.0)
-    source = BatchSource(LatentReader(files.manifest, "train"), whole, NUM_TIMESTEPS, device)
+    source = BatchSource(LatentReader(files.manifest, "train"), whole, diffusion.num_timesteps, device)
     batch = source.batch(0)
-    latents, _ = draw_samples(ema, settings.sampling, SAMPLES)
+    variance = float(batch.x0.var())
+    latents = draw_samples(diffusion, ema, settings.sampling, SAMPLES)
     noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
     images = (
         decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (decodable(latents), batch.x0, noise)
     )
     return Seen(
         Predictions(
-            raw=noise_errors(raw, batch.x0, batch.y),
-            ema=noise_errors(ema, batch.x0, batch.y),
-            resampling=resampling_ratio(raw, batch.x0, batch.y, settings.sampling.steps),
+            raw=noise_errors(diffusion, raw, batch.x0, batch.y),
+            ema=noise_errors(diffusion, ema, batch.x0, batch.y),
+            resampling=resampling_ratio(
+                diffusion, raw, batch.x0, batch.y, settings.sampling.sampler, settings.sampling.steps
+            ),
         ),
         measure_drift(initial_model(training), raw, ema),
         read_json_lines(files.log),
-        float(batch.x0.var()),
+        variance,
+        mean_structureless_error(diffusion, variance),
         float(plausible(latents).float().mean()),
         *images,
     )
 
 
-def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Check], seen: Seen) -> Page:
+def _describe(
+    settings: GateSettings, diffusion: GaussianDiffusion, verdict: GateVerdict, checks: Sequence[Check], seen: Seen
+) -> Page:
     """The page: samples first, then predictions, then the loss."""
     training, errors = settings.training, seen.predictions
     timesteps = [str(t) for t in errors.raw]
     columns = SHOWN // 2
-    curve = draw_loss(seen.lines, published_losses(training), seen.variance)
+    curve = draw_loss(seen.lines, published_losses(training), seen.by_variance)
     return Page(
         title=f"{training.variant.name}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
         status=verdict.status,
@@ -174,7 +191,7 @@ def _describe(settings: GateSettings, verdict: GateVerdict, checks: Sequence[Che
                     (
                         list(errors.raw.values()),
                         list(errors.ema.values()),
-                        [structureless_error(t, seen.variance) for t in errors.raw],
+                        [structureless_error(diffusion, t, seen.variance) for t in errors.raw],
                     ),
                     timesteps,
                 ),

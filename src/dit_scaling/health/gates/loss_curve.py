@@ -8,26 +8,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dit_scaling.health.denoising import mean_structureless_error
 from dit_scaling.health.pictures import Images
 
 
-def draw_loss(lines: Sequence[Mapping[str, float]], published: pd.DataFrame, variance: float) -> Figure:
+def draw_loss(lines: Sequence[Mapping[str, float]], published: pd.DataFrame, by_variance: float) -> Figure:
     """Loss and noise error against steps.
 
     Args:
         lines: of metrics.jsonl.
         published: losses of healthy runs that this one can be compared with: variant, steps, loss; may be empty.
-        variance: of the scaled latents, which alone allows a certain noise error.
+        by_variance: noise error that the variance of the latents alone allows.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     steps = [line["step"] for line in lines]
     for name, label in (("loss", "loss"), ("mse", "noise error")):
         axes.plot(steps, [line[name] for line in lines], label=label)
-    axes.axhline(
-        mean_structureless_error(variance), color="grey", linestyle="--", label="noise error by the variance alone"
-    )
+    axes.axhline(by_variance, color="grey", linestyle="--", label="noise error by the variance alone")
     for variant, rows in published.groupby("variant"):
         axes.plot(rows["steps"], rows["loss"], "o--", label=f"loss of a healthy {variant}")
     axes.set(xlabel="step", ylabel="mean of the log window", yscale="log")

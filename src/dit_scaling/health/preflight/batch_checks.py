@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
 from dit_scaling.health.check import Check, at_least, within
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
@@ -45,8 +44,8 @@ def read_draws(reader: LatentReader, settings: TrainSettings) -> Draws:
     """The batches of the first steps, `SAMPLES` samples or a little more, put together from the shares of two ranks."""
     count = 2 if settings.recipe.batch_size % 2 == 0 else 1
     shares = [Ranks(rank, count).share(settings.recipe.batch_size) for rank in range(count)]
-    last = GaussianDiffusion().num_timesteps
-    sources = [BatchSource(reader, settings, last, torch.device("cpu"), share) for share in shares]
+    total = settings.diffusion.num_timesteps
+    sources = [BatchSource(reader, settings, total, torch.device("cpu"), share) for share in shares]
     steps = range(min(MAX_BATCHES, math.ceil(SAMPLES / settings.recipe.batch_size)))
     batches = [source.batch(step) for step in steps for source in sources]
     order = EpochOrder(reader.shard_counts, settings.seed, settings.recipe.shuffle_shards)
@@ -77,7 +76,7 @@ def check_draws(draws: Draws, settings: TrainSettings, scaling_factor: float) ->
         _check_images(draws, settings.recipe.batch_size),
         *_check_latents(draws, settings, scaling_factor),
         *_check_labels(draws, settings),
-        *_check_noise(draws),
+        *_check_noise(draws, settings),
     ]
 
 
@@ -166,9 +165,9 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
     ]
 
 
-def _check_noise(draws: Draws) -> list[Check]:
+def _check_noise(draws: Draws, settings: TrainSettings) -> list[Check]:
     count = draws.noise.numel()
-    last = GaussianDiffusion().num_timesteps - 1
+    last = settings.diffusion.num_timesteps - 1
     middle = float(draws.t.float().mean()) / last
     spread = SIGMAS * math.sqrt(1 / 12 / len(draws.t))
     return [

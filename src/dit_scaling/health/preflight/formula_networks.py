@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import PreflightSettings, TrainSettings
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.variants import Variant
 
 PROBE_PATCH = 4  # of the probe network, at most
@@ -44,25 +44,24 @@ class FormulaNetwork:
         self.training = mode
 
 
-def signal_and_noise(t: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(abar_t) and sqrt(1 - abar_t) of the paper's schedule, apart from the product's: (N, 1, 1, 1)."""
-    alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
-    abar = torch.from_numpy(alphas)[t.cpu()].to(t.device).float().view(-1, 1, 1, 1)
-    return abar.sqrt(), (1 - abar).sqrt()
+def signal_and_noise(diffusion: GaussianDiffusion, t: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t) of the process: (N, 1, 1, 1) float32."""
+    abar = diffusion.alphas_cumprod[t.cpu()].to(t.device).view(-1, 1, 1, 1)
+    return abar.sqrt().float(), (1 - abar).sqrt().float()
 
 
-def points(values: Tensor) -> Formula:
+def points(diffusion: GaussianDiffusion, values: Tensor) -> Formula:
     """The exact noise for data that is one constant latent per label, ``values`` (K,): eps = (x - signal v) / noise."""
 
     def formula(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(t)
+        signal, noise = signal_and_noise(diffusion, t)
         known = values[y.clamp(max=len(values) - 1)]  # a label out of range is reported, not raised
         return (x - signal * known.view(-1, 1, 1, 1)) / noise
 
     return formula
 
 
-def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
+def mixture(diffusion: GaussianDiffusion, weights: Tensor, means: Tensor, std: float) -> Formula:
     """The exact noise for numbers drawn from sum_k w_k N(m_k, std^2), each on its own.
 
     x_t is then distributed as sum_k w_k N(a m_k, a^2 std^2 + s^2) with a and s the signal and noise of t, and
@@ -70,7 +69,7 @@ def mixture(weights: Tensor, means: Tensor, std: float) -> Formula:
     """
 
     def formula(x: Tensor, t: Tensor, _y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(t)
+        signal, noise = signal_and_noise(diffusion, t)
         variance = signal**2 * std**2 + noise**2
         distance = signal[..., None] * means - x[..., None]  # (N, C, H, W, K)
         share = (weights.log() - distance**2 / (2 * variance[..., None])).softmax(dim=-1)
@@ -92,6 +91,7 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
         in_channels=settings.in_channels,
         num_classes=settings.num_classes,
         latents=settings.latents.digest,
+        diffusion=settings.diffusion,
     )
     return probe.with_recipe(
         learning_rate=4.0e-3,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config.stages import SampleSettings, TrainSettings
-from dit_scaling.diffusion import GaussianDiffusion
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.health.check import Check, at_least, at_most
 from dit_scaling.health.preflight.batch_checks import Draws
 from dit_scaling.latents.manifest import Manifest, Shard, Split, content_digest
@@ -33,7 +34,7 @@ SHARP = -20.0  # log-variance of the posterior here: every draw is its mean
 
 
 @dataclass(frozen=True)
-class Memory:
+class Overfitted:
     """A few latents, one per label, and what a network that saw nothing else makes of these labels: (K, C, h, w)."""
 
     latents: Tensor
@@ -41,13 +42,14 @@ class Memory:
     labels: NDArray[np.int64]
 
 
-def memorise(
+def overfit_batch(
+    diffusion: GaussianDiffusion,
     reader: LatentReader,
     training: TrainSettings,
     sampling: SampleSettings,
     folder: Path,
     runtime: Runtime,
-) -> Memory:
+) -> Overfitted:
     """Train on one image of each of a few labels, export, load the EMA weights and sample the labels.
 
     All by the stages' own functions, so that whatever training and sampling disagree on shows.
@@ -62,20 +64,21 @@ def memorise(
     settings = training.with_recipe(batch_size=BATCH, ema_decay=0.99, ema_ramp=True, class_dropout_prob=0.0)
     export = train_to(settings, manifest, STEPS, folder / "states", runtime).export_path(STEPS, "ema.safetensors")
     model = load_model(export).to(runtime.device)
-    plain = sampling.model_copy(update={"guidance_scale": 1.0, "steps": SAMPLE_STEPS})
+    steps = SAMPLERS[sampling.sampler].feasible_steps(diffusion.settings, SAMPLE_STEPS)
+    plain = sampling.model_copy(update={"guidance_scale": 1.0, "steps": steps})
     shape = (training.in_channels, training.input_size, training.input_size)
     noise = SampleNoise(sampling.seed, np.arange(len(labels)), shape, runtime.device)
-    samples = sample_latents(model, plain, noise, torch.from_numpy(labels).to(runtime.device)).cpu()
+    samples = sample_latents(diffusion, model, plain, noise, torch.from_numpy(labels).to(runtime.device)).cpu()
     means = torch.from_numpy(moments[:, 0]).float().chunk(2, dim=1)[0] * reader.manifest.scale
-    return Memory(means, samples, labels)
+    return Overfitted(means, samples, labels)
 
 
-def check_memory(memory: Memory) -> Check:
+def check_overfitted(batch: Overfitted) -> Check:
     """Distance of each sample from its latent, against the latents' own size."""
-    error = (memory.samples - memory.latents).square().mean(dim=(1, 2, 3)).sqrt()
-    size = memory.latents.square().mean(dim=(1, 2, 3)).sqrt()
+    error = (batch.samples - batch.latents).square().mean(dim=(1, 2, 3)).sqrt()
+    size = batch.latents.square().mean(dim=(1, 2, 3)).sqrt()
     return at_most(
-        "a memorised batch comes back",
+        "an overfitted batch comes back",
         float((error / size).max()),
         0.6,
         "a network trained on a few images only does not give them back: training and sampling disagree on timesteps, "
@@ -83,7 +86,9 @@ def check_memory(memory: Memory) -> Check:
     )
 
 
-def check_precision(draws: Draws, settings: TrainSettings, device: torch.device) -> list[Check]:
+def check_precision(
+    diffusion: GaussianDiffusion, draws: Draws, settings: TrainSettings, device: torch.device
+) -> list[Check]:
     """Loss and gradient of one step in bfloat16 autocast against float32, of a network moved off its zeros.
 
     Then its output with attention as large as long runs can make it.
@@ -98,7 +103,7 @@ def check_precision(draws: Draws, settings: TrainSettings, device: torch.device)
     for enabled in (False, True):
         model.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            loss = GaussianDiffusion().training_losses(model, x0, t.cpu(), y.clamp(0, settings.num_classes), noise)
+            loss = diffusion.training_losses(model, x0, t.cpu(), y.clamp(0, settings.num_classes), noise)
         losses.append(loss["loss"].mean())
         losses[-1].backward()
         gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]))

@@ -15,6 +15,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder, write_json
 from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data.sources import open_source
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
@@ -27,7 +28,7 @@ from dit_scaling.health.preflight.latent_checks import (
     read_pairs,
 )
 from dit_scaling.health.preflight.loss_checks import check_loss
-from dit_scaling.health.preflight.overfit_batch import check_memory, check_precision, memorise
+from dit_scaling.health.preflight.overfit_batch import check_overfitted, check_precision, overfit_batch
 from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.health.preflight.vae_checks import check_vae
 from dit_scaling.latents.autoencoder import open_vae
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 def run_preflight(
     settings: PreflightSettings, vae_json: Path, manifest: Path, output: Path, device: torch.device
 ) -> None:
-    """Check the way from images to samples; write the record, ``pairs.png`` and ``memory.png`` beside it.
+    """Check the way from images to samples; write the record, ``pairs.png`` and ``overfit_batch.png`` beside it.
 
     Args:
         settings: of this stage.
@@ -87,7 +88,7 @@ def list_groups(
     source, reader = open_source(data.data), LatentReader(manifest, "train")
     vae = open_vae(vae_json).to(device)
     pairs, draws = read_pairs(reader, source), read_draws(reader, training)
-    runtime = Runtime(device=device)
+    diffusion, runtime = create_diffusion(settings.diffusion), Runtime(device=device)
 
     def pictured_pairs() -> list[Check]:
         image, mirror = (decode_means(vae, means, pairs.images.shape[-1]) for means in pairs.means.unbind(1))
@@ -99,13 +100,13 @@ def list_groups(
         with tempfile.TemporaryDirectory() as folder:
             return check_real_steps(training, manifest, Path(folder), runtime)
 
-    def memorised_batch() -> list[Check]:
+    def overfitted_batch() -> list[Check]:
         with tempfile.TemporaryDirectory() as folder:
-            memory = memorise(reader, training, settings.sampling, Path(folder), runtime)
-        scaled = torch.cat([memory.latents, memory.samples]) / reader.manifest.scale
+            batch = overfit_batch(diffusion, reader, training, settings.sampling, Path(folder), runtime)
+        scaled = torch.cat([batch.latents, batch.samples]) / reader.manifest.scale
         images = decode_means(vae, scaled, pairs.images.shape[-1])
-        write_grid(pictures / "memory.png", images, columns=len(memory.labels))
-        return [check_memory(memory)]
+        write_grid(pictures / "overfit_batch.png", images, columns=len(batch.labels))
+        return [check_overfitted(batch)]
 
     return {
         "images": lambda: check_colours(source, data.data),
@@ -113,12 +114,12 @@ def list_groups(
         "stored latents": pictured_pairs,
         "label histogram": lambda: [check_histogram(reader, source, data)],
         "batches": lambda: check_draws(draws, training, vae.config.scaling_factor),
-        "loss": lambda: check_loss(draws, training),
-        "sampler": lambda: check_sampler(settings.sampling),
+        "loss": lambda: check_loss(diffusion, draws, training),
+        "sampler": lambda: check_sampler(diffusion, settings.sampling),
         "EMA": lambda: check_formula(settings.recipe.ema_decay, settings.recipe.ema_ramp),
         "real steps": real_steps,
-        "mixed precision": lambda: check_precision(draws, training, device),
-        "memorised batch": memorised_batch,
+        "mixed precision": lambda: check_precision(diffusion, draws, training, device),
+        "overfitted batch": overfitted_batch,
     }
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion import GaussianDiffusion
-from dit_scaling.diffusion.samplers import Denoiser
+from dit_scaling.diffusion.denoiser import Denoiser, normal_noise
+from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.samplers import SAMPLERS, SamplingOptions
+from dit_scaling.diffusion.spacing import STARTS_IN_NOISE
 from dit_scaling.health.check import Check, at_most, within
 from dit_scaling.health.preflight.formula_networks import FormulaNetwork, mixture, points
 from dit_scaling.sampling.parts import sample_latents
@@ -21,14 +23,15 @@ SHAPE = (4, 8, 8)
 NAMED = 64
 
 
-def check_sampler(settings: SampleSettings) -> list[Check]:
+def check_sampler(diffusion: GaussianDiffusion, settings: SampleSettings) -> list[Check]:
     """The sampling stage's own call on networks by formula, with the study's steps and guidance channels."""
     plain = settings.model_copy(update={"guidance_scale": 1.0})
-    network = FormulaNetwork(points(torch.tensor([INSIDE])), num_classes=1)
-    inside = _error(_sample(network, plain), INSIDE)
-    outside = _error(_sample(FormulaNetwork(points(torch.tensor([OUTSIDE])), num_classes=1), plain), OUTSIDE)
+    network = FormulaNetwork(points(diffusion, torch.tensor([INSIDE])), num_classes=1)
+    inside = _error(_sample(diffusion, network, plain), INSIDE)
+    far = FormulaNetwork(points(diffusion, torch.tensor([OUTSIDE])), num_classes=1)
+    outside = _error(_sample(diffusion, far, plain), OUTSIDE)
     return [
-        _check_timesteps(network.timesteps, settings),
+        _check_timesteps(diffusion, network.timesteps, settings),
         Check(
             "evaluation mode",
             "training mode" if any(network.modes) else "evaluation mode",
@@ -50,46 +53,50 @@ def check_sampler(settings: SampleSettings) -> list[Check]:
             f"the predicted latent is clipped to [-1, 1] (error of a constant latent {OUTSIDE:g}): right for pixels, "
             "ruin for latents",
         ),
-        *_check_moments(),
-        *_check_guidance(settings),
+        *_check_moments(diffusion, settings),
+        *_check_guidance(diffusion, settings),
         *_check_streams(settings),
     ]
 
 
-def _sample(network: Denoiser, settings: SampleSettings, label: int = 0) -> Tensor:
+def _sample(diffusion: GaussianDiffusion, network: Denoiser, settings: SampleSettings) -> Tensor:
     indices = part_indices(settings, 0)[:2]
     noise = SampleNoise(settings.seed, indices, SHAPE, torch.device("cpu"))
-    return sample_latents(network, settings, noise, torch.full((len(indices),), label))
+    return sample_latents(diffusion, network, settings, noise, torch.zeros(len(indices), dtype=torch.long))
 
 
 def _error(samples: Tensor, value: float) -> float:
     return float((samples - value).abs().max())
 
 
-def _check_timesteps(fed: list[int], settings: SampleSettings) -> Check:
-    """Ancestral sampling visits both ends of training's timesteps, DDIM the multiples of its stride; evenly both."""
-    steps = settings.steps
-    first = 999 if settings.sampler == "ddpm" else (steps - 1) * (1000 // steps)
-    strides = [later - earlier for later, earlier in itertools.pairwise(fed)] or [0]
-    even = min(strides) > 0 and max(strides) - min(strides) <= 1
+def _check_timesteps(diffusion: GaussianDiffusion, fed: list[int], settings: SampleSettings) -> Check:
+    """The network is fed the timesteps of the sampler's row, from the noisiest on, and starts from noise."""
+    wanted = SAMPLERS[settings.sampler].timesteps(diffusion.settings, settings.steps)[::-1]
+    strides = [earlier - later for earlier, later in itertools.pairwise(wanted)]
     return Check(
         "timesteps of the sampler",
-        f"{len(fed)} from {fed[0]} to {fed[-1]}, strides {min(strides)} to {max(strides)}",
-        f"{steps} from {first} to 0, even strides",
-        len(fed) == steps and (fed[0], fed[-1]) == (first, 0) and even,
+        f"{len(fed)} from {fed[0]} to {fed[-1]}",
+        f"{len(wanted)} from {wanted[0]} to {wanted[-1]} in strides of {min(strides)} to {max(strides)}",
+        fed == list(wanted) and wanted[0] >= STARTS_IN_NOISE * (diffusion.num_timesteps - 1),
         "the network is fed the index in the shortened chain in place of the original timestep it was trained with: "
         "every sample comes out as noise, while the loss is healthy",
     )
 
 
-def _check_moments() -> list[Check]:
-    """Samples of a mixture of two Gaussians against its mean, standard deviation and weights."""
+def _check_moments(diffusion: GaussianDiffusion, settings: SampleSettings) -> list[Check]:
+    """Samples of a mixture of two Gaussians against its mean, standard deviation and weights.
+
+    In as many steps as make every sampler exact, for a draw of each step's distribution and a solver of the ODE alike:
+    with the study's few steps a sound solver need not be.
+    """
     weights, means = torch.tensor(WEIGHTS), torch.tensor(MEANS)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(4, 1, 64, 64, generator=generator)
-    network = FormulaNetwork(mixture(weights, means, STD), num_classes=1)
+    network = FormulaNetwork(mixture(diffusion, weights, means, STD), num_classes=1)
     labels = torch.zeros(len(noise), dtype=torch.long)
-    samples = GaussianDiffusion().sample(network, noise, labels, STEPS, generator=generator)
+    steps = SAMPLERS[settings.sampler].feasible_steps(diffusion.settings, STEPS)
+    how = SamplingOptions(settings.sampler, steps)
+    samples = diffusion.sample(network, noise, labels, how, normal_noise(noise, generator))
     mean = float(weights @ means)
     std = float((STD**2 + weights @ means**2 - mean**2) ** 0.5)
     meaning = "the sampler does not draw from the distribution whose noise is predicted exactly: wrong coefficients or "
@@ -106,16 +113,16 @@ def _check_moments() -> list[Check]:
     ]
 
 
-def _check_guidance(settings: SampleSettings) -> list[Check]:
+def _check_guidance(diffusion: GaussianDiffusion, settings: SampleSettings) -> list[Check]:
     """Guided samples of two constants, one for the label and one for the null class, against their combination."""
     num_classes, (of_label, of_null) = settings.num_classes, (1.0, 0.25)
     values = torch.full((num_classes + 1,), of_label)
     values[num_classes] = of_null
 
     def sample(scale: float) -> tuple[Tensor, FormulaNetwork]:
-        network = FormulaNetwork(points(values), num_classes)
+        network = FormulaNetwork(points(diffusion, values), num_classes)
         guided = settings.model_copy(update={"guidance_scale": scale})
-        return _sample(network, guided), network
+        return _sample(diffusion, network, guided), network
 
     scale = settings.guidance_scale if settings.guidance_scale != 1.0 else SCALE
     samples, network = sample(scale)

@@ -1,12 +1,10 @@
-"""Distances between two sets of features: Frechet (two moments) and kernel (all of them, on subsets)."""
-
-from typing import NamedTuple
+"""The Frechet distance of two sets of features, from their first two moments."""
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cholesky, eigh, eigvalsh, svdvals
 
-from dit_scaling.metrics.arrays import Array, feature_matrix, stored_pair
+from dit_scaling.metrics.arrays import Array
 
 # Covariances stored in float32 have eigenvalues down to about -1e-7 of the largest; further below is no rounding.
 _NEGATIVE_TOLERANCE = 1e-5
@@ -51,14 +49,14 @@ def frechet_from_factors(mu1: Array, factor1: Array, mu2: Array, factor2: Array)
     """`frechet_distance` of covariances ``F F^T`` given by ``factor1`` (D, r1) and ``factor2`` (D, r2)."""
     offset, product = mu1 - mu2, factor1.T @ factor2
     apart = float(offset @ offset + np.sum(factor1**2) + np.sum(factor2**2))
-    squares = eigvalsh(product @ product.T, check_finite=False).clip(min=0.0)
+    squares = scipy.linalg.eigvalsh(product @ product.T, check_finite=False).clip(min=0.0)
     roots = np.sqrt(squares)
     distance = apart - 2 * float(roots.sum())
     # A square is known to about this, its root s then to twice this / (s + its root), whatever s.
     rounding = np.sqrt(len(squares)) * np.finfo(np.float64).eps * squares.max(initial=np.finfo(np.float64).tiny)
     if 4 * float((rounding / (roots + np.sqrt(rounding))).sum()) <= _ROUNDING_TOLERANCE * distance:
         return distance
-    return max(0.0, apart - 2 * float(svdvals(product).sum()))
+    return max(0.0, apart - 2 * float(scipy.linalg.svdvals(product).sum()))
 
 
 def covariance_factor(sigma: Array) -> Array:
@@ -69,71 +67,12 @@ def covariance_factor(sigma: Array) -> Array:
     """
     symmetric = (sigma + sigma.T) / 2
     try:
-        return np.asarray(cholesky(symmetric, lower=True, check_finite=False))
-    except LinAlgError:
-        values, vectors = eigh(symmetric, check_finite=False)
+        return np.asarray(scipy.linalg.cholesky(symmetric, lower=True, check_finite=False))
+    except np.linalg.LinAlgError:
+        values, vectors = scipy.linalg.eigh(symmetric, check_finite=False)
     if values[0] < -_NEGATIVE_TOLERANCE * max(values[-1], 0.0):
         raise ValueError(
             f"Not a covariance: its eigenvalues range from {values[0]:.3g} to {values[-1]:.3g}, none may be negative."
         )
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
-
-
-class KernelDistance(NamedTuple):
-    """Mean and population standard deviation over subsets, which overlap: ``std`` is no standard error of ``mean``."""
-
-    mean: float
-    std: float
-
-
-def kernel_distance(
-    features1: ArrayLike, features2: ArrayLike, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
-) -> KernelDistance:
-    """Unbiased squared MMD with the kernel ``(x.y / D + 1)^3``: KID on Inception features (arXiv 1801.01401).
-
-    Both sets are drawn from anew, without replacement, for every subset; the same seed gives the same draws.
-
-    Args:
-        features1, features2: (N1, D) and (N2, D); may be mapped from files, only subsets are read into memory.
-        subsets: number of subsets, >= 1.
-        subset_size: images of either set in a subset, 2 <= subset_size <= min(N1, N2).
-        seed: of the draws.
-
-    Returns:
-        The plain value, without the factor of 100 or 1000 that tables often carry. Being unbiased it is slightly
-        negative about half the time when the distributions are equal, and its mean doesn't depend on N.
-
-    Raises:
-        ValueError: shapes that don't fit, or subsets larger than the sets.
-        UserError: a feature is NaN or infinite.
-    """
-    first, second = stored_pair(features1, features2, ("features1", "features2"))
-    if subsets < 1 or not 2 <= subset_size <= min(len(first), len(second)):
-        raise ValueError(
-            f"{subsets} subsets of {subset_size} cannot be drawn from {len(first)} and {len(second)} images: "
-            "there must be at least 1 subset of at least 2 images, and no more images in it than in the smaller set."
-        )
-    rng = np.random.default_rng(seed)
-    values = [
-        _squared_mmd(
-            feature_matrix(first[rng.choice(len(first), subset_size, replace=False)]),
-            feature_matrix(second[rng.choice(len(second), subset_size, replace=False)]),
-        )
-        for _ in range(subsets)
-    ]
-    return KernelDistance(mean=float(np.mean(values)), std=float(np.std(values)))
-
-
-def _squared_mmd(x: Array, y: Array) -> float:
-    """Unbiased estimate of MMD^2 for sets of equal size m >= 2: equation 4 of Binkowski et al."""
-    m = len(x)
-    within_x, within_y = _polynomial_kernel(x, x), _polynomial_kernel(y, y)
-    within = within_x.sum() - np.trace(within_x) + within_y.sum() - np.trace(within_y)
-    return float(within / (m * (m - 1)) - 2 * _polynomial_kernel(x, y).mean())
-
-
-def _polynomial_kernel(x: Array, y: Array) -> Array:
-    """(x.y / D + 1)^3 of every pair of rows; written as products because numpy's integer power is slow."""
-    base = x @ y.T / x.shape[1] + 1
-    return np.asarray(base * base * base)
