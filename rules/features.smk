@@ -35,6 +35,7 @@ rule classifier:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: STAGES.extractor("classifier").canonical(),
@@ -62,6 +63,7 @@ rule extractor:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: extractor_settings(wildcards).canonical(),
@@ -90,6 +92,7 @@ rule reference:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: reference_settings(wildcards).canonical(),
@@ -116,6 +119,7 @@ rule extract_features:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: feature_settings(wildcards).canonical(),

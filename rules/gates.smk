@@ -30,6 +30,7 @@ rule gate:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: gate_settings(wildcards).canonical(),

@@ -15,6 +15,7 @@ rule preflight:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: STAGES.preflight().canonical(),

@@ -38,6 +38,7 @@ rule sample_part:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
         batch=STUDY.resources.sample_batch,
         log_seconds=STUDY.resources.log_seconds,

@@ -26,6 +26,14 @@ def stopping(files):
     return files if STUDY.training.gates == "stop" else []
 
 
+def training_memory(wildcards):
+    """Megabytes that a cluster's scheduler is asked for."""
+    from dit_scaling.plan.command import look_at
+    from dit_scaling.plan.space import training_mb
+
+    return training_mb(STUDY, STUDY.variant_by_slug(wildcards.variant), look_at(STUDY.data)[0])
+
+
 rule train_milestone:
     input:
         outdated(f"{STEP}/provenance.json", run_settings),
@@ -49,9 +57,11 @@ rule train_milestone:
     threads: STUDY.resources.threads * STUDY.resources.gpus_per_node
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS * STUDY.resources.gpus_per_node,
         ranks=STUDY.resources.gpus_per_node,
         nodes=1,
+        mem_mb=training_memory,
         micro_batch=STUDY.resources.micro_batch,
         save_minutes=STUDY.resources.save_minutes,
         save_steps=STUDY.resources.save_steps,

@@ -601,3 +601,12 @@ def test_doubtful_config_is_warned_of(nothing: Path, tmp_path: Path) -> None:
     message = " ".join((run.stdout + run.stderr).split())
     assert run.returncode == 0, message
     assert "sampling.num_samples: 60 samples are fewer than the 64 feature dimensions" in message
+
+
+def test_training_asks_a_scheduler_for_the_memory_that_it_needs(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "--dry-run")
+    asked = re.findall(
+        r"^rule train_milestone:\n(?:    .*\n)*?    resources: .*?mem_mb=(\d+)", run.stdout + run.stderr, re.MULTILINE
+    )
+    assert asked
+    assert all(32_000 < int(figure) < 33_000 for figure in asked)

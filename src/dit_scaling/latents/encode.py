@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.devices import memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file, write_json
 from dit_scaling.common.progress import track
@@ -48,7 +49,8 @@ def encode_shard(
         log_seconds: seconds between two lines of progress.
 
     Raises:
-        UserError: an image or the autoencoder is unusable, latents do not fit float16, or a shard would be empty.
+        UserError: an image or the autoencoder is unusable, latents do not fit float16, the memory is not enough, or a
+            shard would be empty.
     """
     data = settings.vae.data
     source = open_source(data.data)
@@ -57,7 +59,8 @@ def encode_shard(
     vae = for_encoding(open_vae(vae_json), device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
     samples = _encode(vae, source, indices, batch_size, sums)
-    write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
+    with memory_named(f"{split} shard {shard}", "resources.encode_batch", batch_size, "images"):
+        write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
     record = ShardFacts(
         file=Path(os.path.relpath(output, facts.parent)).as_posix(),
         split=split,

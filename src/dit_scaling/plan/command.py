@@ -34,7 +34,7 @@ def plan_study(study: Study) -> Planned:
     Raises:
         UserError: its images are missing and not to be guessed, or a given file is unreadable.
     """
-    images, data_fingerprint = _look_at(study.data)
+    images, data_fingerprint = look_at(study.data)
     stages = stages_as_given(study, data_fingerprint, Path("results", study.study))
     return Planned(study, list_jobs(study, stages, images), images)
 
@@ -57,7 +57,7 @@ def tell_plan(study: Study, devices: Devices, diff: Path | None) -> str:
     return describe_rerun(changed, devices, str(diff))
 
 
-def _look_at(data: ImageSettings) -> tuple[int, str]:
+def look_at(data: ImageSettings) -> tuple[int, str]:
     """Number of images and their fingerprint; empty where they are not there yet."""
     if isinstance(data, Mnist):
         return MNIST_IMAGES, fingerprint(data)

@@ -11,8 +11,33 @@ from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
+from dit_scaling.plan.space import STATE_COPIES
 from dit_scaling.plan.statistics_costs import statistics_seconds
-from dit_scaling.variants import TRAINING_PASSES, count_gflops
+from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
+from dit_scaling.variants.training_memory import FLOAT32
+
+COPYING = 5e9
+"""Bytes a second of a state that is copied to the host's memory, while its run stands still: 7.7e9 within the memory of
+a machine of two cores (torch 2.15.0), and less over the bus of a GPU."""
+WRITING = 0.32e9
+"""Bytes a second of a state that is written and hashed (3.1 s a GB measured); only the last one is waited for."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a training job saves its states."""
+
+    size: float
+    """Bytes of a state."""
+    at_steps: int
+    """Times it is saved whatever the clock says."""
+    minutes: float
+    """Between two times by the clock."""
+
+    def seconds(self, training: float) -> float:
+        """In which a job that trains for so many seconds stands still."""
+        times = self.at_steps + training / (60 * self.minutes)
+        return times * self.size / COPYING + self.size / WRITING
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,8 @@ class Job:
     """Of CPU cores, without a device: the metrics."""
     cores: int = 1
     """That share them."""
+    saving: Saving | None = None
+    """Of a training."""
 
 
 def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
@@ -103,6 +130,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
         for seed in study.training.seeds:
             digest, done = stages.train(variant.slug, seed).digest, 0
+            size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
             for step in study.training.exports:
                 yield Job(
                     "training",
@@ -113,6 +141,9 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     TRAINING_PASSES * forward * study.training.batch_size * (step - done),
                     TRAINING_PASSES * (step - done),
                     study.resources.gpus_per_node,
+                    saving=Saving(
+                        size, 1 + (step - done - 1) // study.resources.save_steps, study.resources.save_minutes
+                    ),
                 )
                 done = step
 

@@ -36,7 +36,10 @@ class Devices:
     def seconds(self, job: Job) -> float:
         """Of one device, were it to do the job alone."""
         rate = self.rate if job.stage == "training" else self.sampling_rate
-        return 2 * (job.multiply_adds / rate + job.plain / self.float32_rate) + self.overhead * job.passes
+        seconds = 2 * (job.multiply_adds / rate + job.plain / self.float32_rate) + self.overhead * job.passes
+        if job.saving is not None:  # for which all of its devices wait
+            seconds += job.parts * job.saving.seconds(seconds / job.parts)
+        return seconds
 
 
 def stated_devices(preset: str, count: int, utilisation: float, study: Study) -> Devices:

@@ -80,7 +80,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             stage: sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name))
             for stage in ("training", "sampling")
         }
-        memory = peak_memory(study, variant, ranks) if name in study.trained else None
+        memory = peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None
         beyond = memory is not None and devices.memory is not None and memory > devices.memory
         yield _row(
             name,
@@ -90,7 +90,14 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )
         if beyond:
-            yield f"  {name} does not fit: lower resources.micro_batch or raise resources.gpus_per_node."
+            yield f"  {name} does not fit: {_remedy(study)}."
+
+
+def _remedy(study: Study) -> str:
+    """Where a variant does not fit."""
+    if study.resources.micro_batch == "auto":
+        return "not even one sample at a time; take devices with more memory, or lower resources.jobs_per_gpu"
+    return "set resources.micro_batch to auto, or lower it"
 
 
 def _space(study: Study, images: int) -> Iterator[str]:
