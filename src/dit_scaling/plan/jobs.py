@@ -1,7 +1,7 @@
 """Every job of a study that costs: its arithmetic, and the digest of the settings its result depends on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dit_scaling.config import Stages
 from dit_scaling.config.metrics_settings import ClassifierExtractor
@@ -11,7 +11,8 @@ from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
-from dit_scaling.plan.space import STATE_COPIES
+from dit_scaling.plan.rates import written_by
+from dit_scaling.plan.space import STATE_COPIES, micro_batch
 from dit_scaling.plan.statistics_costs import statistics_seconds
 from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
 from dit_scaling.variants.training_memory import FLOAT32
@@ -52,7 +53,19 @@ class Job:
     records: tuple[str, ...]
     """JSON files, below the study's results, that hold the digest of the settings it ran with."""
     multiply_adds: float
-    """In all, forward and backward."""
+    """In all, forward and backward, of transformers and U-Nets."""
+    encoding: float = 0.0
+    """Further multiply-adds, of images to latents."""
+    decoding: float = 0.0
+    """Further ones, of latents to images."""
+    written: float = 0.0
+    """Tokens x width x blocks of all passes (``rates``)."""
+    images: float = 0.0
+    """Seen in training."""
+    begin: int = 0
+    """Step that a training goes on from,"""
+    end: int = 0
+    """and the one that it reaches."""
     passes: float = 0.0
     """Of a network over a batch, one after the other, where each costs something however little it computes."""
     parts: int = 1
@@ -65,6 +78,12 @@ class Job:
     """That share them."""
     saving: Saving | None = None
     """Of a training."""
+
+    def going_on_from(self, step: int) -> "Job":
+        """This training where a state of ``step`` is there: only the rest of its steps."""
+        left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
+        costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}
+        return replace(self, **costs)
 
 
 def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
@@ -93,7 +112,8 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             "",
             stages.latents().digest,
             ("latents/provenance.json",),
-            2 * images * encode,
+            0.0,
+            encoding=2 * images * encode,
             parts=study.latents.shards,
         )
     for extractor in study.metrics.extractors:
@@ -104,12 +124,14 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         record = f"reference/{kind}/extractor-provenance.json"
         yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
-        levels = held_out * (encode + decode) + samples * decode
+        decoded = (held_out + samples) * decode
         given = study.metrics.given(kind)
         known = KEPT_FEATURES if given is not None and given.reference else images
         seen = (known + 2 * held_out + samples) * features
         record = f"reference/{kind}/provenance.json"
-        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), levels, plain=seen)
+        yield Job(
+            "reference", kind, "", stages.reference(kind).digest, (record,), 0.0, held_out * encode, decoded, plain=seen
+        )
         sets = (held_out, held_out, samples)
         yield Job(
             "scoring",
@@ -128,6 +150,9 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
     for name in study.trained:
         variant = study.variant(name)
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+        written = written_by(variant, study.latent_size)
+        ranks = study.resources.gpus_per_node
+        parts = -(-study.training.batch_size // (ranks * micro_batch(study, variant, ranks, None)))
         for seed in study.training.seeds:
             digest, done = stages.train(variant.slug, seed).digest, 0
             size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
@@ -139,8 +164,12 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     digest,
                     (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
                     TRAINING_PASSES * forward * study.training.batch_size * (step - done),
-                    TRAINING_PASSES * (step - done),
-                    study.resources.gpus_per_node,
+                    written=TRAINING_PASSES * written * study.training.batch_size * (step - done),
+                    images=study.training.batch_size * (step - done),
+                    begin=done,
+                    end=step,
+                    passes=TRAINING_PASSES * parts * (step - done),
+                    parts=ranks,
                     saving=Saving(
                         size, 1 + (step - done - 1) // study.resources.save_steps, study.resources.save_minutes
                     ),
@@ -165,9 +194,11 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             row.variant,
             stages.sample(*settings).digest,
             parts,
-            count * (passes * forward + decode),
-            study.sampling.steps * count / study.resources.sample_batch,
-            len(parts),
+            count * passes * forward,
+            decoding=count * decode,
+            written=count * passes * written_by(variant, study.latent_size),
+            passes=study.sampling.steps * count / study.resources.sample_batch,
+            parts=len(parts),
         )
         for extractor in extractors:
             yield Job(
