@@ -632,7 +632,8 @@ def contents(folder: Path) -> dict[Path, str]:
     return {
         file: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
-        if not {"logs", ".snakemake", ".cache", ".seals", ".jobs"} & set(file.parts) and not file.name.endswith(".idx.npz")
+        if not {"logs", ".snakemake", ".cache", ".seals", ".jobs"} & set(file.parts)
+        and not file.name.endswith(".idx.npz")
     }
 
 
