@@ -31,8 +31,8 @@ study: $(READY) ## run the study of config/config.yaml (CORES=4 for more cores, 
 	$(RUN) snakemake --cores $(CORES) $(ARGS)
 
 test: export OMP_NUM_THREADS := 1
-test: $(READY) ## run the tests and show the coverage of src
-	$(RUN) pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=85 $(ARGS)
+test: $(READY) ## run the tests and show the coverage of src, or with ARGS="tests/config" some of them
+	$(RUN) pytest -n 2 --dist loadfile $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
 # pytest's exit code 5 says that no test is marked slow.
 test-slow: $(READY) ## run the tests that take minutes

@@ -53,7 +53,8 @@ def diffusers_model(model: DiT) -> Any:
     """diffusers' transformer with the weights of ``model`` and the paper's timestep frequencies."""
     from diffusers.models.embeddings import Timesteps
 
-    from dit_scaling.models.export import build_transformer, to_diffusers_state
+    from dit_scaling.models.diffusers_names import to_diffusers_state
+    from dit_scaling.models.export import build_transformer
 
     transformer = build_transformer(model)
     transformer.load_state_dict(to_diffusers_state(model.state_dict(), model.variant.depth))

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -75,6 +76,14 @@ if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_setti
     sys.exit(2)
 
 if workflow.is_main_process:
+    try:
+        with tempfile.TemporaryFile() as scratch:
+            scratch.write(bytes(1 << 20))
+    except OSError as error:
+        logger.error(
+            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
+        )
+        sys.exit(2)
     runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
     if runner:
         logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")

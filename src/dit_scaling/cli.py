@@ -6,7 +6,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,13 @@ app = typer.Typer(
 
 EMBEDDED = [Path("config/config.yaml")]
 """The study where no config file is named; one that is named is a study of its own, not laid over this."""
+CHECKPOINT = "Weights of a DiT: ema.safetensors, a released .pt, a checkpoint of DiT's train.py, or an exported folder."
+WeightsOption = Annotated[
+    Literal["ema", "model"], typer.Option(help="Which weights of a checkpoint that holds averaged and raw ones.")
+]
+ClassesOption = Annotated[
+    int | None, typer.Option(help="Classes without the null class, where the label table leaves it open.")
+]
 ConfigFiles = Annotated[
     list[Path],
     typer.Argument(help="Config file of a study, for example config/config.yaml; each further one is laid over it."),
@@ -39,12 +46,24 @@ ConfigOption = Annotated[
 def check(config: ConfigFiles) -> None:
     """Check the config of a study without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
+    from dit_scaling.config.image_settings import ImageFiles
+    from dit_scaling.data.class_order import require_order
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
+    from dit_scaling.data.split import require_shards, require_training_images
+    from dit_scaling.data.survey import describe_inventory, survey
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
-    images = len(open_source(study.data))
+    require_order(study)
+    source = open_source(study.data)
+    images = len(source)
+    require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
+    require_shards(images, study.data.held_out, study.latents.shards, study.latents.held_out_shards)
+    if isinstance(study.data, ImageFiles):
+        seen = survey(source, study.data)
+        for sentence in (*describe_inventory(study.data), *seen.sentences):
+            typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")
@@ -101,6 +120,8 @@ def status(config: ConfigOption = EMBEDDED) -> None:
 
     study = load_study(*config)
     results = Path("results") / study.study
+    if not results.is_dir():
+        typer.echo(f"{results.absolute()} does not exist: nothing of the study was run from this folder.")
     typer.echo(describe_status(read_status(study, open_stages(study, results), results), results))
 
 
@@ -207,18 +228,25 @@ def claims(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights of a DiT: ema.safetensors, or a released .pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
     vae: Annotated[
         str | None, typer.Option(help="vae.json, AutoencoderKL folder or hub id; by default the study's own vae.json.")
     ] = None,
+    weights: WeightsOption = "ema",
+    num_classes: ClassesOption = None,
+    class_names: Annotated[
+        Path | None, typer.Option(help="File of one class name a line; by default those of the study's images.")
+    ] = None,
 ) -> None:
     """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
     from dit_scaling.common.seals import check_seals
+    from dit_scaling.data.class_order import read_names
     from dit_scaling.models.export import export_pipeline
 
     check_seals([checkpoint])
-    export_pipeline(checkpoint, folder, vae or str(_of_study(checkpoint, "vae/vae.json", "--vae")))
+    names = read_names(str(class_names), "--class-names") if class_names else _class_names_of(checkpoint)
+    export_pipeline(checkpoint, folder, vae or _vae_of(checkpoint), names, weights, num_classes)
     typer.echo(
         f"{folder}: load it with dit_scaling.models.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained."
     )
@@ -226,10 +254,29 @@ def export(
 
 def _of_study(checkpoint: Path, file: str, option: str) -> Path:
     """A file of the study that a checkpoint lies in: STUDY/VARIANT/seed-S/step-N/ema.safetensors."""
-    for folder in checkpoint.resolve().parents:
-        if (path := folder / file).is_file():
-            return path
-    raise UserError(f"{checkpoint} lies in no study with a {file}. Name it with {option}.")
+    path = _find_in_study(checkpoint, file)
+    if path is None:
+        raise UserError(f"{checkpoint} lies in no study with a {file}. Name it with {option}.")
+    return path
+
+
+def _find_in_study(checkpoint: Path, file: str) -> Path | None:
+    return next((path for folder in checkpoint.resolve().parents if (path := folder / file).is_file()), None)
+
+
+def _class_names_of(checkpoint: Path) -> list[str]:
+    """The names of the classes of the study that a checkpoint lies in; none where it lies in none."""
+    from dit_scaling.common.files import read_json
+
+    vae = _find_in_study(checkpoint, "vae/vae.json")
+    facts = vae.parents[1] / "data/data.json" if vae else None
+    return list(read_json(facts)["class_names"]) if facts and facts.is_file() else []
+
+
+def _vae_of(checkpoint: Path) -> str:
+    """The autoencoder that an exported pipeline holds, or that of the study."""
+    inside = checkpoint / "vae"
+    return str(inside if inside.is_dir() else _of_study(checkpoint, "vae/vae.json", "--vae"))
 
 
 @app.command("export-samples")
@@ -289,13 +336,15 @@ def verify(
 
 @app.command()
 def diagnose(
-    checkpoint: Annotated[Path, typer.Argument(help="EMA weights of a DiT: ema.safetensors, or a released .pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     page: Annotated[Path, typer.Argument(help="Page to write.")] = Path("diagnosis.html"),
     vae: Annotated[str | None, typer.Option(help="vae.json, AutoencoderKL folder or hub id; else the study's.")] = None,
     latents: Annotated[
         Path | None, typer.Option(help="manifest.json of latents like its own; else the study's.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Steps of the sampler; the paper has 250.")] = 50,
+    weights: WeightsOption = "ema",
+    num_classes: ClassesOption = None,
 ) -> None:
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
     from dit_scaling.common.seals import check_seals
@@ -307,10 +356,12 @@ def diagnose(
     result = examine(
         checkpoint,
         raw if raw.exists() and raw != checkpoint else None,
-        load_any_vae(vae or str(_of_study(checkpoint, "vae/vae.json", "--vae"))),
+        load_any_vae(vae or _vae_of(checkpoint)),
         latents or _of_study(checkpoint, "latents/manifest.json", "--latents"),
         steps,
         page,
+        weights,
+        num_classes,
     )
     typer.echo(f"{result.found.capitalize()}. {result.cause}")
     typer.echo(f"The page: {page}")

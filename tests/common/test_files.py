@@ -17,6 +17,8 @@ from dit_scaling.common.files import (
     canonical_json,
     digest,
     read_json,
+    remove_leftovers,
+    remove_leftovers_of,
     sha256_file,
     write_json,
 )
@@ -199,3 +201,14 @@ def test_files_and_folders_get_the_umasks_mode(tmp_path: Path, umask: int) -> No
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~umask
+
+
+def test_leftovers_of_a_file_or_a_folder_are_removed_and_no_others(tmp_path: Path) -> None:
+    for name in (".tmp-1-a.json", ".tmp-2-a.json", ".tmp-3-b.json", "a.json"):
+        (tmp_path / name).touch()
+    (tmp_path / ".tmp-4-a.json" / "deep").mkdir(parents=True)
+    remove_leftovers_of(tmp_path / "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == {".tmp-3-b.json", "a.json"}
+    (tmp_path / ".tmp-5-c" / "deep").mkdir(parents=True)
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json"}

@@ -71,6 +71,14 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("training.steps", True, ["training.steps"]),
         ("training.steps", ..., ["training.steps", "required"]),
         ("training.milestones", [20000], ["training.milestones", "20000", "beyond the last step 10000"]),
+        ("training.betas", [0.9, 1.0], ["training.betas.1", "less than 1", "1.0"]),
+        ("training.warmup_steps", 10001, ["training.warmup_steps: 10001 is longer than training (10000 steps)"]),
+        *(
+            (key, float("inf"), [key, "finite"])
+            for key in ("training.weight_decay", "training.learning_rate", "resources.save_minutes")
+        ),
+        ("vae.kl_weight", float("inf"), ["kl_weight", "finite"]),
+        ("sampling.guidance_scales", [1.0, float("inf")], ["sampling.guidance_scales", "finite"]),
         ("training.seeds", [], ["training.seeds"]),
         ("training.seeds", [1, 1], ["training.seeds", "twice"]),
         ("training.precision", "float16", ["training.precision", "float16"]),

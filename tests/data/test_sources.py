@@ -10,10 +10,11 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings
+from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
-from dit_scaling.data.split import split_indices
+from dit_scaling.data.split import require_shards, require_training_images, split_indices
 
 DIGITS = Mnist(source="mnist", held_out=500)
 
@@ -143,6 +144,16 @@ def test_truncated_image_is_named(animals: Path) -> None:
         open_source(folder_data(animals)).image(2)
 
 
+def test_an_image_of_too_many_pixels_is_named_with_what_sets_the_limit(
+    animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_PIXELS", 119)  # the images have 12 x 10
+    with pytest.raises(UserError, match=r"10 x 12 pixels are more than the 119 .* DIT_SCALING_MOST_PIXELS sets"):
+        open_source(folder_data(animals)).image(0)
+    monkeypatch.setattr(sources, "MOST_PIXELS", 120)
+    open_source(folder_data(animals)).image(0)
+
+
 def test_facts_count_every_image_once(tmp_path: Path) -> None:
     settings = DataSettings(data=DIGITS, seed=3, fingerprint="abc")
     write_data_facts(settings, tmp_path / "data.json")
@@ -162,3 +173,27 @@ def test_facts_tell_splits_apart(tmp_path: Path) -> None:
         write_data_facts(DataSettings(data=DIGITS, seed=seed, fingerprint=""), tmp_path / "data.json")
         digests.add(json.loads((tmp_path / "data.json").read_text())["split_digest"])
     assert len(digests) == 2
+
+
+def test_a_class_without_a_training_image_is_named_at_once(tmp_path: Path) -> None:
+    labels = np.array([0] * 20 + [1], dtype=np.int64)
+    lost = next(seed for seed in range(100) if 20 in split_indices(21, 2, seed)[1])
+    kept = next(seed for seed in range(100) if 20 not in split_indices(21, 2, seed)[1])
+    require_training_images(labels, ["ant", "bee"], 2, kept)
+    with pytest.raises(
+        UserError, match=r"data\.held_out: 2 leaves 1 of 2 classes without a training image, 'bee' among"
+    ):
+        require_training_images(labels, ["ant", "bee"], 2, lost)
+    for number in range(21):
+        write_image(tmp_path / ("bee" if number == 20 else "ant") / f"{number}.png", number)
+    settings = DataSettings(data=folder_data(tmp_path), seed=lost, fingerprint="")
+    with pytest.raises(UserError, match="without a training image"):
+        write_data_facts(settings, tmp_path / "data.json")
+
+
+def test_more_shards_than_images_are_refused() -> None:
+    require_shards(100, 10, 90, 10)
+    with pytest.raises(UserError, match=r"latents\.shards: 91 shards of 90 images; choose at most 90"):
+        require_shards(100, 10, 91, 1)
+    with pytest.raises(UserError, match=r"latents\.held_out_shards: 11 shards of 10 images"):
+        require_shards(100, 10, 9, 11)

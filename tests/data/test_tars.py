@@ -145,9 +145,19 @@ PNG = encoded(0)
         ([("../../etc/a.png", PNG), ("../../etc/a.cls", b"0")], "leads out of the tar"),
         ([("/etc/a.png", PNG), ("/etc/a.cls", b"0")], "leads out of the tar"),
         ([("a\\..\\b.png", PNG), ("a\\..\\b.cls", b"0")], "leads out of the tar"),
-        ([("a.png", PNG)], r"sample a has 1 images and no \.cls"),
-        ([("a.cls", b"0")], r"sample a has 0 images and a \.cls"),
-        ([("a.png", PNG), ("a.jpg", PNG), ("a.cls", b"0")], "sample a has 2 images"),
+        ([("a.png", PNG)], r"sample a \(\.png\) has no number of a class; wanted is one image each"),
+        ([("a.cls", b"0")], r"sample a \(\.cls\) has 0 images"),
+        ([("a.heic", PNG), ("a.cls", b"0")], r"sample a \(\.heic, \.cls\) has 0 images"),
+        ([("a.png", PNG), ("a.jpg", PNG), ("a.cls", b"0")], r"sample a \(\.png, \.jpg, \.cls\) has 2 images"),
+        ([("a.png", PNG), ("a.cls", b"3"), ("a.cls", b"4")], r"a\.cls is there twice"),
+        ([("a.png", PNG), ("a.PNG", PNG), ("a.cls", b"3")], r"a\.PNG is there twice"),
+        ([("a.png", PNG), ("a.json", b'{"label": 0, "label": 1}')], r"a\.json has a key twice"),
+        ([("a.png", PNG), ("a.json", b'{"label": 0, "cls": 1}')], r"a\.json tells more than one class: \[0, 1\]"),
+        ([("a.png", PNG), ("a.json", b'{"label": 0}'), ("a.txt", b"1")], r"more than one class: \.txt 1, \.json 0"),
+        ([("a.png", PNG), ("a.json", b'{"label": true}')], r"\(\.png, \.json\) has no number of a class"),
+        ([("a.png", PNG), ("a.json", b"no json")], r"\(\.png, \.json\) has no number of a class"),
+        ([("a.png", PNG), ("a.txt", b"a rose")], r"\(\.png, \.txt\) has no number of a class"),
+        ([("a.png", PNG), ("a.cls.txt", b"rose")], r"a\.cls\.txt is no number"),
         (
             [("a.png", PNG), ("a.cls", b"0"), ("b.png", PNG), ("b.cls", b"0"), ("a.txt", b"")],
             "do not follow each other",
@@ -169,8 +179,43 @@ def test_tar_of_a_wrong_content_is_refused_by_name(
 
 def test_links_are_no_images(tmp_path: Path) -> None:
     write_tar(tmp_path / "links.tar", [("a.png", b""), ("a.cls", b"")], tarfile.SYMTYPE)
-    with pytest.raises(UserError, match="no image of class 0"):
+    with pytest.raises(UserError, match="hold no samples: no files"):
         open_source(data(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("cls", b"2"),
+        ("cls.txt", b"2\n"),
+        ("txt", b"2"),
+        ("json", b'{"label": 2, "caption": "a rose"}'),
+        ("json", b'{"class_id": 2, "cls": 2}'),
+    ],
+)
+def test_labels_are_read_wherever_they_are_unambiguous(tmp_path: Path, suffix: str, content: bytes) -> None:
+    write_tar(tmp_path / "a.tar", [(f"a.{suffix}", content), ("a.png", PNG)])
+    assert module.open_tars(tmp_path).label.tolist() == [2]
+
+
+def test_what_belongs_to_no_image_is_counted(tmp_path: Path) -> None:
+    others = [("README.md", b"x"), ("b.txt", b"a caption alone"), ("c.npy", b"x"), ("d.npy", b"x")]
+    write_tar(tmp_path / "a.tar", [*others, ("a.png", PNG), ("a.cls", b"0")])
+    for _ in ("made", "kept"):
+        index = module.open_tars(tmp_path)
+        assert (index.keys, index.left_out) == (["a.tar/a"], {"md": 1, "txt": 1, "npy": 2})
+
+
+def test_tars_without_samples_list_what_they_hold_and_what_is_wanted(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [("a.npy", b"x"), ("b.npy", b"x"), ("c.txt", b"x")])
+    with pytest.raises(UserError, match=r"hold no samples: 2 \.npy, 1 \.txt\. Wanted is one image each \(\.png"):
+        open_source(data(tmp_path))
+
+
+def test_names_of_classes_come_from_a_file(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
+    named = data(root).model_copy(update={"class_names": str(tmp_path / "names.txt")})
+    assert open_source(named).class_names == ["ant", "bee", "cat"]
 
 
 def compress(path: Path) -> None:
@@ -231,3 +276,43 @@ def test_fingerprint_is_of_names_and_sizes(root: Path, tmp_path: Path) -> None:
     grown = fingerprint(data(root))
     (root / "train-0.tar").rename(root / "train-2.tar")
     assert len({before, grown, fingerprint(data(root))}) == 3
+
+
+@pytest.mark.parametrize("name", ["n0/Grünspecht", "犬/写真", "caf\udce9/1"], ids=["latin", "kanji", "no UTF-8"])
+def test_names_in_any_script_are_read_and_kept(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    members = [
+        member
+        for index in range(3)
+        for member in [(f"{name}{index}.png", encoded(index)), (f"{name}{index}.cls", str(index).encode())]
+    ]
+    write_tar(root / "a.tar", members)
+    for _ in range(2):  # scanned, then from the index that is kept
+        source = open_source(data(root))
+        assert source.keys == [f"a.tar/{name}{index}" for index in range(3)]
+        assert source.labels.tolist() == [0, 1, 2]
+    assert (root / module.INDEX_FILE).exists()
+
+
+@pytest.mark.parametrize("label", [b"1" * 10, b"9" * 20, b"1" * 30])
+def test_a_class_of_many_digits_is_no_class(tmp_path: Path, label: bytes) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    write_tar(root / "a.tar", [("a.png", encoded(0)), ("a.cls", label)])
+    with pytest.raises(UserError, match=r"a\.tar is no usable webdataset tar: member a\.cls is no number of a class"):
+        open_source(data(root))
+
+
+@pytest.mark.parametrize("size", ["9" * 15, "9" * 40, "-1", "1e3", "many"])
+def test_an_absurd_size_in_a_header_is_a_message(tmp_path: Path, size: str) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    with tarfile.open(root / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in [("a.png", encoded(0)), ("a.cls", b"0")]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.pax_headers = {"size": size} if name == "a.png" else {}
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"a\.tar"):
+        open_source(data(root))

@@ -231,15 +231,41 @@ def drop_weight(folder: Path) -> None:
     save_file(weights, file)
 
 
+def keep_half_precision(folder: Path) -> None:
+    file = folder / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+
+
+def put_into_pipeline(folder: Path) -> None:
+    (folder / "vae").mkdir()
+    for path in list(folder.iterdir()):
+        if path.is_file():
+            path.rename(folder / "vae" / path.name)
+    (folder / "model_index.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda folder: (folder / "config.json").unlink(), r"config\.json is missing"),
+        (lambda folder: (folder / "config.json").unlink(), r"config\.json is missing; of weights it holds diff"),
         (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is not valid JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "describes no model"),
         (lambda folder: edit_config(folder, _class_name="UNet2DModel"), "describes UNet2DModel, not"),
         (lambda folder: edit_config(folder, block_out_channels=[4, 8]), "cannot be loaded as an AutoencoderKL"),
-        (lambda folder: edit_config(folder, shift_factor=0.1), "shifts its latents"),
+        (lambda folder: edit_config(folder, shift_factor=0.1), "shift_factor is 0.1: it shifts its latents"),
+        (lambda folder: edit_config(folder, latents_mean=[0.1, 0.2]), r"latents_mean is \[0\.1, 0\.2\]: it shifts"),
+        (lambda folder: edit_config(folder, latents_std=[0.1, 0.2]), r"latents_std is \[0\.1, 0\.2\]: it shifts"),
+        (lambda folder: edit_config(folder, batch_norm_eps=1e-4), "batch_norm_eps is unknown here"),
+        (lambda folder: edit_config(folder, scaling_factor=None), "scaling_factor is None, not a positive number"),
+        (lambda folder: edit_config(folder, scaling_factor="0.18215"), "scaling_factor is '0.18215', not a positive"),
+        (lambda folder: edit_config(folder, scaling_factor=-1.0), "scaling_factor is -1.0, not a positive number"),
+        (lambda folder: edit_config(folder, scaling_factor=0), "scaling_factor is 0, not a positive number"),
+        (lambda folder: edit_config(folder, scaling_factor=True), "scaling_factor is True, not a positive number"),
+        (
+            keep_half_precision,
+            r"has no diffusion_pytorch_model\.safetensors, but .*\.fp16\.safetensors: its weights in",
+        ),
+        (put_into_pipeline, r"It is a whole pipeline; the autoencoder is in .*vae: name that folder"),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
         (drop_weight, r"lacks 1 weights of its autoencoder, decoder\.conv_in\.weight among them"),
@@ -247,8 +273,9 @@ def drop_weight(folder: Path) -> None:
 )
 def test_broken_folder_is_refused(broken: Path, damage: Callable[[Path], object], reason: str) -> None:
     damage(broken)
-    with pytest.raises(UserError, match=reason):
+    with pytest.raises(UserError, match=reason) as error:
         load_vae(broken, 2, 4)
+    assert "elete" not in str(error.value), "it is the user's"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Streaming moments against numpy's two-pass ones, and the npz files against what ADM and clean-fid write."""
 
+import io
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -163,6 +165,15 @@ def test_adm_reference_is_read_as_it_is(tmp_path):
         ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.arange(2)}, "count must be one whole number"),
         ({"mu": np.zeros(3), "sigma": np.eye(3), "count": 2.5}, "count must be one whole number"),
         ({"mu": np.zeros(3), "sigma": np.eye(3), "count": 1}, "at least 2"),
+        ({"mu": np.zeros(3, int), "sigma": np.eye(3)}, "mu holds whole numbers"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3, dtype=int)}, "sigma holds whole numbers"),
+        ({"mu": np.zeros(3) + 5j, "sigma": np.eye(3)}, "mu holds complex numbers"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3) + 0j}, "sigma holds complex numbers"),
+        ({"mu": np.zeros(3), "sigma": np.zeros((3, 3))}, "sigma is zero"),
+        ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "sigma is not symmetric"),
+        ({"mu": np.zeros(3), "sigma": np.diag([1.0, 1.0, -0.01])}, "sigma has a negative variance"),
+        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "sigma has a negative variance"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "image_size": 0.5}, "image_size must be one whole number"),
     ],
 )
 def test_a_bad_file_is_named_with_its_key(tmp_path, arrays, message):
@@ -171,6 +182,28 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, arrays, message):
     with pytest.raises(UserError, match=message) as error:
         load_moments(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_rounded_covariances_of_few_images_are_read(tmp_path, kind):
+    """Of fewer images than dimensions: singular, and after rounding with eigenvalues a little below zero."""
+    features = np.random.default_rng(0).normal(size=(20, 64)) @ np.diag(np.geomspace(1, 100, 64))
+    sigma = np.cov(features.T)
+    if kind is np.float16:  # much coarser than any reference that is published
+        sigma = sigma + 1e-2 * np.trace(sigma) * np.eye(64)
+    np.savez(tmp_path / "few.npz", mu=features.mean(0).astype(kind), sigma=sigma.astype(kind))
+    assert load_moments(tmp_path / "few.npz").covariance.dtype == np.float64
+
+
+def test_a_key_twice_in_a_file_is_refused(tmp_path):
+    path = tmp_path / "twice.npz"
+    np.savez(path, mu=np.zeros(3), sigma=np.eye(3))
+    member = io.BytesIO()
+    np.save(member, np.ones(3))
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("mu.npy", member.getvalue())
+    with pytest.raises(UserError, match=r"twice\.npz holds mu twice"):
+        load_moments(path)
 
 
 def test_sfid_needs_the_spatial_keys(tmp_path):

@@ -20,9 +20,11 @@ from dit_scaling.metrics import frechet_distance
 from dit_scaling.metrics.extraction import protocol_of, see
 from dit_scaling.metrics.features import Features
 from dit_scaling.metrics.kept import KeptFiles, ReferenceFiles, read_kept, read_reference, write_kept
+from dit_scaling.metrics.moments import Moments, save_moments
 from dit_scaling.metrics.reference import import_reference
 from dit_scaling.metrics.score import describe_protocol, measure
 
+SIDE = 4
 SCORING = Scoring(kid_subsets=1, kid_subset_size=300, neighbours=3, bootstrap=10, seed=0)
 
 
@@ -46,7 +48,7 @@ class Suite:
 
 
 def pictures(count: int, seed: int, top: int = 256) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, top, (count, 4, 4, 3), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(0, top, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def adm_reference(path: Path, images: NDArray[np.uint8], *without: str) -> Path:
@@ -64,6 +66,10 @@ def adm_reference(path: Path, images: NDArray[np.uint8], *without: str) -> Path:
     return path
 
 
+def as_moments(arrays: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    return {"mean": arrays["mu"], "covariance": arrays["sigma"], "features": None}
+
+
 def measured(folder: Path, images: NDArray[np.uint8], files: ReferenceFiles) -> dict[str, Any]:
     """The metrics of images through the features that are kept of them."""
     kept = KeptFiles.beside(folder / "kept" / "features.json")
@@ -76,7 +82,7 @@ def test_adms_reference_is_taken_as_it_is(tmp_path: Path) -> None:
     images = pictures(400, 0)
     given = adm_reference(tmp_path / "VIRTUAL.npz", images)
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
-    import_reference(given, Suite(), files)
+    import_reference(given, Suite(), files, SIDE)
     reference = read_reference(files)
     with np.load(given) as archive:
         np.testing.assert_array_equal(reference.moments.mean, archive["mu"])
@@ -96,7 +102,7 @@ def test_the_suites_metrics_are_torch_fidelitys_on_the_same_features(tmp_path: P
     real, made = pictures(300, 0), pictures(300, 1, top=240)
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
     given = adm_reference(tmp_path / "VIRTUAL.npz", real)
-    import_reference(given, Suite(), files)
+    import_reference(given, Suite(), files, SIDE)
     record = measured(tmp_path, made, files)
     ours, theirs = Suite()(made), torch.from_numpy(Suite()(real).values).double()
     pooled, spatial = torch.from_numpy(ours.values).double(), ours.spatial
@@ -121,7 +127,8 @@ def test_the_suites_metrics_are_torch_fidelitys_on_the_same_features(tmp_path: P
 
 def test_what_a_reference_does_not_hold_is_not_reported(tmp_path: Path) -> None:
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
-    import_reference(adm_reference(tmp_path / "bare.npz", pictures(50, 0), "mu_s", "sigma_s", "arr_0"), Suite(), files)
+    given = adm_reference(tmp_path / "bare.npz", pictures(50, 0), "mu_s", "sigma_s", "arr_0")
+    import_reference(given, Suite(), files, SIDE)
     record = measured(tmp_path, pictures(60, 1), files)
     assert set(record) == {"n_samples", "fid", "fid_se", "fid_bias", "inception_score", "inception_score_sd"}
 
@@ -130,10 +137,42 @@ def test_a_reference_of_other_features_or_none_is_refused(tmp_path: Path) -> Non
     files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
     np.savez(tmp_path / "other.npz", mu=np.zeros(7), sigma=np.eye(7))
     with pytest.raises(UserError, match=r"other\.npz is of 7 features, those of inception are 6"):
-        import_reference(tmp_path / "other.npz", Suite(), files)
+        import_reference(tmp_path / "other.npz", Suite(), files, SIDE)
     with pytest.raises(UserError, match=r"absent\.npz does not exist"):
-        import_reference(tmp_path / "absent.npz", Suite(), files)
+        import_reference(tmp_path / "absent.npz", Suite(), files, SIDE)
     assert not files.moments.exists()
+
+
+@pytest.mark.parametrize(
+    ("stated", "reason"),
+    [
+        ({"features": "clean"}, "says features 'clean', but the study's is 'inception'"),
+        ({"resize": "bicubic"}, "says resize 'bicubic', but the study's is 'none'"),
+        ({"image_size": 256}, "says image_size '256', but the study's is '4'"),
+        ({"arr_0": np.zeros((3, 8, 8, 3), np.uint8)}, "says image_size '8', but the study's is '4'"),
+    ],
+)
+def test_a_reference_of_something_else_is_refused(tmp_path: Path, stated: dict[str, Any], reason: str) -> None:
+    files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
+    np.savez(tmp_path / "given.npz", **{"mu": np.zeros(6), "sigma": np.eye(6)} | stated)
+    with pytest.raises(UserError, match=f"given.npz {reason}: a distance to it would stand under a wrong name"):
+        import_reference(tmp_path / "given.npz", Suite(), files, SIDE)
+    assert not files.features.exists()
+
+
+def test_what_a_reference_does_not_say_is_said_to_be_unknown(tmp_path: Path) -> None:
+    files = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
+    arrays = {"mu": np.zeros(6), "sigma": np.eye(6)}
+    np.savez(tmp_path / "bare.npz", **arrays)  # type: ignore[arg-type]
+    import_reference(tmp_path / "bare.npz", Suite(), files, SIDE)
+    expected = "given: an unknown number of images of unknown size, features that it doesn't name, an unknown resize"
+    assert read_reference(files).moments.describe() == expected
+    save_moments(
+        tmp_path / "ours.npz", Moments(**as_moments(arrays), count=500), "inception", image_size=4, resize="none"
+    )
+    import_reference(tmp_path / "ours.npz", Suite(), files, SIDE)
+    expected = "given: 500 images of 4 x 4 pixels, features 'inception', resize 'none'"
+    assert read_reference(files).moments.describe() == expected
 
 
 def test_memory_of_a_pass_does_not_grow_with_the_number_of_images() -> None:

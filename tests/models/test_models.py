@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import dit_scaling
 from dit_scaling.common.errors import UserError
 from dit_scaling.models import DiT, count_gflops, count_parameters, create_model
+from dit_scaling.models.diffusers_names import to_diffusers_state
 from dit_scaling.models.dit import gelu_tanh, timestep_sinusoids
-from dit_scaling.models.export import to_diffusers_state
 from dit_scaling.variants import Variant
 from oracles import build_diffusers_dit, randomize
 

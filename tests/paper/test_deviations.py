@@ -21,7 +21,15 @@ from report_study import CONFIG
 
 PAPER: dict[str, Any] = {
     "study": "paper",
-    "data": {"source": "image_folder", "path": "imagenet", "image_size": 256, "classes": 1000, "held_out": 50_000},
+    "data": {
+        "source": "image_folder",
+        "path": "imagenet",
+        "image_size": 256,
+        "classes": 1000,
+        "held_out": 50_000,
+        "background": None,
+        "exif_transpose": False,
+    },
     "vae": {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse"},
     "variants": [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (8, 4, 2)],
     "training": {"steps": 400_000},
@@ -56,6 +64,8 @@ CHANGES = [
     ("vae", "path", "stabilityai/sd-vae-ft-ema", "VAE"),
     ("vae", "latent_channels", 16, "latent grid"),
     ("data", "classes", 100, "data"),
+    ("data", "exif_transpose", True, "data"),
+    ("data", "background", "white", "data"),
 ]
 
 

@@ -213,7 +213,12 @@ IMAGES = [
     Bad("image is text", write(IMAGE, "not an image"), "job encode_shard", (IMAGE, "cannot be read as an image")),
     Bad("image empty", write(IMAGE, b""), "job encode_shard", (IMAGE,)),
     Bad("image truncated", cut(IMAGE), "job encode_shard", (IMAGE, "cannot be read as an image")),
-    Bad("image absurdly large", write(IMAGE, huge_png()), "job encode_shard", (IMAGE, "exceeds limit")),
+    Bad(
+        "image absurdly large",
+        write(IMAGE, huge_png()),
+        "job encode_shard",
+        (IMAGE, "100000 x 100000 pixels", "DIT_SCALING_MOST_PIXELS sets another limit"),
+    ),
     Bad(
         "image bad in the VAE's training",
         both(*(cut(f"images/{c}/{n:02d}.png") for c in ("dark", "light") for n in range(20))),
@@ -627,7 +632,8 @@ def contents(folder: Path) -> dict[Path, str]:
     return {
         file: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
-        if not {"logs", ".snakemake", ".cache", ".seals"} & set(file.parts) and not file.name.endswith(".idx.npz")
+        if not {"logs", ".snakemake", ".cache", ".seals", ".jobs"} & set(file.parts)
+        and not file.name.endswith(".idx.npz")
     }
 
 

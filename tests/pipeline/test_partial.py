@@ -56,7 +56,7 @@ def test_what_failed_comes_first_and_what_is_whole_after_it(study: Study, small_
 
 @pytest.mark.parametrize(
     "lost",
-    [f"{EVALUATION}/metrics.json", f"{EVALUATION}/memorisation.json", f"{RESULTS}/reference/classifier/lines.json"],
+    [f"{EVALUATION}/metrics.json", f"{EVALUATION}/memorisation.json", f"{RESULTS}/reference/classifier/levels.json"],
 )
 def test_without_a_whole_variant_the_page_is_about_the_failure_alone(
     study: Study, small_study: SmallStudy, lost: str

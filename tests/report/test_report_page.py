@@ -31,7 +31,15 @@ from report_study import StudyFiles, make_study
 
 PAPER = {
     "study": "paper",
-    "data": {"source": "image_folder", "path": "imagenet", "image_size": 256, "classes": 1000, "held_out": 4},
+    "data": {
+        "source": "image_folder",
+        "path": "imagenet",
+        "image_size": 256,
+        "classes": 1000,
+        "held_out": 4,
+        "background": None,
+        "exif_transpose": False,
+    },
     "vae": {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse"},
     "variants": ["DiT-S/8", "DiT-XL/2"],
     "training": {"steps": 400_000},

@@ -81,6 +81,17 @@ def test_another_seed_makes_other_images(checkpoint: Path, toy_vae: Path, tmp_pa
     assert not np.array_equal(first.images, second.images)
 
 
+def test_a_model_without_null_class_is_sampled_but_not_guided(
+    checkpoint: Path, toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dit_scaling.sampling.parts.has_null_class", lambda _: False)
+    sampled(SETTINGS.model_copy(update={"guidance_scale": 1.0}), checkpoint, toy_vae, tmp_path, batch=11)
+    with pytest.raises(
+        UserError, match=r"has no null class .* cannot be guided at scale 4\. Set sampling\.guidance_scales"
+    ):
+        sampled(SETTINGS.model_copy(update={"guidance_scale": 4.0}), checkpoint, toy_vae, tmp_path, batch=11)
+
+
 def test_guidance_moves_the_first_channels_only(checkpoint: Path) -> None:
     model, labels = load_model(checkpoint), torch.tensor([0, 1, 2])
 

@@ -421,7 +421,9 @@ def test_a_checkpoint_names_its_origin_and_loads(toy_run: TrainSettings, toy_lat
 
 
 def test_the_milestone_stage_publishes_all_its_files(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
-    files = MilestoneFiles(*(tmp_path / "out" / name for name in ("ema.st", "raw.st", "metrics.jsonl", "loss.svg")))
+    files = MilestoneFiles(
+        *(tmp_path / "out" / name for name in ("ema.safetensors", "raw.safetensors", "metrics.jsonl", "loss.svg"))
+    )
     train_milestone(TrainJob(toy_run, toy_latents, 100, tmp_path / "states", CPU), files)
     assert [json.loads(line)["step"] for line in files.metrics.read_text().splitlines()] == [50, 100]
     assert "<svg" in files.curve.read_text()

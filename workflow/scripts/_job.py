@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import disk_faults_named
+from dit_scaling.common.files import disk_faults_named, remove_leftovers_of
 from dit_scaling.common.provenance import write_provenance
 from dit_scaling.common.seals import check_seals, forget, seal
 from dit_scaling.results.job_records import recorded
@@ -47,6 +47,8 @@ def job() -> Iterator[Any]:
             check_seals(Path(file) for file in snakemake.input)
             for output in outputs:
                 forget(output)
+                remove_leftovers_of(output)
+                remove_leftovers_of(output.parent)
             yield snakemake
             seal(outputs, results)
     except UserError as error:

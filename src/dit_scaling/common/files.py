@@ -54,6 +54,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes left half-written below ``folder``; nobody else may be writing there."""
     for path in folder.rglob(f"{TEMPORARY}*"):
+        _remove(path)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Delete what killed processes left of ``path`` itself, beside it; nobody else may be writing it."""
+    for left in path.parent.glob(f"{TEMPORARY}*"):
+        if left.name.endswith(f"-{path.name}"):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         path.unlink(missing_ok=True)
 
 

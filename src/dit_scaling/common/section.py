@@ -15,7 +15,7 @@ from dit_scaling.common.files import canonical_json, digest
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Before:
 
 
 class Section(BaseModel):
-    """A part of a config or of settings: unknown keys and silent conversions are refused."""
+    """A part of a config or of settings: unknown keys, silent conversions, infinity and NaN are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

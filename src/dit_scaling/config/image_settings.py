@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Before, Count, Section
 
 MNIST_LABELS = 10
 MNIST_IMAGES = 5000
+
+Colour = Annotated[str, Field(pattern=r"^(white|black|grey|#[0-9a-fA-F]{6})$")]
 
 
 class ImageData(Section):
@@ -46,20 +48,30 @@ class Shapes(ImageData):
     """So many shapes, in this order: circle, square, triangle, star, ring, cross, crescent, heart."""
 
 
-class ImageFolder(ImageData):
+class ImageFiles(ImageData):
+    """What every source of image files has."""
+
+    path: str
+    """Folder of class folders or of .tar files, relative to the working directory or absolute."""
+    background: Annotated[Colour | None, Before(None)] = "white"
+    """Colour under transparent pixels: white, black, grey or #rrggbb; null trains on the colours that they hide."""
+    exif_transpose: Annotated[bool, Before(False)] = True
+    """Turn images upright as their EXIF data say; off, they are read as they are stored, as ADM and DiT read ImageNet.
+    """
+    class_names: Annotated[str | None, Before(None)] = None
+    """File with one class name a line, in the order of the labels; null: the order of the sorted names or numbers."""
+
+
+class ImageFolder(ImageFiles):
     """A folder with one folder of images per class; classes are numbered by sorted folder name."""
 
     source: Literal["image_folder"]
-    path: str
-    """Folder of class folders, relative to the working directory or absolute."""
 
 
-class WebDataset(ImageData):
+class WebDataset(ImageFiles):
     """A folder of uncompressed webdataset tars; each image has a member KEY.cls with the number of its class."""
 
     source: Literal["webdataset"]
-    path: str
-    """Folder of .tar files, relative to the working directory or absolute."""
 
 
 ImageSettings = Annotated[Mnist | Shapes | ImageFolder | WebDataset, Field(discriminator="source")]

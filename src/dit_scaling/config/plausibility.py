@@ -44,6 +44,10 @@ def impossible_settings(study: "Study") -> list[str]:
             problems.append(f"checkpoints: {name} is not one of the variants")
     if study.checkpoints and len(training.seeds) > 1:
         problems.append("training.seeds: given checkpoints are of one training run each, so there can be one seed only")
+    if training.warmup_steps > training.steps:
+        problems.append(
+            f"training.warmup_steps: {training.warmup_steps} is longer than training ({training.steps} steps)"
+        )
     for key, steps in (("milestones", training.milestones), ("gate_steps", training.gate_steps)):
         problems += [
             f"training.{key}: {s} is beyond the last step {training.steps}" for s in steps if s > training.steps

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
@@ -15,7 +16,7 @@ class Recipe(Section):
     batch_size: Count = 256
     learning_rate: PositiveFloat = 1.0e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up to the constant learning rate; the paper has none."""
     gradient_clip: PositiveFloat | None = None

@@ -13,10 +13,14 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.metrics_settings import GivenNetwork
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
+from dit_scaling.data.class_order import require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
 
 KEPT = ".cache"
 """Folder in a study's results that remembers digests of large inputs."""
+TRANSFORMER_FILE = "diffusion_pytorch_model.safetensors"
+PIPELINE_WEIGHTS = (f"transformer/{TRANSFORMER_FILE}", TRANSFORMER_FILE)
+"""Where the weights lie in the folder of a diffusers pipeline, or of its transformer."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SD_VAE_CONFIG = "92d3dfb746fca211a2c9e019e285f8597412211728dce3c5bcf4eda0f2d62e7e"
@@ -92,13 +96,13 @@ def locate_vae(path: str, cache: Path) -> Path:
 
 
 def locate_file(name: str, cache: Path, key: str) -> Path:
-    """A given file: as it stands, or where one of `KNOWN` is kept in the cache.
+    """A given file: as it stands, or where one of `KNOWN` is kept in the cache; of an exported pipeline its weights.
 
     Raises:
         UserError: there is no such file, and it is not one of `KNOWN`; names the config's ``key``.
     """
-    if Path(name).is_file():
-        return Path(name)
+    if (given := _given_file(name)) is not None:
+        return given
     if name in KNOWN:
         return cache / name
     raise UserError(f"{key}: {name} does not exist. Give the path of a file, or a name to fetch: {', '.join(KNOWN)}.")
@@ -116,9 +120,11 @@ def open_stages(study: Study, results: Path) -> Stages:
     """The settings of every stage of ``study`` on its images and its given files, as they are now.
 
     Raises:
-        UserError: a folder or file of these is missing or unreadable.
+        UserError: a folder or file of these is missing or unreadable, or numbered classes are sorted as text where
+            weights or references are given.
     """
     cache = Path(study.resources.cache)
+    require_order(study)
     if study.vae.source == "pretrained":
         locate_vae(study.vae.path, cache)
     for variant, name in study.checkpoints.items():
@@ -150,7 +156,14 @@ def stages_as_given(study: Study, data_fingerprint: str, results: Path) -> Stage
 
 def _content(name: str, kept: Path) -> str:
     """What stands for a given file: its sha256, which ``kept`` remembers, or its name where it is not here."""
-    return cached_sha256(Path(name), kept) if Path(name).is_file() else name
+    given = _given_file(name)
+    return name if given is None else cached_sha256(given, kept)
+
+
+def _given_file(name: str) -> Path | None:
+    """The file of that name, or the weights in a pipeline's folder; None where there is none."""
+    candidates = (Path(name), *(Path(name) / inside for inside in PIPELINE_WEIGHTS))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _networks(study: Study) -> dict[str, GivenNetwork]:

@@ -9,7 +9,7 @@ def centre_crop(image: Image.Image, size: int, channels: int = 3) -> NDArray[np.
     """Reduce, resize and crop an image of any mode and shape to uint8 (size, size, channels).
 
     Halved by a 2x2 box while the short side is at least ``2 * size``, then bicubic to a short side of ``size``,
-    then the centre. As in ADM, an EXIF orientation is not applied, and the mode is converted first.
+    then the centre. As in ADM, the mode is converted first; what `pixels.flatten` does comes before.
 
     Args:
         image: any Pillow image.

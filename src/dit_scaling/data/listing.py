@@ -2,12 +2,52 @@
 
 import importlib.resources
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Literal, NamedTuple
 
 from dit_scaling.common.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".apng", ".avif", ".avifs", ".bmp", ".bw", ".dib", ".gif", ".icb", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
+    ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".rgb", ".rgba",
+    ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp",
+})
+"""Suffixes of the formats that Pillow decodes by itself and that hold one picture, or frames of one."""
+SYSTEM_FOLDERS = frozenset({
+    "#recycle", "#snapshot", "#synorecycle", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@sharebin",
+    "@sharesnap", "@tmp", "__macosx", "lost+found", "system volume information",
+})
+"""What storage and operating systems keep beside one's files: thumbnails, bins, snapshots; in lower case."""
+# fmt: on
+
+Kind = Literal["folder", "file", "hidden", "system folder", "dead link", "no regular file"]
+
+
+class Found(NamedTuple):
+    """One entry of a folder, or of a folder below."""
+
+    path: str
+    """Relative to the root, with forward slashes."""
+    kind: Kind
+    entry: os.DirEntry[str]
+
+
+@dataclass
+class Inventory:
+    """What an image folder holds, counted by suffix."""
+
+    used: Counter[str] = field(default_factory=Counter)
+    """Suffix to number of images."""
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(what, why) to number of files, or of folders with all that is in them."""
+    links: int = 0
+    """Images and folders that are links."""
+    first_link: str = ""
+    """One of them, with its target."""
 
 
 def mnist_file() -> Path:
@@ -26,16 +66,12 @@ def mnist_file() -> Path:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the class folders of an image folder, sorted; hidden ones are left out.
+    """Names of the class folders of an image folder, sorted; hidden ones and those of systems are left out.
 
     Raises:
-        UserError: the folder is missing, unreadable, or holds no folders.
+        UserError: the folder is missing, unreadable, or holds no folders, or one whose name is not UTF-8.
     """
-    try:
-        with os.scandir(root) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
-    except OSError as error:
-        raise UserError(f"data.path: {root} cannot be listed: {error.strerror}.") from None
+    names = sorted(path for path, kind, _ in _entries(root, "") if kind == "folder")
     if not names:
         raise UserError(f"data.path: {root} holds no class folders; each class needs a folder with its images.")
     return names
@@ -44,62 +80,157 @@ def class_folders(root: Path) -> list[str]:
 def image_files(root: Path, folder: str) -> Iterator[tuple[str, int]]:
     """(path relative to ``root``, size in bytes) of the images under ``root/folder`` at any depth, in no order.
 
-    An image is a file with an image's suffix; hidden files and folders are left out, links are followed.
+    An image is a regular file with an image's suffix; hidden files and folders and those of systems are left out,
+    links are followed.
 
     Raises:
-        UserError: a folder is unreadable.
+        UserError: a folder is unreadable, a link leads nowhere or in a circle, or a name is not UTF-8.
     """
-    for path, entry in _entries(root, folder):
-        if PurePath(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir():
-            yield path, entry.stat().st_size
+    dead = []
+    for path, kind, entry in _walk(root, folder):
+        if _suffix(path) in IMAGE_SUFFIXES:
+            if kind == "file":
+                yield path, entry.stat().st_size
+            elif kind == "dead link":
+                dead.append(path)
+    if dead:
+        raise UserError(
+            f"data.path: {len(dead)} {'links' if len(dead) > 1 else 'link'} in {root / folder} "
+            f"{'lead' if len(dead) > 1 else 'leads'} nowhere: {_with_target(root, min(dead))}. Mount or restore what "
+            "they lead to, or take them out of the folder."
+        )
 
 
 def nested_folders(root: Path, folder: str) -> Iterator[str]:
     """``folder`` and the folders under it at any depth, relative to ``root``.
 
     Raises:
-        UserError: a folder is unreadable.
+        UserError: a folder is unreadable, a link leads in a circle, or a name is not UTF-8.
     """
     yield folder
-    yield from (path for path, entry in _entries(root, folder) if entry.is_dir())
+    yield from (path for path, kind, _ in _walk(root, folder) if kind == "folder")
+
+
+def take_inventory(root: Path) -> Inventory:
+    """Count what an image folder holds, used and left out; lists folders only.
+
+    Raises:
+        UserError: a folder is unreadable, a link leads in a circle, or a name is not UTF-8.
+    """
+    found = Inventory()
+    for name in class_folders(root):
+        for path, kind, entry in _walk(root, name):
+            suffix = _suffix(path)
+            used = kind == "file" and suffix in IMAGE_SUFFIXES
+            if entry.is_symlink() and (used or kind == "folder"):
+                found.links += 1
+                found.first_link = found.first_link or _with_target(root, path)
+            if used:
+                found.used[suffix] += 1
+            elif kind == "file":
+                found.left_out[suffix or "without suffix", _why_unread(suffix)] += 1
+            elif kind != "folder":
+                found.left_out[PurePath(path).name if kind == "system folder" else suffix or "entries", kind] += 1
+    for path, kind, _ in _entries(root, ""):
+        if kind == "file":
+            found.left_out[_suffix(path) or "without suffix", "outside of the class folders"] += 1
+        elif kind != "folder":
+            found.left_out[path if kind == "system folder" else _suffix(path) or "entries", kind] += 1
+    return found
 
 
 def tar_files(root: Path) -> list[tuple[str, int]]:
     """(name, size in bytes) of the tars of a folder, sorted; hidden ones are left out.
 
     Raises:
-        UserError: the folder is missing, unreadable, or holds no tars.
+        UserError: the folder is missing, unreadable, or holds no tars, or a tar is a link that leads nowhere.
     """
-    try:
-        with os.scandir(root) as entries:
-            tars = sorted(
-                (entry.name, entry.stat().st_size)
-                for entry in entries
-                if entry.name.endswith(".tar") and not _hidden(entry.name) and entry.is_file()
-            )
-    except OSError as error:
-        raise UserError(f"data.path: {root} cannot be listed: {error.strerror}.") from None
+    found = [(path, kind, entry) for path, kind, entry in _entries(root, "") if path.endswith(".tar")]
+    dead = sorted(path for path, kind, _ in found if kind == "dead link")
+    if dead:
+        raise UserError(f"data.path: {_with_target(root, dead[0])} leads nowhere. Restore it, or take the link away.")
+    tars = sorted((path, entry.stat().st_size) for path, kind, entry in found if kind == "file")
     if not tars:
         raise UserError(f"data.path: {root} holds no .tar files; data.source: webdataset reads uncompressed tars.")
     return tars
 
 
-def _entries(root: Path, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    pending = [folder]
+def _walk(root: Path, folder: str) -> Iterator[Found]:
+    """Everything under ``root/folder``; follows links to folders, and refuses those that lead in a circle."""
+    pending: list[tuple[str, frozenset[tuple[int, int]], str]] = [(folder, frozenset([_identity(root)]), "")]
+    while pending:
+        current, above, link = pending.pop()
+        own = _identity(root / current)
+        link = current if (root / current).is_symlink() else link
+        if own in above:
+            raise UserError(
+                f"data.path: {_with_target(root, link)} leads back to a folder that holds the link. "
+                "Take the link away: it goes in a circle."
+            )
+        for found in _entries(root, current):
+            if found.kind == "folder":
+                pending.append((found.path, above | {own}, link))
+            yield found
+
+
+def _entries(root: Path, folder: str) -> Iterator[Found]:
+    """The entries of one folder, each with its kind."""
     try:
-        while pending:
-            current = pending.pop()
-            with os.scandir(root / current) as entries:
-                for entry in entries:
-                    if _hidden(entry.name):
-                        continue
-                    path = f"{current}/{entry.name}"
-                    if entry.is_dir():
-                        pending.append(path)
-                    yield path, entry
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                yield Found(path, _kind(entry), entry)
     except OSError as error:
-        raise UserError(f"data.path: {error.filename} cannot be listed: {error.strerror}.") from None
+        where = error.filename or root / folder
+        raise UserError(f"data.path: {where} cannot be listed: {error.strerror}.") from None
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".")
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_dir():
+        if entry.name.lower() in SYSTEM_FOLDERS:
+            return "system folder"
+        _require_utf8(entry)
+        return "folder"
+    if entry.is_file():
+        _require_utf8(entry)
+        return "file"
+    return "dead link" if entry.is_symlink() else "no regular file"
+
+
+def _require_utf8(entry: os.DirEntry[str]) -> None:
+    """Records, tables and the report are UTF-8, and hold the names of classes and images."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"data.path: the name of {os.fsencode(entry.path)!r} is not UTF-8, so that no table or report can hold it. "
+            "Rename it (for a whole folder: convmv -f latin1 -t utf8 -r --notest FOLDER)."
+        ) from None
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise UserError(f"data.path: {folder} cannot be listed: {error.strerror}.") from None
+    return status.st_dev, status.st_ino
+
+
+def _with_target(root: Path, path: str) -> str:
+    return f"{root / path} -> {(root / path).readlink()}"
+
+
+def _suffix(path: str) -> str:
+    return PurePath(path).suffix.lower()
+
+
+def _why_unread(suffix: str) -> str:
+    if suffix in (".heic", ".heif", ".jxl", ".dng", ".cr2", ".nef", ".arw", ".svg", ".psd", ".eps", ".pdf"):
+        return "not read; convert them to PNG or JPEG"
+    if suffix in (".npy", ".npz", ".pt", ".h5", ".hdf5", ".exr", ".pfm", ".fits"):
+        return "arrays that do not tell which value is white"
+    if suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return "archives; unpack them"
+    return "no suffix of an image"

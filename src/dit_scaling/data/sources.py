@@ -2,20 +2,29 @@
 
 import gzip
 import io
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
+from dit_scaling.data.class_order import folder_classes, tar_classes
 from dit_scaling.data.crop import centre_crop
-from dit_scaling.data.listing import IMAGE_SUFFIXES, class_folders, image_files, mnist_file, tar_files
+from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, tar_files
+from dit_scaling.data.pixels import flatten
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
+
+PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
+MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
+"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
 class ImageSource(Protocol):
@@ -43,6 +52,24 @@ class ImageSource(Protocol):
 
         Raises:
             UserError: the image is unreadable.
+        """
+        ...
+
+
+@runtime_checkable
+class FileSource(ImageSource, Protocol):
+    """Images that were encoded elsewhere, in files or in the members of tars."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each encoded image, shape (N,)."""
+        ...
+
+    def encoded(self, index: int) -> bytes:
+        """One image as it is stored.
+
+        Raises:
+            UserError: it is unreadable.
         """
         ...
 
@@ -77,7 +104,7 @@ def check_source(data: ImageSettings) -> None:
         UserError: the folder is missing, holds no tars, or more or fewer class folders than ``data.classes``.
     """
     if isinstance(data, ImageFolder):
-        _class_names(data)
+        folder_classes(data)
     elif isinstance(data, WebDataset):
         tar_files(Path(data.path))
 
@@ -129,36 +156,45 @@ class _FolderSource:
     """Images under one folder per class, at any depth."""
 
     def __init__(self, data: ImageFolder) -> None:
-        self._root, self._size, self._channels = Path(data.path), data.image_size, data.channels
-        self.class_names = _class_names(data)
+        self._root, self._data = Path(data.path), data
+        self.class_names = folder_classes(data)
         self.keys: list[str] = []
+        sizes: list[int] = []
         counts = []
         for name in self.class_names:
-            files = sorted(path for path, _ in image_files(self._root, name))
+            files = sorted(image_files(self._root, name))
             if not files:
                 raise UserError(
                     f"{self._root / name} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}). "
                     "Add some, or remove the folder and lower data.classes."
                 )
-            self.keys.extend(files)
+            self.keys.extend(path for path, _ in files)
+            sizes.extend(size for _, size in files)
             counts.append(len(files))
         self.labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        self.sizes = np.array(sizes, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def encoded(self, index: int) -> bytes:
         path = self._root / self.keys[index]
-        return _read_image(path, path, self._size, self._channels)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read as an image ({error.strerror or error}).") from None
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
 
 
 class _TarSource:
-    """Images in webdataset tars; classes have numbers only."""
+    """Images in webdataset tars; classes have numbers, and names where the config gives them."""
 
     def __init__(self, data: WebDataset) -> None:
-        self._root, self._size, self._channels = Path(data.path), data.image_size, data.channels
+        self._root, self._data = Path(data.path), data
         self._index = open_tars(self._root)
-        self.keys, self.labels = self._index.keys, self._index.label
+        self.keys, self.labels, self.sizes = self._index.keys, self._index.label, self._index.size
         counts = np.bincount(self.labels, minlength=data.classes)
         if len(counts) > data.classes:
             raise UserError(f"data.classes: {data.classes}, but {data.path} has images of class {len(counts) - 1}.")
@@ -167,40 +203,34 @@ class _TarSource:
                 f"data.classes: {data.classes}, but {data.path} has no image of class {int(np.argmin(counts))}. Class "
                 "numbers begin with 0; correct data.classes or the .cls members."
             )
-        self.class_names = [str(label) for label in range(data.classes)]
+        self.class_names = tar_classes(data)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def encoded(self, index: int) -> bytes:
         path = self._root / self._index.tars[self._index.tar[index]]
         try:
             with path.open("rb") as stream:
                 stream.seek(self._index.offset[index])
-                content = stream.read(self._index.size[index])
+                content: bytes = stream.read(self._index.size[index])
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-        return _read_image(io.BytesIO(content), self._root / self.keys[index], self._size, self._channels)
+        return content
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
 
 
-def _read_image(file: Path | BinaryIO, name: Path, size: int, channels: int) -> NDArray[np.uint8]:
+def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:
     try:
-        with Image.open(file) as image:
-            return centre_crop(image, size, channels)
+        with Image.open(io.BytesIO(content)) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise ValueError(
+                    f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
+                    f"memory; {PIXELS_VARIABLE} sets another limit"
+                )
+            flat = flatten(image, data.channels, data.background, data.exif_transpose)
+            return centre_crop(flat, data.image_size, data.channels)
     except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
-        raise UserError(f"{name} cannot be read as an image ({error}). Repair or remove it.") from None
-
-
-def _class_names(data: ImageFolder) -> list[str]:
-    names = class_folders(Path(data.path))
-    if len(names) != data.classes:
-        raise UserError(
-            f"data.classes: {data.classes}, but {data.path} holds {len(names)} class folders "
-            f"({_abbreviated(names)}). Correct data.classes or data.path."
-        )
-    return names
-
-
-def _abbreviated(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown}, ..."
+        raise UserError(f"{name} cannot be read as an image ({error}). Repair it, or take it out of the set.") from None

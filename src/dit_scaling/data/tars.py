@@ -1,13 +1,17 @@
 """Webdataset tars as a source: found by their headers alone, each image then read from its own bytes.
 
-A sample is consecutive members KEY.SUFFIX: one image, and KEY.cls with the number of its class as text; others are
-ignored. Nothing is unpacked and nothing unpickled.
+A sample is consecutive members KEY.SUFFIX: one image, and the number of its class. KEY.cls holds it as text; where
+there is none, KEY.cls.txt, KEY.txt or one of `JSON_KEYS` in KEY.json may, as long as they agree. Members that belong
+to neither an image nor a label are counted and left out. Nothing is unpacked and nothing unpickled.
 """
 
 import contextlib
+import json
+import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -22,6 +26,10 @@ from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
 
 INDEX_FILE = ".dit-scaling-index.npz"
 LABEL_BYTES = 20
+JSON_BYTES = 1 << 20
+JSON_KEYS = ("label", "cls", "class", "class_id")
+WANTED = f"one image each (.png, .jpg, ...) and its class as a number in .cls, .cls.txt, .txt or .json ({JSON_KEYS[0]})"
+LABEL_DIGITS = 9
 BLOCK = 512
 
 
@@ -39,6 +47,8 @@ class TarIndex:
     label: NDArray[np.int64]
     keys: list[str]
     """TAR/KEY."""
+    left_out: Counter[str]
+    """Suffix to number of members that belong to no image."""
 
 
 @dataclass
@@ -48,6 +58,7 @@ class _Rows:
     size: list[int] = field(default_factory=list)
     label: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 class TarError(ValueError):
@@ -76,32 +87,53 @@ def open_tars(root: Path) -> TarIndex:
             _scan(root / name, number, rows)
         except OSError as error:
             raise UserError(f"{root / name} cannot be read: {error.strerror or error}.") from None
-        except (tarfile.TarError, TarError) as error:
+        except (tarfile.TarError, TarError, ValueError, OverflowError) as error:  # tarfile lets some PAX headers pass.
             raise UserError(f"{root / name} is no usable webdataset tar: {error}. Repair or remove it.") from None
     columns = np.array([rows.tar, rows.offset, rows.size, rows.label], dtype=np.int64)
     tar, offset, size, label = columns
-    index = TarIndex(names, tar, offset, size, label, rows.keys)
+    if not rows.keys:
+        found = ", ".join(f"{count} .{suffix}" for suffix, count in rows.left_out.most_common()) or "no files"
+        raise UserError(f"data.path: the tars of {root} hold no samples: {found}. Wanted is {WANTED}.")
+    index = TarIndex(names, tar, offset, size, label, rows.keys, rows.left_out)
     with contextlib.suppress(OSError), atomic_path(root / INDEX_FILE) as temporary:
-        np.savez(temporary, stamp=np.array(stamp), columns=columns, keys=np.array(rows.keys, dtype=np.bytes_))
+        np.savez(
+            temporary,
+            stamp=np.array(stamp),
+            columns=columns,
+            keys=np.array([os.fsencode(key) for key in rows.keys], dtype=np.bytes_),
+            left_out=np.array(json.dumps(rows.left_out)),
+        )
     return index
 
 
 def _scan(path: Path, number: int, rows: _Rows) -> None:
     """Add the samples of one tar to ``rows``."""
-    seen = set()
+    seen, length = set(), path.stat().st_size
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
         for key, members in groupby(_members(archive), key=lambda member: member[0]):
             if key in seen:
                 raise TarError(f"the members of {key} do not follow each other")
             seen.add(key)
-            parts = {suffix: member for _, suffix, member in members}
+            parts: dict[str, tarfile.TarInfo] = {}
+            for _, suffix, member in members:
+                if suffix in parts:
+                    raise TarError(f"member {member.name} is there twice")
+                parts[suffix] = member
             images = [member for suffix, member in parts.items() if f".{suffix}" in IMAGE_SUFFIXES]
-            if len(images) != 1 or "cls" not in parts:
-                raise TarError(f"sample {key} has {len(images)} images and {'a' if 'cls' in parts else 'no'} .cls")
+            label = _label(stream, parts, key) if images or _has_label(parts) else None
+            if label is None and not images:
+                rows.left_out.update(list(parts))
+                continue
+            if label is None or len(images) != 1:
+                held = ", ".join(f".{suffix}" for suffix in parts)
+                count = f"{len(images)} images" if len(images) != 1 else "no number of a class"
+                raise TarError(f"sample {key} ({held}) has {count}; wanted is {WANTED}")
             rows.tar.append(number)
+            if images[0].offset_data + images[0].size > length:
+                raise TarError(f"member {images[0].name!r} is longer than the tar")
             rows.offset.append(images[0].offset_data)
             rows.size.append(images[0].size)
-            rows.label.append(_label(stream, parts["cls"]))
+            rows.label.append(label)
             rows.keys.append(f"{path.name}/{key}")
         # A damaged header in the middle looks like the end to tarfile; the true end is zeros, or the file's.
         stream.seek(archive.offset)
@@ -122,12 +154,72 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarIn
             yield str(path.with_name(stem)), suffix.lower(), member
 
 
-def _label(stream: BinaryIO, member: tarfile.TarInfo) -> int:
+def _has_label(parts: Mapping[str, tarfile.TarInfo]) -> bool:
+    """Whether a sample without an image has a member that can be nothing but its label."""
+    return "cls" in parts or "cls.txt" in parts
+
+
+def _label(stream: BinaryIO, parts: Mapping[str, tarfile.TarInfo], key: str) -> int | None:
+    """The class of one sample; None where no member tells it.
+
+    Raises:
+        TarError: .cls or .cls.txt is no number, or two members tell different ones.
+    """
+    if "cls" in parts:
+        return _stated(stream, parts["cls"])
+    found = {}
+    if "cls.txt" in parts:
+        found["cls.txt"] = _stated(stream, parts["cls.txt"])
+    if "txt" in parts and (number := _number(stream, parts["txt"])) is not None:
+        found["txt"] = number
+    if "json" in parts and (number := _json_number(stream, parts["json"])) is not None:
+        found["json"] = number
+    if len(set(found.values())) > 1:
+        told = ", ".join(f".{suffix} {number}" for suffix, number in found.items())
+        raise TarError(f"sample {key} has more than one class: {told}")
+    return next(iter(found.values()), None)
+
+
+def _stated(stream: BinaryIO, member: tarfile.TarInfo) -> int:
+    number = _number(stream, member)
+    if number is None:
+        raise TarError(f"member {member.name} is no number of a class")
+    return number
+
+
+def _number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
     stream.seek(member.offset_data)
     text = stream.read(min(member.size, LABEL_BYTES)).strip()
-    if member.size > LABEL_BYTES or not text.isdigit():
-        raise TarError(f"member {member.name} is no number of a class")
-    return int(text)
+    known = member.size <= LABEL_BYTES and text.isdigit() and len(text) <= LABEL_DIGITS
+    return int(text) if known else None
+
+
+def _json_number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
+    """The one whole number under any of `JSON_KEYS`; None where there is none.
+
+    Raises:
+        TarError: two of the keys hold different numbers, or a key stands there twice.
+    """
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) < len(pairs):
+            raise TarError(f"member {member.name} has a key twice")
+        return dict(pairs)
+
+    if member.size > JSON_BYTES:
+        return None
+    stream.seek(member.offset_data)
+    try:
+        content = json.loads(stream.read(member.size), object_pairs_hook=once)
+    except TarError:
+        raise
+    except (ValueError, RecursionError):
+        return None
+    values = [content[key] for key in JSON_KEYS if key in content] if isinstance(content, dict) else []
+    numbers = {value for value in values if type(value) is int and 0 <= value < 10**LABEL_DIGITS}
+    if len(numbers) > 1:
+        raise TarError(f"member {member.name} tells more than one class: {sorted(numbers)}")
+    return next(iter(numbers), None)
 
 
 def _read_kept(path: Path, stamp: str, names: list[str]) -> TarIndex | None:
@@ -137,6 +229,8 @@ def _read_kept(path: Path, stamp: str, names: list[str]) -> TarIndex | None:
             if str(arrays["stamp"]) != stamp:
                 return None
             tar, offset, size, label = arrays["columns"]
-            return TarIndex(names, tar, offset, size, label, [key.decode() for key in arrays["keys"].tolist()])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            keys = [os.fsdecode(key) for key in arrays["keys"].tolist()]
+            left_out = Counter(json.loads(str(arrays["left_out"])))
+            return TarIndex(names, tar, offset, size, label, keys, left_out)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.diffusion.process import create_diffusion
@@ -29,7 +30,8 @@ from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.latents.autoencoder import decode, encode_moments
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.models import Network
-from dit_scaling.models.checkpoints import load_checkpoint, load_model
+from dit_scaling.models.checkpoints import has_null_class, load_checkpoint, load_model
+from dit_scaling.models.stored import Weights
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -64,22 +66,34 @@ class Diagnosis:
 
 
 def diagnose(
-    checkpoint: Path, raw: Path | None, vae: "AutoencoderKL", manifest: Path, steps: int, page: Path
+    checkpoint: Path,
+    raw: Path | None,
+    vae: "AutoencoderKL",
+    manifest: Path,
+    steps: int,
+    page: Path,
+    weights: Weights = "ema",
+    num_classes: int | None = None,
 ) -> Diagnosis:
     """Measure a checkpoint, write ``page`` (HTML), and name the likeliest cause of bad samples.
 
     Args:
-        checkpoint: EMA weights, ours or a released .pt.
+        checkpoint: EMA weights, in any file that ``load_model`` reads.
         raw: the raw weights of the same step, None where there are none.
         vae: the autoencoder of its latents.
         manifest: latents like those that it was trained on.
         steps: of the sampler.
         page: the page to write.
+        weights: which of a training checkpoint's.
+        num_classes: without the null class, where the checkpoint leaves it open.
 
     Raises:
-        UserError: a file is missing, or checkpoint, latents and autoencoder do not fit together.
+        UserError: a file is missing, checkpoint, latents and autoencoder do not fit together, or the model has no null
+            class, with which some of the pictures are guided.
     """
-    ema, header = load_checkpoint(checkpoint)
+    ema, header = load_checkpoint(checkpoint, weights, num_classes)
+    if not has_null_class(ema):
+        raise UserError(f"{checkpoint} has no null class, and so cannot be guided, as a diagnosis does.")
     diffusion = create_diffusion(header.diffusion)
     subject = Subject(diffusion, ema, load_model(raw) if raw else None, vae, LatentReader(manifest, "train"))
     settings = sample_settings(subject, steps)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.latents.vae_folder import config_problem, read_vae_config
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -25,15 +26,10 @@ def load_vae(folder: Path, latent_channels: int, downsampling: int) -> "Autoenco
         downsampling: pixels per latent, along each side, that it must have.
 
     Raises:
-        UserError: it is missing, is no AutoencoderKL, lacks weights, shifts its latents, or has other channels or
-            another factor.
+        UserError: it is missing, is no AutoencoderKL, lacks weights, shifts its latents, has a config that this version
+            does not know, or other channels or another factor.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} holds no autoencoder: config.json is missing. Where there is a network, `dit-scaling prefetch "
-            "--configfile CONFIG` fetches a VAE that the config names by hub id."
-        )
-    vae = load_any_vae(str(folder))
+    vae = _usable(_load_folder(folder))
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if vae.config.latent_channels != latent_channels:
         raise UserError(f"vae.latent_channels: {latent_channels}, but {folder} has {vae.config.latent_channels}.")
@@ -50,9 +46,16 @@ def load_any_vae(path: str) -> "AutoencoderKL":
     """
     if path.endswith(".json"):
         return open_vae(Path(path))
-    vae = _load_folder(Path(path)) if Path(path).is_dir() else _load_from_hub(path)
-    if vae.config.shift_factor:
-        raise UserError(f"vae.path: {path} shifts its latents; only autoencoders with a scale alone are supported.")
+    if Path(path).is_dir():
+        return _usable(_load_folder(Path(path)))
+    vae = _load_from_hub(path)
+    problem = config_problem(vae.config)
+    if problem is not None:
+        raise UserError(f"{path}: {problem}.")
+    return _usable(vae)
+
+
+def _usable(vae: "AutoencoderKL") -> "AutoencoderKL":
     return vae.eval().requires_grad_(False)
 
 
@@ -171,10 +174,7 @@ def decode(vae: "AutoencoderKL", latents: torch.Tensor, batch: int, channels: in
 
 
 def _load_folder(folder: Path) -> "AutoencoderKL":
-    config = read_json(folder / "config.json")
-    kind = config.get("_class_name") if isinstance(config, dict) else None
-    if kind != "AutoencoderKL":
-        raise UserError(f"{folder / 'config.json'} describes {kind or 'no model'}, not a diffusers AutoencoderKL.")
+    read_vae_config(folder)
     problem = f"{folder} cannot be loaded as an AutoencoderKL"
     return _from_pretrained(str(folder), local_files_only=True, problem=problem)
 

@@ -74,8 +74,8 @@ def load_weights(weights: Path, load: Callable[[Path], Loaded]) -> tuple[Loaded,
     except Exception as error:  # broken bytes make torch raise nearly anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"weights: {weights} is not the network it should be ({reason}). Delete it and run: dit-scaling prefetch "
-            "--configfile STUDY.yaml"
+            f"weights: {weights} is not the network it should be ({reason}). Put the right file there; where the "
+            "config gives its name and no path, dit-scaling prefetch --configfile STUDY.yaml fetches it again."
         ) from None
 
 

@@ -13,6 +13,9 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path
 from dit_scaling.metrics.arrays import Array, feature_matrix
 
+OPTIONAL = ("count", "features", "origin", "image_size", "resize", "told")
+ROUNDING = 1e-6  # of covariances kept in float32, beside their largest number
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -24,6 +27,9 @@ class Moments:
         count: number of images; None where the file doesn't say (ADM's and clean-fid's don't).
         features: name of the features; None where the file doesn't say.
         origin: sha256 of the file they were taken from; None where they were computed here.
+        image_size: side of the images in pixels; None where the file doesn't say.
+        resize: how the images came to the network's size, as `Extractor.resize`; None where the file doesn't say.
+        told: what the file that they were taken from tells of itself; None where they were computed here.
     """
 
     mean: Array
@@ -31,6 +37,19 @@ class Moments:
     count: int | None
     features: str | None
     origin: str | None = None
+    image_size: int | None = None
+    resize: str | None = None
+    told: str | None = None
+
+    def describe(self) -> str:
+        """What is known of the images and features, and what is not, for people."""
+        if self.told is not None:
+            return self.told
+        count = "an unknown number of images" if self.count is None else f"{self.count:,} images"
+        size = "of unknown size" if self.image_size is None else f"of {self.image_size} x {self.image_size} pixels"
+        features = "features that it doesn't name" if self.features is None else f"features '{self.features}'"
+        resize = "an unknown resize" if self.resize is None else f"resize '{self.resize}'"
+        return f"{count} {size}, {features}, {resize}"
 
 
 class RunningMoments:
@@ -125,11 +144,15 @@ def save_moments(
     features: str,
     spatial: RunningMoments | Moments | None = None,
     origin: str | None = None,
+    image_size: int | None = None,
+    resize: str | None = None,
+    told: str | None = None,
 ) -> None:
     """Write moments as npz, atomically, under the keys of ADM's references where they have one.
 
     ``mu`` (D,), ``sigma`` (D, D), the name of the ``features``, and where they are known ``count``, the moments of the
-    ``spatial`` features as ``mu_s`` and ``sigma_s``, and the sha256 of the file they come from as ``origin``.
+    ``spatial`` features as ``mu_s`` and ``sigma_s``, the sha256 of the file they come from as ``origin``, and the
+    ``image_size``, ``resize`` and ``told`` of `Moments`.
 
     Raises:
         ValueError: fewer than 2 images.
@@ -139,8 +162,8 @@ def save_moments(
         arrays["count"] = moments.count
     if spatial is not None:
         arrays |= {"mu_s": spatial.mean, "sigma_s": spatial.covariance}
-    if origin is not None:
-        arrays["origin"] = origin
+    known = {"origin": origin, "image_size": image_size, "resize": resize, "told": told}
+    arrays |= {key: value for key, value in known.items() if value is not None}
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 
@@ -159,10 +182,11 @@ def load_moments(path: Path, *, spatial: bool = False) -> Moments:
         spatial: read ``mu_s`` and ``sigma_s`` instead, ADM's moments of the spatial features behind sFID.
 
     Raises:
-        UserError: the file is missing or no npz, or a key is missing, misshapen or not finite.
+        UserError: the file is missing or no npz, a key is missing, twice there, misshapen, not finite or not of real
+            numbers with a fraction, or ``sigma`` is no covariance: not symmetric, zero, or with a negative variance.
     """
     mu_key, sigma_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
-    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=("count", "features", "origin"))
+    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=OPTIONAL)
     mean = _finite(path, mu_key, arrays[mu_key])
     covariance = _finite(path, sigma_key, arrays[sigma_key])
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
@@ -170,12 +194,16 @@ def load_moments(path: Path, *, spatial: bool = False) -> Moments:
             f"{path}: {mu_key} has the shape {mean.shape} and {sigma_key} {covariance.shape}; "
             "they must be (D,) and (D, D)."
         )
+    _require_covariance(path, sigma_key, covariance)
     return Moments(
         mean=mean,
         covariance=covariance,
         count=_count(path, arrays["count"]) if "count" in arrays else None,
         features=str(arrays["features"]) if "features" in arrays else None,
         origin=str(arrays["origin"]) if "origin" in arrays else None,
+        image_size=_count(path, arrays["image_size"], "image_size") if "image_size" in arrays else None,
+        resize=str(arrays["resize"]) if "resize" in arrays else None,
+        told=str(arrays["told"]) if "told" in arrays else None,
     )
 
 
@@ -189,6 +217,9 @@ def _read_arrays(path: Path, required: tuple[str, ...], optional: tuple[str, ...
                     f"{path} has no key {missing[0]!r} (it has: {', '.join(archive)}). "
                     "Moments need mu and sigma; those behind sFID need mu_s and sigma_s."
                 )
+            twice = [key for key in required if archive.files.count(key) > 1]
+            if twice:
+                raise UserError(f"{path} holds {twice[0]} twice. Make or download it again.")
             return {key: archive[key] for key in (*required, *optional) if key in archive}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
@@ -198,14 +229,39 @@ def _read_arrays(path: Path, required: tuple[str, ...], optional: tuple[str, ...
 
 
 def _finite(path: Path, key: str, values: NDArray[Any]) -> Array:
-    """``values`` in float64. Raises UserError if they are no numbers or not finite."""
-    if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
+    """``values`` in float64. Raises UserError if they are not finite, or no numbers with a fraction."""
+    if np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.complexfloating):
+        kind = "complex" if np.issubdtype(values.dtype, np.complexfloating) else "whole"
+        raise UserError(
+            f"{path}: {key} holds {kind} numbers, but moments of features are real numbers with a fraction. Make it "
+            "again, from features in floating point."
+        )
+    if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
         raise UserError(f"{path}: {key} holds NaN, infinity or no numbers at all. Make or download it again.")
     return values.astype(np.float64)
 
 
-def _count(path: Path, value: NDArray[Any]) -> int:
-    """Number of images. Raises UserError unless it can have given a covariance."""
+def _require_covariance(path: Path, key: str, values: Array) -> None:
+    """Raises UserError unless ``values`` (D, D) are symmetric and positive semidefinite, both but for rounding."""
+    largest = float(np.abs(values).max(initial=0))
+    if largest == 0:
+        raise UserError(f"{path}: {key} is zero: features that never differ are those of one image, or of none.")
+    if not np.allclose(values, values.T, rtol=0, atol=ROUNDING * largest):
+        raise UserError(
+            f"{path}: {key} is not symmetric, as a covariance is: perhaps it is a triangle of one. Make it again."
+        )
+    try:
+        # Eigenvalues of rounded covariances lie a little below zero; the trace bounds the largest.
+        np.linalg.cholesky(values + ROUNDING * max(float(np.trace(values)), 0.0) * np.eye(len(values)))
+    except np.linalg.LinAlgError:
+        raise UserError(
+            f"{path}: {key} has a negative variance in some direction (is not positive semidefinite), and so is no "
+            "covariance. Make it again."
+        ) from None
+
+
+def _count(path: Path, value: NDArray[Any], key: str = "count") -> int:
+    """Number of images, or of pixels. Raises UserError unless it can have given a covariance."""
     if value.shape != () or not np.issubdtype(value.dtype, np.integer) or value < 2:
-        raise UserError(f"{path}: count must be one whole number, at least 2. Make it again.")
+        raise UserError(f"{path}: {key} must be one whole number, at least 2. Make it again.")
     return int(value)

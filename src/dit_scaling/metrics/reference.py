@@ -49,10 +49,11 @@ def make_reference(
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     if given is None:
         seen = see(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
-        save_moments(files.moments, seen.moments, network.name, seen.spatial)
+        side = data.data.image_size
+        save_moments(files.moments, seen.moments, network.name, seen.spatial, image_size=side, resize=network.resize)
         save_features(files.features, seen.features)
     else:
-        import_reference(given, network, files)
+        import_reference(given, network, files, data.data.image_size)
     vae = open_vae(vae_record).to(device)
 
     def reconstructions() -> Iterator[NDArray[np.uint8]]:
@@ -78,19 +79,50 @@ def make_reference(
         log.info("%s: %s features of %d images", record, network.name, seen.moments.count)
 
 
-def import_reference(given: Path, network: Extractor, files: ReferenceFiles) -> None:
+def import_reference(given: Path, network: Extractor, files: ReferenceFiles, image_size: int) -> None:
     """Take the statistics of a given npz as they are, and the features of its images where it has them as ``arr_0``.
 
+    Args:
+        given: the npz.
+        network: the extractor whose features it is to be of.
+        files: where the reference is kept, with what the npz says of itself.
+        image_size: side of the study's images, in pixels.
+
     Raises:
-        UserError: the file is missing, no npz of moments, or of other features than the extractor's.
+        UserError: the file is missing, no npz of moments, or says that it is of other features, of another resize or
+            of images of another size.
     """
     moments = load_moments(given)
     if len(moments.mean) != network.dim:
         raise UserError(
             f"reference: {given} is of {len(moments.mean)} features, those of {network.name} are {network.dim}."
         )
+    _require_same(given, "features", moments.features, network.name)
+    _require_same(given, "resize", moments.resize, network.resize)
+    _require_same(given, "image_size", moments.image_size, image_size)
+    log.info("reference: %s is of %s", given, moments.describe())
     spatial = load_moments(given, spatial=True) if has_spatial_moments(given) else None
-    save_moments(files.moments, moments, network.name, spatial, origin=sha256_file(given))
-    images = read_image_batches(given, BATCH)
-    features = [network(batch).values for batch in images] or [np.empty((0, network.dim), np.float32)]
+    save_moments(
+        files.moments,
+        moments,
+        network.name,
+        spatial,
+        origin=sha256_file(given),
+        image_size=moments.image_size,
+        resize=moments.resize,
+        told=f"given: {moments.describe()}",
+    )
+    features = [np.empty((0, network.dim), np.float32)]
+    for batch in read_image_batches(given, BATCH):
+        _require_same(given, "image_size", batch.shape[1], image_size)
+        features.append(network(batch).values)
     save_features(files.features, np.concatenate(features))
+
+
+def _require_same(given: Path, what: str, stated: str | int | None, needed: str | int) -> None:
+    """Raises UserError where a reference states another value than the study's; what it doesn't state is unknown."""
+    if stated is not None and stated != needed:
+        raise UserError(
+            f"reference: {given} says {what} '{stated}', but the study's is '{needed}': a distance to it would stand "
+            "under a wrong name. Give a reference made the same way, or none."
+        )

@@ -86,7 +86,8 @@ def measure_levels(settings: LevelSettings, features: Sequence[Path], files: Ref
         samples, protocol, _ = read_kept(KeptFiles.beside(file))
         reference = _read_matching(files, protocol)
         metric = catalogue.HEADLINE.column_on(protocol.extractor)
-        facts = {"metric": metric, "extractor": protocol.description} | describe_protocol(protocol, reference)
+        facts = {"metric": metric, "extractor": protocol.description, "reference": reference.moments.describe()}
+        facts |= describe_protocol(protocol, reference)
         levels[name] = measure(settings.scoring, samples, reference)
         log.info("%s: %s %.2f on %d images", name, metric, levels[name][metric], levels[name]["n_samples"])
     write_json(output, {**facts, "settings_digest": settings.digest, "levels": levels})

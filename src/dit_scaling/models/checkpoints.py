@@ -1,4 +1,4 @@
-"""Weights on disk: ours as safetensors with a JSON header, and the released DiT checkpoints as they are."""
+"""Weights on disk: ours as safetensors with a JSON header, and those of others as `stored` reads them."""
 
 import json
 import math
@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
 from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
-from dit_scaling.models import Network, create_model
-from dit_scaling.variants import SIZES, AnyVariant, parse_variant, variant_from_fields
+from dit_scaling.models import DiT, Network, create_model
+from dit_scaling.models.stored import Stored, Weights, read_stored
+from dit_scaling.variants import SIZES, AnyVariant, Size, parse_variant, variant_from_fields
 
 HEADER_KEY = "dit_scaling"
+LABEL_TABLE = "y_embedder.embedding_table.weight"
+IMAGENET_CLASSES = 1000
+UNNAMED = "Unnamed"  # size of an exported model that is none of the paper's
 MAX_NAMED = 5  # keys named in one message
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -68,71 +71,65 @@ def save_model(path: Path | str, model: nn.Module | Mapping[str, Tensor], header
         save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: canonical_json(header.plain())})
 
 
-def load_model(path: Path | str) -> Network:
+def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | None = None) -> Network:
     """The model of a checkpoint, on the CPU, in float32 and evaluation mode.
 
-    Reads the files of ``save_model``, and checkpoints with the released state-dict names (.pt, or .safetensors without
-    our header) in one of the sizes that ship. A .pt cannot run code while it is read (``weights_only``).
+    Reads the files of ``save_model``; checkpoints with the released state-dict names in one of the sizes that ship
+    (.pt, or .safetensors without our header), also with a wrapper's prefix or inside the checkpoint of a training
+    script such as DiT's train.py; and what ``export`` writes. A .pt cannot run code while it is read.
+
+    Args:
+        path: the file, or the folder of an exported pipeline.
+        weights: which of a training checkpoint's to take; see ``read_stored``.
+        num_classes: without the null class, for files that leave it open. A model whose label table has no row for a
+            null class gets one of NaN, with which it cannot be guided (``has_null_class``).
 
     Raises:
-        UserError: no such file, not a checkpoint, cut short, or with missing, extra or misshapen keys.
+        UserError: no such file, not a checkpoint, cut short, with missing, extra or misshapen keys, or of an unclear
+            number of classes.
     """
-    return load_checkpoint(path)[0]
+    return load_checkpoint(path, weights, num_classes)[0]
 
 
-def load_checkpoint(path: Path | str) -> tuple[Network, CheckpointHeader]:
+def load_checkpoint(
+    path: Path | str, weights: Weights = "ema", num_classes: int | None = None
+) -> tuple[Network, CheckpointHeader]:
     """The model as by `load_model`, and the header of its file, which says what process it reverses.
 
     Raises:
         UserError: as `load_model`.
     """
     path = Path(path)
-    state, metadata = _read(path)
-    header = _header(path, _shapes(state), metadata)
+    stored = read_stored(path, weights)
+    header = _header(path, stored, num_classes)
+    state = {key: tensor.to(torch.float32, copy=path.suffix != ".safetensors") for key, tensor in stored.state.items()}
+    if HEADER_KEY not in stored.metadata and len(state[LABEL_TABLE]) == header.num_classes:
+        state[LABEL_TABLE] = torch.cat([state[LABEL_TABLE], torch.full_like(state[LABEL_TABLE][:1], math.nan)])
     _check_shapes(path, _shapes(state), header)
     model = header.build_empty()
-    model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    model.load_state_dict(state, assign=True)
     return model.eval(), header
 
 
-def read_header(path: Path | str) -> CheckpointHeader:
+def has_null_class(model: Network) -> bool:
+    """Whether a loaded model has a null class, so that it can be guided."""
+    return not isinstance(model, DiT) or not bool(model.state_dict()[LABEL_TABLE][-1].isnan().any())
+
+
+def read_header(path: Path | str, num_classes: int | None = None) -> CheckpointHeader:
     """The header of a checkpoint; of a released one, what its shapes tell.
 
     Raises:
-        UserError: no such file, not a checkpoint, or cut short.
+        UserError: no such file, not a checkpoint, cut short, or of an unclear number of classes.
     """
-    state, metadata = _read(Path(path))
-    return _header(Path(path), _shapes(state), metadata)
+    return _header(Path(path), read_stored(Path(path)), num_classes)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """State dict and metadata; the tensors of a .safetensors stay on disk until they are used."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. Run the training stage that makes it, or check the path.")
+def _header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHeader:
+    if HEADER_KEY not in stored.metadata:
+        return _infer_header(path, stored, num_classes)
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-            return load_file(path), metadata
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # broken bytes make torch.load raise nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as a checkpoint ({reason}). It may be cut short or no checkpoint at all: "
-            "fetch or make it again."
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UserError(
-            f"{path} is not a plain state dict. Save its weights alone, like torch.save(content['ema'], ...)."
-        )
-    return dict(state), {}
-
-
-def _header(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> CheckpointHeader:
-    if HEADER_KEY not in metadata:
-        return _infer_header(path, shapes)
-    try:
-        fields = json.loads(metadata[HEADER_KEY])
+        fields = json.loads(stored.metadata[HEADER_KEY])
         diffusion = DiffusionSettings.model_validate(fields.pop("diffusion", {}))
         parsed = {"variant": variant_from_fields(fields["variant"]), "diffusion": diffusion}
         return CheckpointHeader(**(fields | parsed))
@@ -141,30 +138,60 @@ def _header(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> Checkpoi
         raise UserError(f"{path}: this version cannot read its header ({reason}). Train or convert it again.") from None
 
 
-def _infer_header(path: Path, shapes: Shapes) -> CheckpointHeader:
+def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHeader:
     """Variant and sizes from the shapes of the released names."""
-    ranks = {"x_embedder.proj.weight": 4, "y_embedder.embedding_table.weight": 2, "pos_embed": 3}
+    shapes = _shapes(stored.state)
+    ranks = {"x_embedder.proj.weight": 4, LABEL_TABLE: 2, "pos_embed": 3}
     for key, rank in ranks.items():
         if len(shapes.get(key, ())) != rank:
             raise UserError(f"{path} is no DiT checkpoint: key {key} is missing or has not {rank} dimensions.")
     hidden_size, in_channels, patch, _ = shapes["x_embedder.proj.weight"]
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    names = [name for name, size in SIZES.items() if (size.depth, size.hidden_size) == (depth, hidden_size)]
-    if len(names) != 1:
+    return CheckpointHeader(
+        variant=_infer_variant(path, depth, hidden_size, stored.num_heads, patch),
+        input_size=math.isqrt(shapes["pos_embed"][1]) * patch,
+        num_classes=_infer_classes(path, shapes[LABEL_TABLE][0], num_classes or stored.num_classes),
+        in_channels=in_channels,
+        settings_digest=None,
+        step=None,
+        provenance={"source": path.name},
+        diffusion=stored.diffusion,
+    )
+
+
+def _infer_variant(path: Path, depth: int, hidden_size: int, num_heads: int | None, patch: int) -> AnyVariant:
+    """The shipped variant of that size; one of its own where the file tells the heads, and they are of none."""
+    names = [
+        name
+        for name, size in SIZES.items()
+        if (size.depth, size.hidden_size) == (depth, hidden_size) and num_heads in (None, size.num_heads)
+    ]
+    if len(names) == 1:
+        return parse_variant(f"DiT-{names[0]}/{patch}")
+    if num_heads is None:
         alike = f"those of sizes {' and '.join(names)}" if names else f"none of the sizes {', '.join(SIZES)}"
         raise UserError(
             f"{path}: {depth} blocks of hidden size {hidden_size} are {alike}, and a file without our header doesn't "
             "tell the number of heads. Convert it with dit_scaling.models.checkpoints.save_model."
         )
-    return CheckpointHeader(
-        variant=parse_variant(f"DiT-{names[0]}/{patch}"),
-        input_size=math.isqrt(shapes["pos_embed"][1]) * patch,
-        num_classes=shapes["y_embedder.embedding_table.weight"][0] - 1,
-        in_channels=in_channels,
-        settings_digest=None,
-        step=None,
-        provenance={"source": path.name},
-    )
+    own = Size(depth=depth, hidden_size=hidden_size, num_heads=num_heads)
+    return parse_variant(f"DiT-{UNNAMED}/{patch}", {UNNAMED: own})
+
+
+def _infer_classes(path: Path, rows: int, stated: int | None) -> int:
+    """Classes without the null class, of a label table with so many rows.
+
+    Raises:
+        UserError: the stated number fits no such table, or none is stated and ImageNet's leaves it open.
+    """
+    if stated is None and rows == IMAGENET_CLASSES:
+        raise UserError(
+            f"{path}: its label table has {rows:,} rows. These are {rows - 1:,} classes and a null class, or {rows:,} "
+            "classes of a model trained without class dropout. Say which: --num-classes, or num_classes of load_model."
+        )
+    if stated is not None and rows not in (stated, stated + 1):
+        raise UserError(f"{path}: its label table has {rows:,} rows, not {stated:,} and one for the null class.")
+    return rows - 1 if stated is None else stated
 
 
 def _shapes(state: Mapping[str, Tensor]) -> Shapes:

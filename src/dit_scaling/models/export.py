@@ -5,11 +5,11 @@ timestep frequencies, 10000^(-i/127) where the paper's code has 10000^(-i/128), 
 whatever the number of classes. ``load_pipeline`` corrects both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
@@ -17,8 +17,10 @@ from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.latents.autoencoder import load_any_vae
-from dit_scaling.models.checkpoints import load_checkpoint
+from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
+from dit_scaling.models.diffusers_names import to_diffusers_state
 from dit_scaling.models.dit import NORM_EPS, DiT
+from dit_scaling.models.stored import Weights
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
@@ -26,26 +28,43 @@ if TYPE_CHECKING:
 PIPELINE_NULL_CLASS = 1000  # hard-coded in DiTPipeline.__call__
 
 
-def export_pipeline(checkpoint: Path, folder: Path, vae: str) -> None:
+def export_pipeline(
+    checkpoint: Path,
+    folder: Path,
+    vae: str,
+    class_names: Sequence[str] = (),
+    weights: Weights = "ema",
+    num_classes: int | None = None,
+) -> None:
     """Write a checkpoint and its autoencoder as a folder that ``DiTPipeline.from_pretrained`` loads offline.
 
     Args:
         checkpoint: a file that ``load_model`` reads.
         folder: to make; it may exist if it is empty.
         vae: a study's vae.json, a folder with an AutoencoderKL, or a hub id.
+        class_names: in the order of the labels, for ``pipeline.labels``; none where they are not known.
+        weights: which of a training checkpoint's.
+        num_classes: without the null class, where the checkpoint leaves it open (``load_model``).
 
     Raises:
-        UserError: a file cannot be read, the model is no transformer or does not fit the autoencoder, or ``folder``
-            holds something.
+        UserError: a file cannot be read, the model is no transformer, has no null class or does not fit the
+            autoencoder or the names, or ``folder`` holds something.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already. Delete it or choose another folder.")
-    model, header = load_checkpoint(checkpoint)
+    model, header = load_checkpoint(checkpoint, weights, num_classes)
     if not isinstance(model, DiT):
         raise UserError(f"{checkpoint} is {model.variant.name}: DiTPipeline samples transformers only.")
-    autoencoder = load_any_vae(vae)
+    if not has_null_class(model):
+        raise UserError(f"{checkpoint} has no null class, with which DiTPipeline guides.")
+    if class_names and len(class_names) != model.num_classes:
+        raise UserError(
+            f"{checkpoint} knows {model.num_classes} classes, but {len(class_names)} class names are given for it."
+        )
+    pipeline = build_pipeline(model, load_any_vae(vae), create_diffusion(header.diffusion))
+    pipeline.register_to_config(id2label=dict(enumerate(class_names)) or None)
     with atomic_folder(folder) as temporary:
-        build_pipeline(model, autoencoder, create_diffusion(header.diffusion)).save_pretrained(temporary)
+        pipeline.save_pretrained(temporary)
 
 
 def load_pipeline(folder: Path | str) -> "DiTPipeline":
@@ -132,29 +151,3 @@ def build_transformer(model: DiT) -> "DiTTransformer2DModel":
         num_embeds_ada_norm=model.num_classes,
         norm_eps=NORM_EPS,
     ).eval()
-
-
-def to_diffusers_state(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Our weights under diffusers' names, which repeat the embedders of timestep and label in every block.
-
-    The fixed position table, which diffusers makes itself, is left out. Gradients flow back to ``weights``.
-    """
-
-    def linear(ours: str, theirs: str) -> dict[str, Tensor]:
-        return {f"{theirs}.{kind}": weights[f"{ours}.{kind}"] for kind in ("weight", "bias")}
-
-    state = linear("x_embedder.proj", "pos_embed.proj")
-    state |= linear("final_layer.adaLN_modulation.1", "proj_out_1") | linear("final_layer.linear", "proj_out_2")
-    for layer in range(layers):
-        ours, theirs = f"blocks.{layer}", f"transformer_blocks.{layer}"
-        embedders = f"{theirs}.norm1.emb"
-        state |= linear("t_embedder.mlp.0", f"{embedders}.timestep_embedder.linear_1")
-        state |= linear("t_embedder.mlp.2", f"{embedders}.timestep_embedder.linear_2")
-        state[f"{embedders}.class_embedder.embedding_table.weight"] = weights["y_embedder.embedding_table.weight"]
-        state |= linear(f"{ours}.adaLN_modulation.1", f"{theirs}.norm1.linear")
-        for kind in ("weight", "bias"):
-            qkv = weights[f"{ours}.attn.qkv.{kind}"].chunk(3)
-            state |= {f"{theirs}.attn1.to_{letter}.{kind}": part for letter, part in zip("qkv", qkv, strict=True)}
-        state |= linear(f"{ours}.attn.proj", f"{theirs}.attn1.to_out.0")
-        state |= linear(f"{ours}.mlp.fc1", f"{theirs}.ff.net.0.proj") | linear(f"{ours}.mlp.fc2", f"{theirs}.ff.net.2")
-    return state

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dit_scaling.config.claims_settings import ProtocolSetting
+from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.study import Study
 from dit_scaling.data import imagenet
 from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
@@ -132,12 +133,17 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         "webdataset": "webdataset tars",
     }[data.source]
     count = "images not counted" if images is None else f"{images:,} images"
+    reading, as_adm = "", True
+    if isinstance(data, ImageFiles):
+        turned = "turned upright by EXIF" if data.exif_transpose else "EXIF ignored"
+        below = f"{data.background} under transparent pixels" if data.background else "transparency ignored"
+        reading, as_adm = f", {turned}, {below}", not data.exif_transpose and data.background is None
     yield _row(
         "data",
-        f"{name}, {size}x{size}, {count}, {data.classes:,} classes",
-        f"ImageNet, 256x256, {imagenet.TRAINING:,} images, 1,000 classes",
+        f"{name}, {size}x{size}, {count}, {data.classes:,} classes{reading}",
+        f"ImageNet, 256x256, {imagenet.TRAINING:,} images, 1,000 classes, EXIF and transparency ignored",
         "other images, whose distances have another scale",
-        (images, size, data.classes, data.channels) == (imagenet.TRAINING, 256, 1000, 3),
+        (images, size, data.classes, data.channels) == (imagenet.TRAINING, 256, 1000, 3) and as_adm,
     )
     share = "" if images is None else f", {held_out / images:.1%} of the images"
     yield _row(

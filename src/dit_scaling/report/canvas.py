@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Transform
 
+from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.files import atomic_path
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_number
@@ -39,8 +40,7 @@ def save_drawing(drawing: Drawing, folder: Path, name: str) -> None:
     for suffix, metadata in (("svg", {"Date": None}), ("png", {})):
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             drawing.figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
-    with atomic_path(folder / f"{name}.csv") as temporary:
-        drawing.data.to_csv(temporary, index=False)
+    write_csv(drawing.data, folder / f"{name}.csv")
 
 
 def use_log(axis: Axis) -> None:

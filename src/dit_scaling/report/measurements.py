@@ -55,6 +55,8 @@ class Measurements:
     """Name of the features that it was measured on."""
     label: str
     extractor: str
+    reference: str
+    """What is known of the images that distances are to."""
     guidance_scale: float
     noise: str
     rows: pd.DataFrame
@@ -94,6 +96,7 @@ def read_measurements(table: Path, levels: Path, claims: Path) -> Measurements:
         features=column.features,
         label=describe_metric(metric, samples),
         extractor=extractor,
+        reference=str(reference.get("reference", "not described")),
         guidance_scale=guidance_scale,
         noise=estimate(final, metric)[1].source,
         rows=rows,

@@ -189,7 +189,7 @@ def _make_tables(
         list_facts("data", records["data"], DATA_FACTS),
         list_facts("vae", records["vae"], VAE_FACTS),
         list_facts("latents", records.get("manifest", {}), {}),
-        list_facts("features", records["extractor"], EXTRACTOR_FACTS),
+        list_facts("features", records["extractor"] | {"reference": measured.reference}, EXTRACTOR_FACTS),
         cost_tables.tabulate_costs(measured, study),
         cost_tables.tabulate_stages(inputs.times),
         cost_tables.tabulate_commands(study),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.common.files import atomic_path
+from dit_scaling.common.csv_file import write_csv
 from dit_scaling.report.captions import TABLES
 from dit_scaling.report.numbers import describe_cell
 
@@ -49,8 +49,7 @@ class Table:
 
 def save_table(table: Table, folder: Path) -> None:
     """Write the data as ``folder``/NAME.csv."""
-    with atomic_path(folder / f"{table.name}.csv") as temporary:
-        table.data.to_csv(temporary, index=False)
+    write_csv(table.data, folder / f"{table.name}.csv")
 
 
 def words(head: str, key: str | None = None) -> Column:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dit_scaling.claims import AgreementReport, ClaimsReport, compare_metrics, evaluate_claims
+from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Evaluation
@@ -85,15 +86,11 @@ def aggregate(
     report, agreement = judge(study, table, reference)
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
-    with atomic_path(files.csv) as temporary:
-        table.to_csv(temporary, index=False)
-    with atomic_path(files.curves) as temporary:
-        curves.to_csv(temporary, index=False)
-    with atomic_path(files.agreement) as temporary:
-        agreement.table().to_csv(temporary, index=False)
+    write_csv(table, files.csv)
+    write_csv(curves, files.curves)
+    write_csv(agreement.table(), files.agreement)
     write_json(files.claims, report.to_dict() | {"agreement": agreement.sentence})
-    with atomic_path(files.claims_table) as temporary:
-        tabulate_verdicts(report).to_csv(temporary, index=False)
+    write_csv(tabulate_verdicts(report), files.claims_table)
 
 
 def judge(study: Study, table: pd.DataFrame, reference: dict[str, Any]) -> tuple[ClaimsReport, AgreementReport]:

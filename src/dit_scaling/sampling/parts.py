@@ -17,7 +17,7 @@ from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions, Step
 from dit_scaling.latents.autoencoder import decode, open_vae
-from dit_scaling.models.checkpoints import load_checkpoint
+from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
@@ -50,10 +50,15 @@ def sample_part(
             as NaN.
     """
     checkpoint = files.checkpoint
-    model, header = load_checkpoint(checkpoint)
+    model, header = load_checkpoint(checkpoint, num_classes=settings.num_classes)
     model.to(device)
     if model.num_classes != settings.num_classes:
         raise UserError(f"{checkpoint} knows {model.num_classes} classes, but the study has {settings.num_classes}.")
+    if settings.guidance_scale != 1.0 and not has_null_class(model):
+        raise UserError(
+            f"{checkpoint} has no null class ({settings.num_classes} rows in its label table), and cannot be guided "
+            f"at scale {settings.guidance_scale:g}. Set sampling.guidance_scales: [1.0]."
+        )
     if header.diffusion != settings.diffusion:
         raise UserError(
             f"{checkpoint} was trained with diffusion: {header.diffusion.model_dump()}, but the study says "

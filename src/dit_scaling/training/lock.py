@@ -92,9 +92,16 @@ def _read(lock: Path) -> Holder | None:
 
 
 def _age(lock: Path) -> float:
-    """Seconds since the last heartbeat, by the clock of the file system, which may be another host's."""
-    with tempfile.TemporaryFile(dir=lock.parent) as now:
-        return os.fstat(now.fileno()).st_mtime - lock.stat().st_mtime
+    """Seconds since the last heartbeat, by the clock of the file system, which may be another host's.
+
+    Where nothing may be written, as for who only looks, by this host's clock.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=lock.parent) as now:
+            written = os.fstat(now.fileno()).st_mtime
+    except OSError:
+        written = time.time()
+    return written - lock.stat().st_mtime
 
 
 def _beat(lock: Path, stop: threading.Event) -> None:

@@ -11,10 +11,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.image_settings import ImageFolder, ImageSettings
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSettings
 from dit_scaling.config.stages import DataSettings
 from dit_scaling.data.sources import ImageSource, read_images
 from dit_scaling.data.split import split_indices
+from dit_scaling.data.survey import survey
 from dit_scaling.health.check import Check, at_least, at_most
 from dit_scaling.health.preflight.vae_checks import encode_directly
 from dit_scaling.latents.autoencoder import decode
@@ -119,6 +120,17 @@ def check_histogram(reader: LatentReader, source: ImageSource, data: DataSetting
     )
 
 
+def check_files(source: ImageSource, data: ImageSettings) -> list[Check]:
+    """What a look at the files of images finds; fails where some cannot be read."""
+    if not isinstance(data, ImageFiles):
+        return []
+    seen = survey(source, data)
+    counts = ", ".join(f"{fact.count:,} {trait}" for trait, fact in seen.traits.items()) or "nothing unusual"
+    meaning = "image files are damaged, no images, or of a depth that does not tell which value is white"
+    value = f"{counts} in {seen.looked_at:,} of {seen.images:,}"
+    return [Check("image files", value, "none unreadable", "unreadable" not in seen.traits, meaning)]
+
+
 def check_colours(source: ImageSource, data: ImageSettings) -> list[Check]:
     """Mean colour of some images of a folder against that of their files, read by Pillow alone."""
     if not isinstance(data, ImageFolder) or data.channels == 1:
@@ -127,7 +139,12 @@ def check_colours(source: ImageSource, data: ImageSettings) -> list[Check]:
     worst = 0.0
     for index in chosen:
         with Image.open(Path(data.path) / source.keys[index]) as file:
-            fitted = ImageOps.fit(file.convert("RGB"), (data.image_size, data.image_size))
+            if file.mode.startswith("I"):  # more than 8 bits, which Pillow would cut to white
+                continue
+            whole = ImageOps.exif_transpose(file) if data.exif_transpose else file
+            if data.background is not None:
+                whole = Image.alpha_composite(Image.new("RGBA", whole.size, data.background), whole.convert("RGBA"))
+            fitted = ImageOps.fit(whole.convert("RGB"), (data.image_size, data.image_size))
         colour = np.asarray(fitted).mean(axis=(0, 1))
         worst = max(worst, float(np.abs(source.image(int(index)).mean(axis=(0, 1)) - colour).max()))
     meaning = (

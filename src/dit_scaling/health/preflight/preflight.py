@@ -22,6 +22,7 @@ from dit_scaling.health.preflight.ema_checks import check_formula, check_real_st
 from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.latent_checks import (
     check_colours,
+    check_files,
     check_histogram,
     check_pairs,
     decode_means,
@@ -109,7 +110,7 @@ def list_groups(
         return [check_overfitted(batch)]
 
     return {
-        "images": lambda: check_colours(source, data.data),
+        "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
         "label histogram": lambda: [check_histogram(reader, source, data)],

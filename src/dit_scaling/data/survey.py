@@ -1,0 +1,172 @@
+"""A look at encoded images before they are read: what a reader will do with them, and what to doubt about them."""
+
+import hashlib
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder
+from dit_scaling.data.class_order import describe_names, describe_order
+from dit_scaling.data.listing import Inventory, take_inventory
+from dit_scaling.data.pixels import Traits, pixel_problem, traits
+from dit_scaling.data.sources import FileSource, ImageSource
+from dit_scaling.data.tars import open_tars
+
+LOOKED_AT = 2_000
+"""Images opened for a quick look; all of them where there are fewer."""
+HASHED = 500
+"""Images compared by content, at most."""
+TRAITS = {
+    "transparent": "have transparent pixels",
+    "turned": "are not stored upright (EXIF)",
+    "animated": "have several frames, of which the first is read",
+    "deep": "have more than 8 bits per channel, which are rounded to 8",
+}
+
+
+@dataclass(frozen=True)
+class Trait:
+    """How many of the images looked at have something in common, and the first of them."""
+
+    count: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a sample of the images has that a reader acts on; ``sentences`` say it to people."""
+
+    looked_at: int
+    images: int
+    traits: dict[str, Trait]
+    """Name of a trait in `Traits`, or "unreadable", to what has it; those that none has are left out."""
+    doubts: tuple[str, ...]
+    """Sentences on classes that may not be classes."""
+    sentences: tuple[str, ...]
+
+
+def survey(source: ImageSource, data: ImageFiles, limit: int = LOOKED_AT) -> Survey:
+    """Open a sample of encoded images, spread evenly over the source.
+
+    Args:
+        source: the images of ``data``.
+        data: its settings.
+        limit: so many are opened at most.
+    """
+    assert isinstance(source, FileSource)
+    chosen = np.unique(np.linspace(0, len(source) - 1, min(limit, len(source))).astype(np.int64))
+    found: dict[str, list[str]] = defaultdict(list)
+    for index in chosen:
+        for trait in _look_at(source, int(index)):
+            found[trait].append(source.keys[index])
+    counted = {trait: Trait(len(keys), keys[0]) for trait, keys in found.items()}
+    doubts = [_describe_twins(source)]
+    if isinstance(data, ImageFolder):
+        doubts.append(describe_names(source.class_names))
+        doubts.append(describe_order(source.class_names) if data.class_names is None else None)
+    told = tuple(doubt for doubt in doubts if doubt)
+    sample = f"of {len(chosen):,} images" + ("" if len(chosen) == len(source) else " looked at")
+    sentences = tuple(_describe(trait, fact, sample, data) for trait, fact in counted.items())
+    return Survey(len(chosen), len(source), counted, told, (*sentences, *told))
+
+
+def describe_inventory(data: ImageFiles) -> list[str]:
+    """What the folder of a source holds, by suffix: one sentence on what is used, one on what is left out and why.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    root = Path(data.path)
+    if not isinstance(data, ImageFolder):
+        left_out = open_tars(root).left_out
+        parts = [f"{count:,} .{suffix}" for suffix, count in left_out.most_common()]
+        return [f"left out of the tars: {', '.join(parts)} (they belong to no image)"] if parts else []
+    found = take_inventory(root)
+    used = ", ".join(f"{count:,} {suffix}" for suffix, count in found.used.most_common())
+    links = f"; {found.links:,} are links or lie behind them ({found.first_link})" if found.links else ""
+    return [f"{used} used{links}", *_describe_left_out(found)]
+
+
+def _describe_left_out(found: Inventory) -> list[str]:
+    parts = [f"{count:,} {what} ({why})" for (what, why), count in found.left_out.most_common()]
+    return [f"left out: {', '.join(parts)}"] if parts else []
+
+
+def _look_at(source: FileSource, index: int) -> list[str]:
+    """Names of the traits that an image has."""
+    try:
+        with Image.open(io.BytesIO(source.encoded(index))) as image:
+            if pixel_problem(image) is not None:
+                return ["unreadable"]
+            found: Traits = traits(image)
+    except UserError:
+        raise
+    except Exception:  # broken bytes make Pillow's decoders raise nearly anything
+        return ["unreadable"]
+    return [name for name in TRAITS if getattr(found, name)]
+
+
+def _describe(trait: str, fact: Trait, sample: str, data: ImageFiles) -> str:
+    effect = {
+        "transparent": f"; they are laid over {data.background} (data.background)"
+        if data.background
+        else "; the colours that these hide are trained on (data.background: null)",
+        "turned": "; they are turned upright (data.exif_transpose)"
+        if data.exif_transpose
+        else "; they are read as they are stored (data.exif_transpose: false)",
+        "unreadable": "cannot be read, and will stop the study",
+    }
+    said = TRAITS.get(trait, "") + effect.get(trait, "")
+    return f"{fact.count:,} {sample} {said}: {fact.first}{' first' if fact.count > 1 else ''}"
+
+
+def _describe_twins(source: FileSource) -> str | None:
+    """Says how many images lie in two classes, from the contents of a sample; None where there are none.
+
+    Equal files have equal sizes, so the sample is drawn by size: then both of a pair are in it or neither is.
+    """
+    hashed: dict[bytes, list[int]] = defaultdict(list)
+    looked_at = 0
+    for group in _groups_of_size(source):
+        if len(set(source.labels[group].tolist())) > 1:  # others have no twin in another class
+            some = _first_of_each_class(source, group, HASHED)
+            if hashed and looked_at + len(some) > HASHED:
+                break
+            for index in some:
+                hashed[hashlib.sha256(source.encoded(index)).digest()].append(index)
+            looked_at += len(some)
+    twins = [group for group in hashed.values() if len({int(source.labels[index]) for index in group}) > 1]
+    if not twins:
+        return None
+    first = twins[0][0]
+    second = next(index for index in twins[0] if source.labels[index] != source.labels[first])
+    return (
+        f"{sum(map(len, twins)):,} of {looked_at:,} images of equal size in bytes lie in more than one class, as "
+        f"{source.keys[first]} and {source.keys[second]} do: no network can tell such classes apart"
+    )
+
+
+def _groups_of_size(source: FileSource) -> list[NDArray[np.int64]]:
+    """Indices of images of equal size in bytes: first those of classes as large as another, then in a fixed order."""
+    order = np.argsort(source.sizes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(source.sizes[order])) + 1)
+    shuffled = [groups[index] for index in np.random.default_rng(0).permutation(len(groups))]
+    totals = np.bincount(source.labels, weights=source.sizes)
+    alike = np.isin(totals, [total for total in totals if (totals == total).sum() > 1])
+    return sorted(shuffled, key=lambda group: not alike[source.labels[group]].any())
+
+
+def _first_of_each_class(source: FileSource, group: NDArray[np.int64], limit: int) -> list[int]:
+    """Of many images of one size, as those of a format without compression, the first of each class."""
+    if len(group) <= limit:
+        return [int(index) for index in group]
+    labels = source.labels[group]
+    share = max(1, limit // len(np.unique(labels)))
+    chosen = [group[labels == label][:share] for label in np.unique(labels)]
+    return [int(index) for index in np.concatenate(chosen)[:limit]]

@@ -1,0 +1,464 @@
+"""docs/inputs.md, row by row: what the page says of a kind of file happens to one of that kind."""
+
+import argparse
+import gzip
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.image_settings import ImageFolder, WebDataset
+from dit_scaling.data.class_order import describe_order
+from dit_scaling.data.listing import take_inventory
+from dit_scaling.data.pixels import ORIENTATION
+from dit_scaling.data.sources import open_source
+from dit_scaling.data.survey import survey
+from dit_scaling.latents.autoencoder import load_any_vae
+from dit_scaling.metrics.moments import load_moments
+from dit_scaling.models import DiT, create_model
+from dit_scaling.models.checkpoints import has_null_class, load_model
+from dit_scaling.models.export import export_pipeline, load_pipeline
+from dit_scaling.variants import SIZES, Size, Variant
+from oracles import randomize
+from pipeline import ROOT
+
+PAGE = (ROOT / "docs/inputs.md").read_text(encoding="utf-8")
+ROWS = [
+    row for row in re.findall(r"^\| (.+?) \|", PAGE, re.MULTILINE) if row not in ("file", "member", "npz", "folder")
+]
+ROWS.remove("what lies there")
+TINY = Variant(size="Tiny", patch=2, depth=1, hidden_size=16, num_heads=2)
+CASES: dict[str, Callable[[Path, Path], None]] = {}
+RAMP = np.tile(np.linspace(0, 65535, 16), (16, 1))
+GREY = np.round(RAMP / 257).astype(np.uint8)
+
+
+def row(name: str) -> Callable[[Callable[[Path, Path], None]], Callable[[Path, Path], None]]:
+    def register(case: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        CASES[name] = case
+        return case
+
+    return register
+
+
+def test_the_page_has_these_rows_and_no_others() -> None:
+    assert sorted(ROWS) == sorted(CASES)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row(name: str, tmp_path: Path, toy_vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "Tiny", Size(depth=1, hidden_size=16, num_heads=2))
+    CASES[name](tmp_path, toy_vae.parent / "autoencoder")
+
+
+def refused(words: str, read: Callable[[], object]) -> None:
+    with pytest.raises(UserError, match=words):
+        read()
+
+
+# Images
+
+
+def folder(root: Path, **settings: Any) -> ImageFolder:
+    given = {"image_size": 16, "classes": 1, "held_out": 2, "channels": 1} | settings
+    return ImageFolder(source="image_folder", path=str(root), **given)
+
+
+def save(root: Path, image: Image.Image, name: str = "a.png", **options: Any) -> Path:
+    (root / "one").mkdir(parents=True, exist_ok=True)
+    image.save(root / "one" / name, **options)
+    return root
+
+
+def read(root: Path, **settings: Any) -> NDArray[np.uint8]:
+    return open_source(folder(root, **settings)).image(0)
+
+
+@row("PNG, JPEG, WebP, GIF, BMP, TIFF, TGA, JPEG 2000, AVIF, PNM, PCX, SGI, QOI")
+def _formats(root: Path, _: Path) -> None:
+    suffixes = ".png .jpg .jpe .jfif .webp .gif .bmp .tif .tga .jp2 .avif .pgm .pcx .sgi".split()  # noqa: SIM905
+    for suffix in suffixes:
+        save(root, Image.fromarray(GREY), f"a{suffix}", **({"quality": 95} if suffix == ".avif" else {}))
+    save(root, Image.fromarray(GREY).convert("RGB"), "b.qoi")
+    save(root, Image.fromarray(GREY), "c.jpg", format="PNG")
+    source = open_source(folder(root))
+    assert len(source) == len(suffixes) + 2
+    for index in range(len(source)):
+        np.testing.assert_allclose(source.image(index)[..., 0], GREY, atol=12, err_msg=source.keys[index])
+
+
+@row("grey of 16 bits: PNG, PGM, TIFF, JPEG 2000")
+def _deep(root: Path, _: Path) -> None:
+    for suffix in ("png", "pgm", "tif", "jp2"):
+        deep = Image.fromarray(RAMP.astype(np.uint16))
+        save(root / suffix, deep, f"a.{suffix}", **({"irreversible": False} if suffix == "jp2" else {}))
+        np.testing.assert_allclose(read(root / suffix)[..., 0], GREY, atol=1)
+
+
+@row("TIFF of 12 bits, TIFF whose white is zero")
+def _tags(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(RAMP.astype(np.uint16)), "a.tif", tiffinfo={262: 0})
+    np.testing.assert_allclose(read(root)[..., 0], 255 - GREY, atol=1)
+
+
+@row("whole numbers of 32 bits, floating point")
+def _no_white(root: Path, _: Path) -> None:
+    for name, kind in (("int", np.int32), ("float", np.float32)):
+        save(root / name, Image.fromarray(RAMP.astype(kind)), "a.tif")
+        refused(r"one/a\.tif cannot be read as an image \(.* white", lambda path=root / name: read(path))  # type: ignore[misc]
+
+
+@row("CMYK, YCbCr, HSV, palettes, one bit")
+def _modes(root: Path, _: Path) -> None:
+    for mode, suffix in (("CMYK", "jpg"), ("YCbCr", "jpg"), ("P", "png")):
+        grey = Image.fromarray(GREY)
+        save(root / mode, grey.convert("P") if mode == "P" else grey.convert("RGB").convert(mode), f"a.{suffix}")
+        np.testing.assert_allclose(read(root / mode)[..., 0], GREY, atol=12)
+    save(root / "1", Image.fromarray(GREY).convert("1"))
+    assert set(read(root / "1").ravel().tolist()) == {0, 255}
+
+
+@row("LAB")
+def _lab(root: Path, _: Path) -> None:
+    save(root, Image.new("LAB", (16, 16)), "a.tif")
+    refused("pixels of mode LAB have no conversion", lambda: read(root))
+
+
+@row("transparent pixels")
+def _transparent(root: Path, _: Path) -> None:
+    save(root, Image.new("RGBA", (16, 16), (0, 255, 0, 0)))
+    assert (read(root, channels=3) == 255).all()
+    assert (read(root, channels=3, background="black") == 0).all()
+    assert (read(root, channels=3, background=None) == [0, 255, 0]).all()
+
+
+@row("EXIF orientation")
+def _exif(root: Path, _: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    save(root, Image.fromarray(GREY), exif=exif)
+    np.testing.assert_array_equal(read(root)[..., 0], np.rot90(GREY, -1))
+    np.testing.assert_array_equal(read(root, exif_transpose=False)[..., 0], GREY)
+
+
+@row("animations, several pages")
+def _frames(root: Path, _: Path) -> None:
+    frames = [Image.new("L", (16, 16), value) for value in (0, 200)]
+    save(root, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert (read(root) == 0).all()
+    assert survey(open_source(folder(root)), folder(root)).traits["animated"].count == 1
+
+
+@row("damaged or cut short")
+def _damaged(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    path = root / "one/a.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    refused(r"one/a\.png cannot be read as an image", lambda: read(root))
+
+
+# Folders
+
+
+def images(root: Path) -> list[str]:
+    return list(open_source(folder(root, classes=len(list(root.glob("[a-z0-9]*"))))).keys)
+
+
+@row("hidden files and folders")
+def _hidden(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    (root / "one/.hidden.png").write_text("x")
+    (root / ".thumbnails").mkdir()
+    assert images(root) == ["one/a.png"]
+
+
+@row("folders of storage and operating systems: @eaDir, #recycle, __MACOSX, lost+found, ...")
+def _systems(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    for name in ("@eaDir", "#recycle", "__MACOSX"):
+        save(root / "one" / name, Image.fromarray(GREY))
+    assert images(root) == ["one/a.png"]
+    assert len(take_inventory(root).left_out) == 3
+
+
+@row("HEIC, raw photos, SVG, arrays, archives, other files")
+def _others(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    for suffix in ("heic", "nef", "svg", "npy", "zip", "txt"):
+        (root / f"one/x.{suffix}").write_text("x")
+    assert images(root) == ["one/a.png"]
+    assert sum(take_inventory(root).left_out.values()) == 6
+
+
+@row("links")
+def _links(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    (root / "one/b.png").symlink_to("a.png")
+    assert images(root) == ["one/a.png", "one/b.png"]
+    assert take_inventory(root).links == 1
+
+
+@row("links that lead nowhere")
+def _dead(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    (root / "one/b.png").symlink_to("/nowhere.png")
+    refused(r"one/b\.png -> /nowhere\.png", lambda: images(root))
+
+
+@row("links that lead in a circle")
+def _circle(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    (root / "one/up").symlink_to("..")
+    refused(r"one/up -> \.\. leads back", lambda: images(root))
+
+
+@row("pipes, sockets, devices")
+def _pipes(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    os.mkfifo(root / "one/b.png")
+    assert images(root) == ["one/a.png"]
+
+
+@row("names that are not UTF-8")
+def _names(root: Path, _: Path) -> None:
+    save(root, Image.fromarray(GREY))
+    (root / os.fsdecode(b"caf\xe9")).mkdir()
+    refused("is not UTF-8", lambda: images(root))
+
+
+@row("class folders named by numbers")
+def _numbers(root: Path, _: Path) -> None:
+    for number in range(11):
+        save(root / "x", Image.fromarray(GREY))
+        (root / "x/one").rename(root / str(number))
+    (root / "x").rmdir()
+    assert "label 2 is the class '10'" in str(describe_order(open_source(folder(root, classes=11)).class_names))
+
+
+@row("a file of names, `data.class_names`")
+def _class_names(root: Path, _: Path) -> None:
+    for name in ("rose", "tulip"):
+        save(root / "x", Image.fromarray(GREY))
+        (root / "x/one").rename(root / name)
+    (root / "x").rmdir()
+    (root / "names.txt").write_text("tulip\nrose\n")
+    data = folder(root, classes=2, class_names=str(root / "names.txt"))
+    assert open_source(data).class_names == ["tulip", "rose"]
+
+
+@row("the same files in two classes; folders called train and val")
+def _twins(root: Path, _: Path) -> None:
+    for name in ("train", "val"):
+        save(root / "x", Image.fromarray(GREY))
+        (root / "x/one").rename(root / name)
+    (root / "x").rmdir()
+    doubts = " ".join(survey(open_source(folder(root, classes=2)), folder(root, classes=2)).doubts)
+    assert "lie in more than one class" in doubts
+    assert "are called train, val" in doubts
+
+
+# Tars
+
+
+def tar(root: Path, *members: tuple[str, bytes]) -> Callable[[], list[int]]:
+    root.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(root / "a.tar", "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    data = WebDataset(source="webdataset", path=str(root), image_size=16, classes=1, held_out=2)
+    return lambda: open_source(data).labels.tolist()
+
+
+def png() -> tuple[str, bytes]:
+    buffer = io.BytesIO()
+    Image.fromarray(GREY).save(buffer, "PNG")
+    return "x.png", buffer.getvalue()
+
+
+@row("KEY.cls")
+def _cls(root: Path, _: Path) -> None:
+    assert tar(root, png(), ("x.cls", b"0"), ("x.json", b'{"label": 7}'))() == [0]
+
+
+@row("KEY.cls.txt, KEY.txt, KEY.json with `label`, `cls`, `class` or `class_id`")
+def _labels(root: Path, _: Path) -> None:
+    for number, key in enumerate(("label", "cls", "class", "class_id")):
+        assert tar(root / str(number), png(), ("x.json", json.dumps({key: 0}).encode()))() == [0]
+    assert tar(root / "text", png(), ("x.cls.txt", b"0"), ("x.txt", b"0"))() == [0]
+
+
+@row("two members of one name, two labels that differ, a JSON key twice")
+def _twice(root: Path, _: Path) -> None:
+    refused("is there twice", tar(root / "a", png(), ("x.cls", b"0"), ("x.cls", b"1")))
+    refused("more than one class", tar(root / "b", png(), ("x.txt", b"0"), ("x.json", b'{"label": 1}')))
+    refused("a key twice", tar(root / "c", png(), ("x.json", b'{"label": 0, "label": 0}')))
+
+
+@row("members of no image")
+def _members(root: Path, _: Path) -> None:
+    assert tar(root, ("README.md", b"x"), png(), ("x.cls", b"0"))() == [0]
+
+
+@row("no samples at all")
+def _no_samples(root: Path, _: Path) -> None:
+    refused(r"hold no samples: 1 \.npy\. Wanted is one image each", tar(root, ("x.npy", b"x")))
+
+
+@row("compressed tars")
+def _compressed(root: Path, _: Path) -> None:
+    labels = tar(root, png(), ("x.cls", b"0"))
+    (root / "a.tar").write_bytes(gzip.compress((root / "a.tar").read_bytes()))
+    refused("no usable webdataset tar", labels)
+
+
+# Checkpoints
+
+
+def model(num_classes: int = 3) -> DiT:
+    made = create_model(TINY, input_size=8, num_classes=num_classes, in_channels=2)
+    assert isinstance(made, DiT)
+    return randomize(made)
+
+
+def same(loaded: Any, made: DiT) -> bool:
+    return all(torch.equal(loaded.state_dict()[key], value) for key, value in made.state_dict().items())
+
+
+@row("ours, and the released ones (.pt, .safetensors)")
+def _released(root: Path, _: Path) -> None:
+    made = model()
+    torch.save(made.state_dict(), root / "a.pt")
+    assert same(load_model(root / "a.pt"), made)
+    torch.save(made.half().state_dict(), root / "half.pt")
+    assert same(load_model(root / "half.pt"), made.float())
+
+
+@row("a checkpoint of DiT's train.py, or of the like")
+def _train_py(root: Path, _: Path) -> None:
+    ema, raw = model(), model()
+    args = argparse.Namespace(model="DiT-S/8", num_classes=3)
+    torch.save({"model": raw.state_dict(), "ema": ema.state_dict(), "opt": {}, "args": args}, root / "a.pt")
+    assert same(load_model(root / "a.pt"), ema)
+    assert same(load_model(root / "a.pt", "model"), raw)
+
+
+@row("prefixes of wrappers: module., _orig_mod., ...")
+def _prefixes(root: Path, _: Path) -> None:
+    made = model()
+    torch.save({f"module._orig_mod.{key}": value for key, value in made.state_dict().items()}, root / "a.pt")
+    assert same(load_model(root / "a.pt"), made)
+
+
+@row("an exported pipeline's folder, its transformer, its file")
+def _exported(root: Path, vae: Path) -> None:
+    made = model()
+    torch.save(made.state_dict(), root / "a.pt")
+    export_pipeline(root / "a.pt", root / "pipeline", str(vae), ["x", "y", "z"])
+    assert same(load_model(root / "pipeline"), made)
+    assert load_pipeline(root / "pipeline").labels == {"x": 0, "y": 1, "z": 2}
+
+
+@row("a label table of 1,000 rows")
+def _table(root: Path, _: Path) -> None:
+    torch.save(model(999).state_dict(), root / "a.pt")
+    refused("--num-classes", lambda: load_model(root / "a.pt"))
+    assert has_null_class(load_model(root / "a.pt", num_classes=999))
+    assert not has_null_class(load_model(root / "a.pt", num_classes=1000))
+
+
+@row("code in a pickle")
+def _code(root: Path, _: Path) -> None:
+    torch.save({"a": Path(root)}, root / "a.pt")
+    refused(r"without running code of it: it holds pathlib", lambda: load_model(root / "a.pt"))
+
+
+@row("cut short")
+def _cut(root: Path, _: Path) -> None:
+    torch.save(model().state_dict(), root / "a.pt")
+    (root / "a.pt").write_bytes((root / "a.pt").read_bytes()[:5000])
+    refused("cannot be read as a checkpoint", lambda: load_model(root / "a.pt"))
+
+
+# Autoencoders
+
+
+def altered(root: Path, vae: Path, **change: Any) -> Callable[[], object]:
+    root.mkdir(parents=True, exist_ok=True)
+    for path in vae.iterdir():
+        (root / path.name).write_bytes(path.read_bytes())
+    config = json.loads((root / "config.json").read_text())
+    (root / "config.json").write_text(json.dumps(config | change))
+    return lambda: load_any_vae(str(root))
+
+
+@row("config.json and weights of an AutoencoderKL")
+def _vae(root: Path, vae: Path) -> None:
+    altered(root, vae)()
+
+
+@row("a whole pipeline")
+def _pipeline(root: Path, vae: Path) -> None:
+    altered(root / "vae", vae)
+    refused(r"the autoencoder is in .*vae: name that", lambda: load_any_vae(str(root)))
+
+
+@row("weights in half precision alone")
+def _half(root: Path, vae: Path) -> None:
+    load = altered(root, vae)
+    (root / "diffusion_pytorch_model.safetensors").rename(root / "diffusion_pytorch_model.fp16.safetensors")
+    refused("in half precision", load)
+
+
+@row("shift_factor, latents_mean, latents_std, keys unknown here")
+def _shifts(root: Path, vae: Path) -> None:
+    for key in ("shift_factor", "latents_mean", "latents_std", "batch_norm_eps"):
+        refused(key, altered(root / key, vae, **{key: 0.5}))
+
+
+@row("a scaling_factor that is no positive number")
+def _scales(root: Path, vae: Path) -> None:
+    for number, scale in enumerate((None, "0.18215", -1, 0)):
+        refused("scaling_factor", altered(root / str(number), vae, scaling_factor=scale))
+
+
+# References: tests/metrics/test_reference.py compares what they say of themselves with a study
+
+
+def moments(root: Path, **arrays: Any) -> Path:
+    np.savez(root / "a.npz", **{"mu": np.zeros(3), "sigma": np.eye(3)} | arrays)
+    return root / "a.npz"
+
+
+@row("ADM's, clean-fid's (mu, sigma)")
+def _adm(root: Path, _: Path) -> None:
+    assert load_moments(moments(root)).covariance.shape == (3, 3)
+
+
+@row("one that names features, resize or image size (or holds images)")
+def _named(root: Path, _: Path) -> None:
+    found = load_moments(moments(root, features="clean", resize="bicubic", image_size=256))
+    assert (found.features, found.resize, found.image_size) == ("clean", "bicubic", 256)
+
+
+@row("what it does not say of itself")
+def _unknown(root: Path, _: Path) -> None:
+    assert "unknown number of images of unknown size" in load_moments(moments(root)).describe()
+
+
+@row("sigma not symmetric, with a negative variance, zero, complex or of whole numbers")
+def _covariances(root: Path, _: Path) -> None:
+    for sigma in (np.triu(np.ones((3, 3))), -np.eye(3), np.zeros((3, 3)), np.eye(3) + 0j, np.eye(3, dtype=int)):
+        refused("sigma", lambda sigma=sigma: load_moments(moments(root, sigma=sigma)))  # type: ignore[misc]
