@@ -168,17 +168,29 @@ def bench(
         list[str] | None, typer.Argument(help="For example DiT-XL/2; else the paper's patch 2.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Latents of a step, 4 x 32 x 32 each.")] = 128,
+    batch_size: Annotated[int | None, typer.Option(help="Latents of a step, 4 x 32 x 32 each; 128.")] = None,
     precision: Annotated[str, typer.Option(help="bfloat16, tf32 or float32; bfloat16 on CUDA, else float32.")] = "",
     compiled: Annotated[
         bool | None, typer.Option("--compile/--eager", help="torch.compile with static shapes; on CUDA by default.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="To train each variant for.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="To train each variant for, and to do each other thing.")] = 10.0,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="training, sampling or encoding (and decoding); repeat it; else all.")
+    ] = None,
+    configfile: Annotated[
+        list[Path] | None, typer.Option(help="A study: its variants, batches, precisions and autoencoder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Rows as the table of measured rates has them.")] = False,
 ) -> None:
-    """Measure how fast this device trains: throughput and utilisation per variant, beside published figures."""
-    from dit_scaling.plan.bench import tell_bench
+    """Measure how fast this device trains, samples and encodes, beside published figures."""
+    from dit_scaling.config import load_study
+    from dit_scaling.plan.bench import STAGES, tell_bench
 
-    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds))
+    study = load_study(*configfile) if configfile else None
+    if study is not None and (batch_size, precision, compiled) != (None, "", None):
+        raise UserError("--configfile says batch, precision and compilation: leave --batch-size and the others out.")
+    stages = stage or STAGES
+    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds, stages, study, as_json))
 
 
 @app.command()
@@ -197,6 +209,7 @@ def claims(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
         condition = f" Only if {claim['condition']}." if claim["condition"] else ""
         typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")

@@ -7,7 +7,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -87,6 +87,15 @@ def matrix_products(precision: str) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Forward passes in ``float32``, ``tf32``, or by autocast in ``bfloat16`` or ``float16``."""
+    casts = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    cast = torch.autocast(device.type, casts[precision]) if precision in casts else nullcontext()
+    with matrix_products(precision), cast:
+        yield
 
 
 @contextmanager
