@@ -1,20 +1,3 @@
-def extractor_settings(wildcards):
-    return STAGES.extractor(wildcards.extractor)
-
-
-def reference_settings(wildcards):
-    return STAGES.reference(wildcards.extractor)
-
-
-def feature_settings(wildcards):
-    return STAGES.features(*evaluation(wildcards), wildcards.extractor)
-
-
-def given_file(key):
-    """The `weights` or the `reference` that the config gives for an extractor, where it does."""
-    return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))
-
-
 rule classifier:
     input:
         outdated(

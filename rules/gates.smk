@@ -1,13 +1,3 @@
-def gate_settings(wildcards):
-    return STAGES.gate(wildcards.variant, int(wildcards.seed), int(wildcards.step))
-
-
-def every_gate():
-    """The record of every gate; none where gates are off."""
-    steps = [] if STUDY.training.gates == "off" else STUDY.training.stops
-    return expand(f"{STEP}/gate.json", variant=TRAINED, seed=STUDY.training.seeds, step=steps)
-
-
 rule gate:
     input:
         outdated(f"{STEP}/gate.json", gate_settings),

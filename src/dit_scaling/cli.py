@@ -209,6 +209,7 @@ def claims(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
         condition = f" Only if {claim['condition']}." if claim["condition"] else ""
         typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from bounds import Below
+from dit_scaling.metrics import frechet_distance
 from dit_scaling.metrics.classifier import Classifier, ClassifierFeatures
-from dit_scaling.metrics.distances import frechet_distance
 
 pytestmark = pytest.mark.gpu
 

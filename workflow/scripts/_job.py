@@ -77,7 +77,7 @@ def record_provenance(snakemake: Any, settings: Any, device: str = "cpu", **fact
     write_provenance(
         Path(snakemake.output.provenance),
         settings_digest=settings.digest,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.stored(),
         inputs=[Path(path) for path in snakemake.input],
         device=device,
         facts=facts,

@@ -379,6 +379,5 @@ class Stages:
     def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})
-        # As it was before there was `auto`.
-        defaults = {"resources": Resources(micro_batch=0), "keep": Keep(), "sampling": sampling}
+        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling}
         return self._study.model_copy(update=defaults)
