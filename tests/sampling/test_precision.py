@@ -16,6 +16,7 @@ from dit_scaling.metrics import frechet_distance
 from dit_scaling.models import Network
 from dit_scaling.models.checkpoints import load_model
 from dit_scaling.paper.deviations import compare_protocol
+from dit_scaling.sampling.bfloat16 import InBfloat16
 from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise
 from dit_scaling.training.loop import train_to
@@ -85,6 +86,7 @@ def test_the_network_computes_in_bfloat16_and_the_sampler_in_float32(guidance: f
     found = sample_latents(create_diffusion(settings.diffusion), model, settings, noise, labels)
     assert model.seen == {torch.float32, torch.bfloat16}
     assert found.dtype == torch.float32
+    assert InBfloat16(model)(torch.ones(1, 2, 8, 8), labels[:1], labels[:1]).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("precision", "least", "most"), [("float16", 1e-6, 5e-3), ("bfloat16", 1e-4, 3e-2)])
