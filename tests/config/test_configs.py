@@ -12,7 +12,7 @@ from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 from dit_scaling.paper.published import xl2_long
 from dit_scaling.plan.expectation import expected_bands
 from dit_scaling.plan.jobs import list_jobs
-from dit_scaling.plan.price import PRESETS, STAGES, Price, price_of, stated_devices
+from dit_scaling.plan.price import PRESETS, STAGES, Price, devices_as_measured, price_of, stated_devices
 from dit_scaling.plan.space import disk_of, peak_memory
 from pipeline import ROOT, Plan, plan
 
@@ -95,6 +95,18 @@ JOBS_OF_STAGE = {
     "scoring": "score_samples",
     "reference": "reference",
 }
+
+
+@pytest.mark.parametrize("name", ["imagenet256", "imagenet256-claims", "imagenet256-52k"])
+def test_the_header_says_the_cost_on_an_h200_with_and_without_the_fast_overlay(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    stated = re.search(r"([\d.]+) H200 hours, ([\d.]+) with config/fast.yaml", header_of(path))
+    assert stated is not None
+    for number, overlays in zip(stated.groups(), ((), (CONFIGS / "fast.yaml",)), strict=True):
+        study = load_study(path, *overlays)
+        devices = devices_as_measured("h200", 8, study)
+        jobs = list_jobs(study, Stages(study, "", "", study.checkpoints), TRAINING)
+        assert float(number) == pytest.approx(sum(devices.seconds(job) for job in jobs) / 3600, rel=0.01)
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -65,7 +65,7 @@ def encode_shard(
     indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
     vae = for_encoding(open_vae(vae_json), device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
-    samples = _encode(vae, source, indices, batch_size, sums, readers)
+    samples = _encode(vae, source, indices, batch_size, sums, readers, settings.latents.precision)
     with memory_named(f"{split} shard {shard}", "resources.encode_batch", batch_size, "images"):
         write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
     record = ShardFacts(
@@ -108,12 +108,14 @@ def _encode(
     batch_size: int,
     sums: ChannelSums,
     readers: int,
+    precision: str,
 ) -> Iterator[LatentSample]:
     """Encode batch by batch; ``sums`` counts what is yielded."""
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     with closing(_images_ahead(source, batches, readers)) as ready:
         for batch, images in zip(batches, ready, strict=True):
-            moments = np.stack([encode_moments(vae, images), encode_moments(vae, images[:, :, ::-1])], axis=1)
+            both = [encode_moments(vae, seen, precision) for seen in (images, images[:, :, ::-1])]
+            moments = np.stack(both, axis=1)
             for index, pair in zip(batch.tolist(), moments, strict=True):
                 name = source.keys[index]
                 rounded = to_float16(pair, name)

@@ -90,7 +90,7 @@ def devices_as_measured(asked: str, count: int, study: Study) -> Devices:
         raise UserError("--devices is at least 1.")
     name, memory = PRESETS[preset]
     training, sampling = study.training, study.sampling.precision
-    rates = rates_of(name, training.precision, training.compile, sampling)
+    rates = rates_of(name, training.precision, training.compile, sampling, study.latents.precision)
     plain = FLOAT32_SHARE * PEAKS[name]["float32"] * 1e12
     source = f"{rates.source}; features at {FLOAT32_SHARE:.0%} of the float32 peak, which is assumed"
     return Devices(preset, count, rates.training.rate, rates.sampling.rate, plain, memory * 1e9, source, rates=rates)

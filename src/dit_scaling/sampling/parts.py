@@ -18,6 +18,7 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions, Step
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
+from dit_scaling.sampling.bfloat16 import InBfloat16
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
@@ -105,4 +106,5 @@ def sample_latents(
         settings.sampler, settings.steps, settings.guidance_scale, guidance_channels=settings.guidance_channels
     )
     with matrix_products(settings.precision):
-        return diffusion.sample(model, noise(), labels, how, noise, observe)
+        denoiser = InBfloat16(model) if settings.precision == "bfloat16" else model
+        return diffusion.sample(denoiser, noise(), labels, how, noise, observe)
