@@ -128,6 +128,7 @@ def _view_gate(path: Path, output: Path) -> GateView:
         check = nearest([Check(**check) for check in record["checks"]])
         margin = f"{check.name}: {describe_margin(check.margin)}" if check else ""
         page = os.path.relpath(path.with_name(record["page"]), output.parent)
-        return GateView(*(record[key] for key in ("variant", "seed", "step", "status", "reason")), margin, page)
+        variant, seed, step = record["variant"], record["seed"], record["step"]
+        return GateView(variant, seed, step, record["status"], record["reason"], margin, page)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no record of a gate ({error}). Delete it and run snakemake again.") from None
