@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dit_scaling.common.errors import LackingMemoryError
 
@@ -67,19 +68,15 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _on_gpu() -> bool:
     """Whether this process computes on a GPU."""
-    if "torch" not in sys.modules:
-        return False
-    import torch
-
-    return bool(torch.cuda.is_initialized())
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def _memory() -> str:
     """The memory that ran out, for people."""
     if not _on_gpu():
         return "this machine"
-    import torch
-
+    torch: Any = sys.modules["torch"]
     total = torch.cuda.get_device_properties().total_memory
     return f"{torch.cuda.get_device_name()} ({total / 2**30:.0f} GiB)"
 
