@@ -70,9 +70,7 @@ except UserError as error:
 
 # A report that is packed here speaks of the settings of now.
 if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_settings(Path(RESULTS), STAGES):
-    logger.error(
-        f"Error: what {RESULTS} reports was made for other settings. Run the study first, or pack it as it was."
-    )
+    logger.error(f"Error: {RESULTS} reports on other settings. Run the study first, or pack it as it was.")
     sys.exit(2)
 
 if workflow.is_main_process:
@@ -80,9 +78,7 @@ if workflow.is_main_process:
         with tempfile.TemporaryFile() as scratch:
             scratch.write(bytes(1 << 20))
     except OSError as error:
-        logger.error(
-            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
-        )
+        logger.error(f"Error: no temporary file: {error.strerror}. Make room, or set TMPDIR to a folder.")
         sys.exit(2)
     runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
     if runner:
