@@ -12,9 +12,9 @@ rule encode_shard:
         shard="<results>/latents/{split}-{shard}.tar",
         facts="<results>/latents/{split}-{shard}.json",
     log:
-        "<results>/logs/encode/{split}-{shard}.log",
+        "<results>/logs/encode_shard/{split}-{shard}.log",
     benchmark:
-        "<results>/times/encode/{split}-{shard}.tsv"
+        "<results>/times/encode_shard/{split}-{shard}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads

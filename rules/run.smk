@@ -24,7 +24,7 @@ if workflow.is_main_process:
 
 onstart:
     note_runner(Path(RESULTS))
-    # Training goes on for days; all other jobs end soon, or begin again from their start.
+    # Training lasts for days; all other jobs end soon, or begin again from their start.
     pass_on_stops("train_milestone.py")
     withdrawn = withdraw(Path(RESULTS), STAGES)
     if withdrawn:

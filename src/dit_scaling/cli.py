@@ -98,15 +98,15 @@ def variants(config: ConfigFiles) -> None:
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
-    typer.echo(f"{'variant':<16}{'depth':>7}{'hidden':>8}{'tokens':>8}{'params':>14}{'Gflops':>12}")
+    typer.echo(f"{'variant':<16}{'depth':>7}{'hidden_size':>13}{'tokens':>8}{'params':>14}{'Gflops':>12}")
     for name in study.variants:
         variant = study.variant(name)
         parameters = count_parameters(variant, study.data.classes, channels)
-        depth, width = (
+        depth, hidden_size = (
             ("-", variant.channels) if isinstance(variant, UNetVariant) else (variant.depth, variant.hidden_size)
         )
         typer.echo(
-            f"{name:<16}{depth:>7}{width:>8}{count_tokens(variant, size) or '-':>8}{parameters:>14,}"
+            f"{name:<16}{depth:>7}{hidden_size:>13}{count_tokens(variant, size) or '-':>8}{parameters:>14,}"
             f"{count_gflops(variant, size, channels):>12.4g}"
         )
 

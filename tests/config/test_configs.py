@@ -92,7 +92,7 @@ JOBS_OF_STAGE = {
     "latents": "encode_shard",
     "sampling": "sample_part",
     "features": "extract_features",
-    "scoring": "score_samples",
+    "score": "score_samples",
     "reference": "reference",
 }
 

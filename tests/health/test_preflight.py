@@ -186,6 +186,8 @@ CASES = {
     "cosine": (COSINE, "ddpm"),
     "500 timesteps, DDIM": (SHORT, "ddim"),
     "DPM-Solver": (PAPER_PROCESS, "dpm-solver"),
+    "cosine, DDIM": (COSINE, "ddim"),
+    "cosine, DPM-Solver": (COSINE, "dpm-solver"),
 }
 
 

@@ -110,7 +110,7 @@ def test_features_of_images_from_a_file_of_weights(tmp_path: Path, monkeypatch: 
 
 def test_another_vit_is_not_called_dinov2(tmp_path: Path) -> None:
     torch.save(timm_vit(224).state_dict(), tmp_path / "vit.pth")
-    with pytest.raises(UserError, match=r"layers, width and patch are 2, 128, 14; ViT-L/14 has 24, 1024, 14"):
+    with pytest.raises(UserError, match=r"depth, hidden size and patch are 2, 128, 14; ViT-L/14 has 24, 1024, 14"):
         Dinov2Features(tmp_path / "vit.pth", CPU)
 
 

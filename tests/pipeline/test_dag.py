@@ -78,7 +78,7 @@ def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
     run = [stage for stage in STAGES if stage != "gate"]  # off in the tiny study
     assert list(stages.index) == run
     assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
-        "encode": 3,
+        "encode_shard": 3,
         "train": 8,
         "sample": 8,
         "features": 8,
@@ -357,7 +357,7 @@ def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path:
         "training": "train_milestone",
         "sampling": "sample_part",
         "features": "extract_features",
-        "scoring": "score_samples",
+        "score": "score_samples",
     }
     assert {stage: rows.get(stage, 0) for stage in stages} == {
         stage: len(jobs.get(rule, ())) for stage, rule in stages.items()

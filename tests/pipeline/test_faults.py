@@ -317,7 +317,7 @@ def test_a_killed_rank_is_reported_and_the_next_start_goes_on(
         train_on_ranks(job, 2)
     killer.join()
     (folder,) = {path.parent for path in job.states.glob("*/state-*.json")}
-    assert f"goes on from the newest state in {folder}" in str(death.value)
+    assert f"resumes from the newest state in {folder}" in str(death.value)
     newest = max(int(path.stem.removeprefix("state-")) for path in job.states.glob("*/state-*.json"))
     train_on_ranks(replace(job, last_step=newest + 5), 2)
     assert f"starts at step {newest} of {newest + 5}" in caplog.text

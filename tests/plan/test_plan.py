@@ -178,7 +178,7 @@ def test_metrics_are_priced_on_cpu_cores_and_features_on_the_device() -> None:
     study = study_of(resources__threads=4)
     jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
     devices = Devices("any", 1, 1e14, 1e13, 1e12, None, "measured")
-    scoring = jobs["scoring"]
+    scoring = jobs["score"]
     assert devices.seconds(scoring) == 0
     pairs, resample = 5 * 10_000**2 * 2648, 100 * (0.75 * 10_000 * 2048**2 + 3 * 2048**3)
     beside = 3 * 2048**3 + 100 * 3 * 1000**2 * 2048 + 1008 * 10_000 * 2048
@@ -266,9 +266,7 @@ def names(text: str) -> dict[str, int]:
     """Stage to number of jobs, as the text says."""
     rows = [line.split() for line in text.splitlines()]
     return {
-        row[0]: int(row[1])
-        for row in rows
-        if len(row) > 2 and row[0] in ("training", "sampling", "features", "scoring")
+        row[0]: int(row[1]) for row in rows if len(row) > 2 and row[0] in ("training", "sampling", "features", "score")
     }
 
 
@@ -276,7 +274,7 @@ def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: 
     old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     text = tell_plan(new, devices, old)
-    assert names(text) == {"training": 8, "sampling": 8, "features": 8, "scoring": 8}
+    assert names(text) == {"training": 8, "sampling": 8, "features": 8, "score": 8}
     assert "45.3" in text  # all of training's device-hours
 
 
@@ -284,7 +282,7 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
     old = written(tmp_path, study_of())
     text = tell_plan(longer, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
-    assert names(text) == {"training": 4, "sampling": 4, "features": 4, "scoring": 4}
+    assert names(text) == {"training": 4, "sampling": 4, "features": 4, "score": 4}
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
@@ -301,7 +299,7 @@ def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     assert tell_plan(study, devices, results).startswith("Nothing that costs would run")
     (results / "DiT-B-2" / "seed-0" / "step-52000" / "guidance-1.0" / "provenance.json").unlink()
-    assert names(tell_plan(study, devices, results)) == {"scoring": 1}
+    assert names(tell_plan(study, devices, results)) == {"score": 1}
     with pytest.raises(UserError, match="no results of a study"):
         tell_plan(study, devices, tmp_path)
 

@@ -165,7 +165,7 @@ def test_an_earlier_stop_that_is_added_later_takes_nothing_from_the_log_of_the_o
             published(toy_run, toy_latents, 100, tmp_path)
     assert logged_steps(published(toy_run, toy_latents, 100, tmp_path)) == [50, 100]
     assert published(toy_run, toy_latents, 200, tmp_path).metrics.read_text() == first
-    # Goes on from step 200, whose state and log are still there.
+    # Resumes from step 200, whose state and log are still there.
     assert logged_steps(published(toy_run, toy_latents, 250, tmp_path)) == [50, 100, 150, 200, 250]
 
 

@@ -207,7 +207,7 @@ def gflops_exceptions(estimates: Sequence[Estimate], noise: Noise, alpha: float)
 
 
 def _place(pair: Pair) -> float:
-    """Where on its ladder a pair starts: by parameters between sizes, by patch within one."""
+    """Where in its order a pair starts: by parameters between sizes, by patch within one."""
     start = pair[1]
     return start.params_m if pair[0].size != start.size else -float(start.patch or 0)
 

@@ -117,7 +117,7 @@ def doubtful_settings(study: "Study") -> list[str]:
     if study.data.held_out < extractor.feature_dim:
         doubts.append(
             f"data.held_out: {study.data.held_out} images are fewer than the {extractor.feature_dim} feature "
-            "dimensions; the floor line is mostly bias"
+            "dimensions; the floor is mostly bias"
         )
     chosen = [variant for name in study.variants if isinstance(variant := study.variant(name), Variant)]
     if len({variant.size for variant in chosen}) < 2:

@@ -44,6 +44,6 @@ class Keep(Section):
     """What `dit-scaling clean` leaves of finished runs. Nothing else deletes it, and nothing here changes a result."""
 
     states: bool = True
-    """Training states: a later `training.steps` goes on from them, and starts anew where there are none."""
+    """Training states: a later `training.steps` resumes from them, and starts anew where there are none."""
     checkpoints: Literal["all", "ema", "last"] = "all"
     """Exported weights: all, those that are sampled (EMA), or of these only the last step's."""

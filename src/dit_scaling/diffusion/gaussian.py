@@ -60,7 +60,7 @@ class GaussianDiffusion:
             model: maps (x_t, t, y) to (N, 2C, H, W).
             x0: (N, C, H, W) latents.
             t: (N,) int64 timesteps; on the CPU they spare a GPU one synchronisation a step.
-            y: (N,) int64 labels, label dropout already done.
+            y: (N,) int64 labels, class dropout already done.
             noise: (N, C, H, W); standard normal draws by default.
 
         Returns:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 LINEAR_STEPS, LINEAR_FIRST, LINEAR_LAST = 1000, 1e-4, 0.02  # of Ho et al. 2020
 COSINE_OFFSET = 0.008  # s of Nichol and Dhariwal 2021, equation 17
 LARGEST_BETA = 0.999  # theirs too: the last beta would be 1
-LOWEST_LOG_RATIO = -5.1  # of signal to noise; the paper's linear betas end at -5.06
+# log(alpha / sigma) where samplers of the cosine schedule start: 1.8% of an image's amplitude is left. From lower, to
+# -5.1 as diffusers has it, steps without noise carry the error of x_0 predicted there into the samples.
+LOWEST_LOG_RATIO = -4.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def _linear_ends(num_timesteps: int) -> tuple[float, float]:
 
 
 def _cosine_sampled(num_timesteps: int) -> int:
-    """The timesteps whose signal is at least exp(-5.1) of the noise, the limit of diffusers' DPM-Solver for them."""
+    """The timesteps whose signal is at least exp(-4) of the noise."""
     angle = math.atan(math.exp(-LOWEST_LOG_RATIO))  # cos / sin of it is the limit
     start = COSINE_OFFSET / (1 + COSINE_OFFSET) * math.pi / 2
     u = math.acos(math.cos(angle) * math.cos(start)) / (math.pi / 2) * (1 + COSINE_OFFSET) - COSINE_OFFSET

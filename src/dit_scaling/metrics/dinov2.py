@@ -42,7 +42,7 @@ class Dinov2Features:
             shape = (layers, state["pos_embed"].shape[2], state["patch_embed.proj.weight"].shape[-1])
             if shape != SHAPE:
                 raise ValueError(
-                    "layers, width and patch are {}, {}, {}; ViT-L/14 has {}, {}, {}".format(*shape, *SHAPE)
+                    "depth, hidden size and patch are {}, {}, {}; ViT-L/14 has {}, {}, {}".format(*shape, *SHAPE)
                 )
             return build_vit(state)
 

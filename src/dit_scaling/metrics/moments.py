@@ -69,7 +69,7 @@ class RunningMoments:
 
     @classmethod
     def from_moments(cls, moments: Moments) -> Self:
-        """Go on from saved moments, for instance to merge the partial results of shards.
+        """Resume from saved moments, for instance to merge the partial results of shards.
 
         Raises:
             ValueError: the moments don't say of how many images they are.

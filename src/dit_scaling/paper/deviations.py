@@ -150,7 +150,7 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         "held-out images",
         f"{held_out:,} not trained on{share}" if study.trained else "none, as nothing is trained",
         "none",
-        "fewer images to learn from; they give the floor lines of the distance",
+        "fewer images to learn from; they give the floors of the distance",
         not study.trained,
     )
     yield _row(

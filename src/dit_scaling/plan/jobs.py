@@ -63,7 +63,7 @@ class Job:
     images: float = 0.0
     """Seen in training."""
     begin: int = 0
-    """Step that a training goes on from,"""
+    """Step that a training resumes from,"""
     end: int = 0
     """and the one that it reaches."""
     passes: float = 0.0
@@ -134,7 +134,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         )
         sets = (held_out, held_out, samples)
         yield Job(
-            "scoring",
+            "score",
             f"{kind} levels",
             "",
             stages.levels(kind, metric_keys()).digest,
@@ -211,7 +211,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
                 plain=count * feature_cost(study, extractor),
             )
         yield Job(
-            "scoring",
+            "score",
             name,
             row.variant,
             stages.score(*settings, metric_keys()).digest,

@@ -9,7 +9,7 @@ from dit_scaling.plan.jobs import Job
 
 
 def changed_against_jobs(jobs: Sequence[Job], others: Sequence[Job]) -> list[Job]:
-    """The jobs that another config's finished study would not spare; trainings go on from its last steps."""
+    """The jobs that another config's finished study would not spare; trainings resume from its last steps."""
     finished = {(job.stage, job.name, job.digest) for job in others}
     ends = defaultdict[str, set[int]](set)
     for job in others:
@@ -21,14 +21,14 @@ def changed_against_jobs(jobs: Sequence[Job], others: Sequence[Job]) -> list[Job
 def changed_against_results(jobs: Sequence[Job], results: Path) -> list[Job]:
     """The jobs whose records in ``results`` are missing or of other settings, as the workflow itself judges them.
 
-    Trainings go on from the steps of the same settings that are there.
+    Trainings resume from the steps of the same settings that are there.
     """
     changed = [job for job in jobs if any(settings_digest(results / record) != job.digest for record in job.records)]
     return [_rest(job, _steps_in(results, job)) if job.end else job for job in changed]
 
 
 def _rest(job: Job, ends: Iterable[int]) -> Job:
-    """A training but for the steps up to the last end that it can go on from."""
+    """A training but for the steps up to the last end that it can resume from."""
     return job.going_on_from(max([end for end in ends if end <= job.end], default=0)) if job.end else job
 
 

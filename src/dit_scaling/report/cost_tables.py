@@ -16,7 +16,7 @@ from dit_scaling.report.table import Column, Table, number, words
 STAGES = (
     "data",
     "vae",
-    "encode",
+    "encode_shard",
     "latents",
     "preflight",
     "extractor",
@@ -36,7 +36,7 @@ STAGES = (
 RERUNS = {
     "vae": "train or adopt the VAE, and all that follows",
     "encode_shard": "encode the latents",
-    "train": "go on with training, and export again",
+    "train": "resume training, and export again",
     "sample": "draw the samples again",
     "features": "extract the samples' features again",
     "score": "score the features again, without sampling or extracting",

@@ -97,7 +97,7 @@ def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
 
 
 def _wanted_runs(study: Study, results: Path) -> set[str]:
-    """Training settings, as text, of every run that the study has now: one that is under way goes on from its state."""
+    """Training settings, as text, of every run that the study has now: one that is under way resumes from its state."""
     stages, seeds = open_stages(study, results), study.training.seeds
     return {stages.train(study.variant(name).slug, seed).canonical() for name in study.trained for seed in seeds}
 

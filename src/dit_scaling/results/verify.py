@@ -21,7 +21,7 @@ class Verification:
     damaged: tuple[Path, ...]
     """Results; a job makes each of them."""
     states: tuple[Path, ...]
-    """Training states; a run goes on from those before them."""
+    """Training states; a run resumes from those before them."""
 
 
 def verify(results: Path) -> Verification:
@@ -55,7 +55,7 @@ def describe_verification(found: Verification, results: Path) -> str:
     lines = [f"{path} is not as it was left." for path in (*found.damaged, *found.states)]
     if found.states:
         names = " ".join(map(str, found.states))
-        lines.append(f"Delete these; a run goes on from an earlier state, or from its start:\n  rm {names}")
+        lines.append(f"Delete these; a run resumes from an earlier state, or from its start:\n  rm {names}")
     if found.damaged:
         names = " ".join(map(str, found.damaged))
         lines.append(

@@ -76,7 +76,7 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
         raise UserError(
             f"{job.settings.variant.name}, seed {job.settings.seed}: a rank of {ranks * nodes} died on the way to step "
             f"{job.last_step} (torchrun's exit code {status}; what it said is above). Run the same command again; it "
-            f"goes on from the newest state in {folder.path}."
+            f"resumes from the newest state in {folder.path}."
         )
     return folder
 

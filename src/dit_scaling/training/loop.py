@@ -40,7 +40,7 @@ def train_to(
 ) -> StateFolder:
     """Train one variant up to ``last_step`` and export raw and EMA weights there.
 
-    Step by step as in `TrainingStep`. Goes on from the newest valid state of the same settings and the same latents,
+    Step by step as in `TrainingStep`. Resumes from the newest valid state of the same settings and the same latents,
     and returns at once where all of that step is already exported. Holds the lock of the run's folder meanwhile.
 
     Args:
@@ -90,7 +90,7 @@ def _train(
     seconds = torch.zeros((), dtype=torch.float64)
     carried = train_step.tensors | {"window": window, "seconds": seconds}
 
-    first_step = _go_on(folder, last_step, carried, ranks)
+    first_step = _resume(folder, last_step, carried, ranks)
     train_step.start_at(first_step)
     log.info(
         "%s: starts at step %d of %d on %d x %s, %d samples at a time",
@@ -194,7 +194,7 @@ def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) ->
     return StateFolder(states, digest(list(facts.values())), facts)
 
 
-def _go_on(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], ranks: Ranks) -> int:
+def _resume(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], ranks: Ranks) -> int:
     """Fill ``carried`` from the newest valid state, which the first rank reads for all; the step it is of, or 0.
 
     The folder's log becomes that of the state: what was logged beyond it is written again.

@@ -22,7 +22,7 @@ class MilestoneFiles:
 
 
 def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes: int = 1) -> int | None:
-    """Do the job on so many ranks per node and publish weights, log and loss curve of its last step.
+    """Do the job on so many GPUs per node and publish weights, log and loss curve of its last step.
 
     Returns:
         Samples that a rank computed at a time; None where the weights are of a version that did not record it.

@@ -25,7 +25,7 @@ class Runtime(TrainingResources):
 
 
 class Interrupted(SystemExit):
-    """A signal asked for an end, and the state is saved; the next start goes on from it."""
+    """A signal asked for an end, and the state is saved; the next start resumes from it."""
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class StateFolder:
         """Write a state; its checksum is written last, so that a torn state is never taken for a whole one.
 
         Of the states up to its step the newest stay. Those beyond are of a run that went farther before: they are what
-        a later stop goes on from, and no reason to drop the one that was just written.
+        a later stop resumes from, and no reason to drop the one that was just written.
         """
         tensors = self._tensors(state.step)
         with atomic_path(tensors) as temporary:

@@ -46,7 +46,7 @@ class TrainingStep:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """What a later process needs to go on from here, apart from the number of the step."""
+        """What a later process needs to resume from here, apart from the number of the step."""
         return {"weights": self.weights, "ema": self.ema, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
 
     def start_at(self, step: int) -> None:
@@ -95,7 +95,7 @@ class TrainingStep:
 def compiled(model: nn.Module) -> nn.Module:
     """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found."""
     if not compiler_found():
-        log.warning("training.compile: no compiler %s on this machine; training goes on without it.", compiler())
+        log.warning("training.compile: no compiler %s on this machine; training runs on without it.", compiler())
         return model
     model.compile(dynamic=False)
     return model

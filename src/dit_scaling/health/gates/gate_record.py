@@ -16,6 +16,6 @@ def refuse_if_broken(record: Path) -> None:
     if gate["status"] == "broken":
         raise UserError(
             f"{gate['variant']} seed {gate['seed']} was stopped by the gate at step {gate['step']}: {gate['reason']} "
-            f"The page {record.with_name(gate['page'])} shows it. Its state is kept: to go on regardless, set gates: "
+            f"The page {record.with_name(gate['page'])} shows it. Its state is kept: to continue, set gates: "
             "warn in the config."
         )

@@ -70,7 +70,7 @@ def check_real_steps(settings: TrainSettings, manifest: Path, states: Path, runt
             max(away),
             1e-3,
             "the EMA is not d times itself plus (1 - d) times the weights after every step, or is lost when training "
-            "goes on from a saved state",
+            "resumes from a saved state",
         ),
     ]
 
