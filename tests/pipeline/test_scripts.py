@@ -26,7 +26,7 @@ def test_script_alone_makes_the_outputs_of_its_job(tmp_path: Path) -> None:
     assert provenance["settings"]["data"]["held_out"] == 100
     assert (results / "logs" / "data.log").exists()
     # Only this job's folders are made.
-    assert {path.name for path in results.iterdir()} == {".seals", "data", "logs"}
+    assert {path.name for path in results.iterdir()} == {".jobs", ".seals", "data", "logs"}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.recipe import Precision, Recipe
+from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.plan import bench
 from dit_scaling.plan.bench import PUBLISHED, Setting, measure_training, published_tflops
@@ -46,7 +47,7 @@ def test_throughput_follows_from_the_rate_of_steps() -> None:
 def test_a_step_is_adamw_and_ema_on_the_hybrid_loss(precision: Precision) -> None:
     torch.manual_seed(0)
     recipe = Recipe(precision=precision)
-    step = TrainingStep(create_model(TINY, 8, 3, 2), recipe)
+    step = TrainingStep(create_model(TINY, 8, 3, 2), recipe, create_diffusion(PAPER_PROCESS))
     before = step.weights.clone()
     loss, mse, vb, norm = step(0, [draw()])
     torch.testing.assert_close(loss, mse + vb)
