@@ -19,7 +19,7 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 unexport VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow bench lint format envs schema digests clean
+.PHONY: help setup study test test-slow test-gpu bench lint format envs schema digests clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -37,6 +37,9 @@ test: $(READY) ## run the tests and show the coverage of src, or with ARGS="test
 # pytest's exit code 5 says that no test is marked slow.
 test-slow: $(READY) ## run the tests that take minutes
 	$(RUN) pytest -m slow $(ARGS) || test $$? -eq 5
+
+test-gpu: $(READY) ## run the tests that need a GPU, four minutes on one
+	$(RUN) pytest -m gpu tests/gpu $(ARGS)
 
 bench: $(READY) ## measure every row of benchmarks/ beside its peer, and compare with the stored ratios
 	$(RUN) python -m benchmarks $(ARGS)

@@ -2,6 +2,8 @@
 
 
 include: "rules/common.smk"
+include: "rules/settings.smk"
+include: "rules/inputs.smk"
 include: "rules/rerun.smk"
 include: "rules/fetch.smk"
 include: "rules/data.smk"

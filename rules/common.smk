@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -20,8 +18,7 @@ from dit_scaling.common.provenance import settings_digest
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
-from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
-from dit_scaling.results.withdrawal import of_other_settings, withdraw
+from dit_scaling.results.withdrawal import of_other_settings
 from dit_scaling.variants import count_gflops
 
 min_version("9.27")
@@ -75,24 +72,10 @@ if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_setti
     )
     sys.exit(2)
 
-if workflow.is_main_process:
-    try:
-        with tempfile.TemporaryFile() as scratch:
-            scratch.write(bytes(1 << 20))
-    except OSError as error:
-        logger.error(
-            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
-        )
-        sys.exit(2)
-    runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
-    if runner:
-        logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
-    for warning in STUDY.warnings():
-        logger.warning(f"Doubtful setting: {warning}.")
-
 RUN = f"{RESULTS}/{{variant}}/seed-{{seed}}"
 STEP = f"{RUN}/step-{{step}}"
 EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"
+FEATURES = f"{EVALUATION}/features"
 SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 HEADLINE = f"{RESULTS}/reference/{EXTRACTORS[0]}"
 SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
@@ -166,7 +149,3 @@ def of_every_extractor(file, folder=f"{RESULTS}/reference"):
 def numbered(patterns, count):
     """Each pattern with {number} as 00000, 00001, ... up to `count`; other wildcards stay."""
     return expand(patterns, number=[f"{number:05d}" for number in range(count)], allow_missing=True)
-
-
-def evaluation(wildcards):
-    return wildcards.variant, int(wildcards.seed), int(wildcards.step), float(wildcards.guidance)

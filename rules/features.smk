@@ -1,20 +1,3 @@
-def extractor_settings(wildcards):
-    return STAGES.extractor(wildcards.extractor)
-
-
-def reference_settings(wildcards):
-    return STAGES.reference(wildcards.extractor)
-
-
-def feature_settings(wildcards):
-    return STAGES.features(*evaluation(wildcards), wildcards.extractor)
-
-
-def given_file(key):
-    """The `weights` or the `reference` that the config gives for an extractor, where it does."""
-    return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))
-
-
 rule classifier:
     input:
         outdated(
@@ -35,6 +18,7 @@ rule classifier:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: STAGES.extractor("classifier").canonical(),
@@ -62,6 +46,7 @@ rule extractor:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: extractor_settings(wildcards).canonical(),
@@ -90,6 +75,7 @@ rule reference:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: reference_settings(wildcards).canonical(),
@@ -116,6 +102,7 @@ rule extract_features:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: feature_settings(wildcards).canonical(),

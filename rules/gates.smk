@@ -1,13 +1,3 @@
-def gate_settings(wildcards):
-    return STAGES.gate(wildcards.variant, int(wildcards.seed), int(wildcards.step))
-
-
-def every_gate():
-    """The record of every gate; none where gates are off."""
-    steps = [] if STUDY.training.gates == "off" else STUDY.training.stops
-    return expand(f"{STEP}/gate.json", variant=TRAINED, seed=STUDY.training.seeds, step=steps)
-
-
 rule gate:
     input:
         outdated(f"{STEP}/gate.json", gate_settings),
@@ -30,6 +20,7 @@ rule gate:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: gate_settings(wildcards).canonical(),

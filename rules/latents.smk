@@ -20,6 +20,7 @@ rule encode_shard:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
         batch=STUDY.resources.encode_batch,
     params:

@@ -15,18 +15,9 @@ rule preflight:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: STAGES.preflight().canonical(),
     script:
         "../workflow/scripts/preflight.py"
-
-
-def preflight_of(record, settings):
-    """Preflight, as an input of jobs that use what was trained; given weights have none.
-
-    Training jobs that are settled pass nothing on of a preflight that runs again, while Snakemake asks no job after it for
-    reasons of its own: so those that are outdated wait for it themselves.
-    """
-    file = settled(f"{RESULTS}/preflight/preflight.json", record, settings)
-    return lambda wildcards: file(wildcards) if wildcards.variant in TRAINED else []

@@ -1,5 +1,26 @@
 """Around the jobs: whose run this is, results of other settings, signals, and a report of what is there."""
 
+import shutil
+import tempfile
+
+from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
+from dit_scaling.results.withdrawal import withdraw
+
+if workflow.is_main_process:
+    try:
+        with tempfile.TemporaryFile() as scratch:
+            scratch.write(bytes(1 << 20))
+    except OSError as error:
+        logger.error(
+            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
+        )
+        sys.exit(2)
+    runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
+    if runner:
+        logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
+    for warning in STUDY.warnings():
+        logger.warning(f"Doubtful setting: {warning}.")
+
 
 onstart:
     note_runner(Path(RESULTS))

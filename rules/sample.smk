@@ -1,18 +1,3 @@
-def weights(wildcards):
-    """The weights that are sampled: given ones, or those exported at the step."""
-    given = GIVEN.get(STUDY.variant_by_slug(wildcards.variant).name)
-    return ancient(str(given)) if given else f"{STEP}/ema.safetensors"
-
-
-def sample_settings(wildcards):
-    return STAGES.sample(*evaluation(wildcards))
-
-
-def gate_of_weights(wildcards):
-    """The gate of the weights that are sampled, where it can stop them; given weights have none."""
-    return stopping([f"{STEP}/gate.json"] if wildcards.variant in TRAINED else [])
-
-
 # What is not to be kept goes once its features are, and once memorisation has read it.
 PART = f"{SAMPLES}.npz" if STUDY.sampling.keep_samples else temp(f"{SAMPLES}.npz")
 
@@ -38,6 +23,7 @@ rule sample_part:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
         batch=STUDY.resources.sample_batch,
         log_seconds=STUDY.resources.log_seconds,

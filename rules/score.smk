@@ -1,15 +1,3 @@
-def score_settings(wildcards):
-    return STAGES.score(*evaluation(wildcards), metric_keys())
-
-
-def level_settings(wildcards):
-    return STAGES.levels(wildcards.extractor, metric_keys())
-
-
-def memorisation_settings(wildcards):
-    return STAGES.memorisation(*evaluation(wildcards))
-
-
 # Statistics of features that are kept: no GPU.
 rule levels:
     input:
@@ -37,8 +25,8 @@ rule levels:
 rule score_samples:
     input:
         outdated(f"{EVALUATION}/provenance.json", score_settings),
-        features=of_every_extractor("features.json", EVALUATION + "/features"),
-        kept=expand(of_every_extractor("{file}", EVALUATION + "/features"), file=KEPT, allow_missing=True),
+        features=of_every_extractor("features.json", FEATURES),
+        kept=expand(of_every_extractor("{file}", FEATURES), file=KEPT, allow_missing=True),
         moments=of_every_extractor("moments.npz"),
         references=of_every_extractor("features.npy"),
     output:

@@ -1,9 +1,3 @@
-def given_vae(wildcards):
-    """Configuration of a given VAE, whose folder is the VAE; and the other files of it that are fetched."""
-    fetched = [CACHE / name for name in ASSETS if (CACHE / name).parent == VAE]
-    return [ancient(str(path)) for path in fetched or [VAE / "config.json"]] if VAE else []
-
-
 # Made here for a VAE that the study trains; a given one stays where it is.
 TRAINED_VAE = expand(
     "<results>/vae/autoencoder/{file}",
@@ -30,6 +24,7 @@ rule vae:
     threads: STUDY.resources.threads
     resources:
         device=STUDY.resources.device,
+        jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
     params:
         settings=lambda wildcards: STAGES.vae().canonical(),

@@ -128,25 +128,38 @@ def status(config: ConfigOption = EMBEDDED) -> None:
 @app.command()
 def plan(
     config: ConfigOption,
-    device: Annotated[str, typer.Option(help="a100-40gb, a100-80gb, h100-80gb or h200.")] = "a100-80gb",
-    devices: Annotated[int, typer.Option(help="How many of them.")] = 8,
-    utilisation: Annotated[float, typer.Option(help="Share of the data sheet's peak that is reached.")] = 0.4,
+    device: Annotated[
+        str | None,
+        typer.Option(help="h200, h100, a100 or a100-40gb; a100 where none is named, this machine for a CPU's study."),
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="How many; 8, or this machine's cores over threads.")] = None,
+    utilisation: Annotated[
+        float | None,
+        typer.Option(help="Share of the data sheet's peak that is reached, instead of measured rates."),
+    ] = None,
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
+    price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
     from dit_scaling.plan.command import tell_plan
-    from dit_scaling.plan.price import stated_devices
+    from dit_scaling.plan.price import devices_as_measured, stated_devices
 
     study = load_study(*config)
-    if probe:
+    here = device is None and utilisation is None and study.resources.device == "cpu"
+    if probe or here:
+        import os
+
         from dit_scaling.plan.throughput import measured_devices
 
-        found = measured_devices(study, devices)
+        cores = max(1, (os.cpu_count() or 1) // study.resources.threads)
+        found = measured_devices(study, devices or (cores if here else 8))
+    elif utilisation is None:
+        found = devices_as_measured(device or "a100", devices or 8, study)
     else:
-        found = stated_devices(device, devices, utilisation, study)
-    typer.echo(tell_plan(study, found, diff))
+        found = stated_devices(device or "a100", devices or 8, utilisation, study)
+    typer.echo(tell_plan(study, found, diff, price_per_hour))
 
 
 @app.command()
@@ -155,17 +168,29 @@ def bench(
         list[str] | None, typer.Argument(help="For example DiT-XL/2; else the paper's patch 2.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Latents of a step, 4 x 32 x 32 each.")] = 128,
+    batch_size: Annotated[int | None, typer.Option(help="Latents of a step, 4 x 32 x 32 each; 128.")] = None,
     precision: Annotated[str, typer.Option(help="bfloat16, tf32 or float32; bfloat16 on CUDA, else float32.")] = "",
     compiled: Annotated[
         bool | None, typer.Option("--compile/--eager", help="torch.compile with static shapes; on CUDA by default.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="To train each variant for.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="To train each variant for, and to do each other thing.")] = 10.0,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="training, sampling or encoding (and decoding); repeat it; else all.")
+    ] = None,
+    configfile: Annotated[
+        list[Path] | None, typer.Option(help="A study: its variants, batches, precisions and autoencoder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Rows as the table of measured rates has them.")] = False,
 ) -> None:
-    """Measure how fast this device trains: throughput and utilisation per variant, beside published figures."""
-    from dit_scaling.plan.bench import tell_bench
+    """Measure how fast this device trains, samples and encodes, beside published figures."""
+    from dit_scaling.config import load_study
+    from dit_scaling.plan.bench import STAGES, tell_bench
 
-    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds))
+    study = load_study(*configfile) if configfile else None
+    if study is not None and (batch_size, precision, compiled) != (None, "", None):
+        raise UserError("--configfile says batch, precision and compilation: leave --batch-size and the others out.")
+    stages = stage or STAGES
+    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds, stages, study, as_json))
 
 
 @app.command()
@@ -184,6 +209,7 @@ def claims(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
         condition = f" Only if {claim['condition']}." if claim["condition"] else ""
         typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")

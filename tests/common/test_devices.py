@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dit_scaling.common import devices
-from dit_scaling.common.devices import choose_device, matrix_products
+from dit_scaling.common.cuda_probe import Card, Probe
+from dit_scaling.common.devices import choose_device, matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from forked import CONTEXT
 
@@ -22,14 +23,28 @@ def count_visible(number: int) -> int:
     return number if chosen is None else len(chosen.split(","))
 
 
-def job(folder: str, environment: dict[str, str], number: int, count: int, pipe: Connection) -> None:
+def all_compute(count: int, _folder: Path) -> Probe:
+    """As if each device had computed."""
+    return Probe((Card("made up", ""),) * count, "580.1", "")
+
+
+def job(
+    folder: str,
+    environment: dict[str, str],
+    number: int,
+    count: int,
+    jobs_per_gpu: int,
+    found: Probe | None,
+    pipe: Connection,
+) -> None:
     """What a job does: choose, tell what is visible to it, and compute until it is told to end."""
     tempfile.tempdir = folder
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     os.environ.update(environment)
     torch.cuda.device_count = lambda: count_visible(number)  # type: ignore[assignment]
     devices.RETRY_SECONDS = 0.01
-    device = choose_device("auto", count)
+    devices.probe = all_compute if found is None else lambda *_: found
+    device = choose_device("auto", count, jobs_per_gpu)
     pipe.send((str(device), os.environ.get("CUDA_VISIBLE_DEVICES")))
     pipe.recv()
 
@@ -42,9 +57,17 @@ class Jobs:
         self.processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []  # a job whose pipe is gone ends
 
-    def start(self, number: int, count: int = 1, environment: dict[str, str] | None = None) -> Connection:
+    def start(
+        self,
+        number: int,
+        count: int = 1,
+        environment: dict[str, str] | None = None,
+        jobs_per_gpu: int = 1,
+        found: Probe | None = None,
+    ) -> Connection:
         here, there = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=job, args=(str(self._folder), environment or {}, number, count, there))
+        arguments = (str(self._folder), environment or {}, number, count, jobs_per_gpu, found, there)
+        process = CONTEXT.Process(target=job, args=arguments)
         process.start()
         self.processes.append(process)
         self._pipes.append(here)
@@ -84,6 +107,20 @@ def test_a_job_of_two_ranks_gets_two_devices_at_once(jobs: Jobs) -> None:
     assert second.recv() == ("cuda", "0,1")
 
 
+def test_jobs_that_may_share_devices_take_the_emptiest(jobs: Jobs) -> None:
+    answers = [jobs.start(2, jobs_per_gpu=2).recv() for _ in range(4)]
+    assert [visible for _, visible in answers] == ["0", "1", "0", "1"]
+    fifth = jobs.start(2, jobs_per_gpu=2)
+    assert not fifth.poll(0.5)
+    jobs.processes[1].kill()
+    assert fifth.recv() == ("cuda", "1")
+
+
+def test_ranks_of_a_job_that_shares_devices_each_get_their_own(jobs: Jobs) -> None:
+    assert jobs.start(2, count=2, jobs_per_gpu=2).recv() == ("cuda", "0,1")
+    assert jobs.start(2, count=2, jobs_per_gpu=2).recv() == ("cuda", "0,1")
+
+
 def test_only_the_devices_that_the_user_left_visible_are_claimed(jobs: Jobs) -> None:
     restricted = {"CUDA_VISIBLE_DEVICES": "2,3"}
     assert jobs.start(2, environment=restricted).recv() == ("cuda", "2")
@@ -104,6 +141,7 @@ def test_jobs_in_one_allocation_get_devices_of_their_own_whatever_others_hold(jo
 
 def test_convolutions_are_float32_once_a_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
@@ -121,6 +159,7 @@ def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest
 
 def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(UserError, match=r"gpus_per_node: 2 ranks.*sees 1"):
         choose_device("auto", 2)
@@ -129,6 +168,7 @@ def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without NVML torch counts by starting CUDA, which then no longer looks at CUDA_VISIBLE_DEVICES."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(devices, "_held", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
@@ -138,6 +178,33 @@ def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPat
         choose_device("auto")
 
 
+OLD = Card(
+    "NVIDIA GeForce GTX 1080 of compute capability 6.1", "no kernel image is available for execution on the device"
+)
+
+
+@pytest.mark.parametrize("environment", [{}, {"SLURM_JOB_ID": "7"}])
+def test_only_devices_that_compute_are_taken(jobs: Jobs, environment: dict[str, str]) -> None:
+    """The first of two cards is too old for this torch."""
+    one_old = Probe((OLD, Card("NVIDIA A100", "")), "580.1", "")
+    assert jobs.start(2, environment=environment, found=one_old).recv() == ("cuda", "1")
+
+
+def test_where_no_device_computes_auto_is_the_cpu_and_cuda_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    needs = "torch 2.15.0 is built for CUDA 13.2: it needs NVIDIA's driver 580 or newer."
+    monkeypatch.setattr(devices, "probe", lambda *_: Probe((OLD,), "535.183.01", needs))
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(UserError) as refused:
+        choose_device("cuda")
+    for told in (caplog.text, str(refused.value)):
+        for words in ("GTX 1080 of compute capability 6.1: no kernel image", "driver 535.183.01", needs, "README.md"):
+            assert words in told
+    assert "This job computes on the CPU" in caplog.text
+
+
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True), ("bfloat16", False)])
 def test_tf32_is_for_products_and_convolutions_alike(precision: str, allowed: bool) -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -145,3 +212,31 @@ def test_tf32_is_for_products_and_convolutions_alike(precision: str, allowed: bo
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000 bytes."),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_lack_of_memory_names_the_setting_and_half_its_value(error: Exception) -> None:
+    with pytest.raises(UserError) as told, memory_named("run X", "resources.sample_batch", 125, "images"):
+        raise error
+    assert str(told.value) == (
+        "run X: 125 images at once do not fit the memory of this machine. Set resources.sample_batch to 62 or less; "
+        "that changes no result but for the rounding of sums."
+    )
+
+
+def test_where_nothing_less_fits_a_smaller_variant_is_named() -> None:
+    with pytest.raises(UserError, match="smaller variants"), memory_named("run", "resources.micro_batch", 1, "samples"):
+        raise torch.OutOfMemoryError
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_named("run", "resources.micro_batch", 8, "samples"):
+        raise RuntimeError("shapes do not fit")

@@ -12,7 +12,7 @@ from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 from dit_scaling.paper.published import xl2_long
 from dit_scaling.plan.expectation import expected_bands
 from dit_scaling.plan.jobs import list_jobs
-from dit_scaling.plan.price import PRESETS, STAGES, Price, price_of, stated_devices
+from dit_scaling.plan.price import PRESETS, STAGES, Price, devices_as_measured, price_of, stated_devices
 from dit_scaling.plan.space import disk_of, peak_memory
 from pipeline import ROOT, Plan, plan
 
@@ -97,6 +97,18 @@ JOBS_OF_STAGE = {
 }
 
 
+@pytest.mark.parametrize("name", ["imagenet256", "imagenet256-claims", "imagenet256-52k"])
+def test_the_header_says_the_cost_on_an_h200_with_and_without_the_fast_overlay(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    stated = re.search(r"([\d.]+) H200 hours, ([\d.]+) with config/fast.yaml", header_of(path))
+    assert stated is not None
+    for number, overlays in zip(stated.groups(), ((), (CONFIGS / "fast.yaml",)), strict=True):
+        study = load_study(path, *overlays)
+        devices = devices_as_measured("h200", 8, study)
+        jobs = list_jobs(study, Stages(study, "", "", study.checkpoints), TRAINING)
+        assert float(number) == pytest.approx(sum(devices.seconds(job) for job in jobs) / 3600, rel=0.01)
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_slurm_profile_gives_each_job_its_time(name: str) -> None:
     """At two fifths of an A100's peak; training may take all attempts, as it goes on where it was."""
@@ -144,7 +156,7 @@ def test_costs_and_hardware_of_the_header_are_the_plans(name: str) -> None:
             )
     memory = 16 if name == "cifar10" else PRESETS[device][1]
     for variant in study.trained:
-        needed = peak_memory(study, study.variant(variant), 1)
+        needed = peak_memory(study, study.variant(variant), 1, memory * 1e9)
         assert needed is not None
         assert needed < memory * 1e9, variant
 

@@ -155,8 +155,9 @@ def test_the_log_of_a_failed_attempt_survives_the_next(copied: Path) -> None:
     again = snakemake(copied, *command)
     assert again.returncode == 0, again.stderr
     log = copied / RESULTS / "logs" / "features" / "DiT-Nano-2_seed-0_step-10_guidance-1.0_classifier.log"
-    assert "not as the job that made it left it" not in log.read_text()
-    assert "part-00000.npz is not as the job that made it left it" in log.with_suffix(".history.log").read_text()
+    complaint = "part-00000.npz is not as the job that made it left it"
+    assert complaint not in log.read_text()
+    assert complaint in log.with_suffix(".history.log").read_text()
 
 
 def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path) -> None:
@@ -601,3 +602,12 @@ def test_doubtful_config_is_warned_of(nothing: Path, tmp_path: Path) -> None:
     message = " ".join((run.stdout + run.stderr).split())
     assert run.returncode == 0, message
     assert "sampling.num_samples: 60 samples are fewer than the 64 feature dimensions" in message
+
+
+def test_training_asks_a_scheduler_for_the_memory_that_it_needs(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "--dry-run")
+    asked = re.findall(
+        r"^rule train_milestone:\n(?:    .*\n)*?    resources: .*?mem_mb=(\d+)", run.stdout + run.stderr, re.MULTILINE
+    )
+    assert asked
+    assert all(32_000 < int(figure) < 33_000 for figure in asked)

@@ -54,7 +54,7 @@ FILLED_IN = {
     "ranks: 4": "ranks: 2",
     # Small nodes, and little to compute.
     "mem_mb: 16000": "mem_mb: 1500",
-    "mem_mb: 64000": "mem_mb: 4000",
+    "    # mem_mb is left out": "    mem_mb: 4000\n    # mem_mb is left out",
     "train_milestone: 8": "train_milestone: 2",
 }
 

@@ -1,6 +1,8 @@
 """`dit-scaling bench` on a CPU with a tiny variant."""
 
+import json
 import re
+from dataclasses import fields
 
 import pytest
 import torch
@@ -8,15 +10,20 @@ from typer.testing import CliRunner
 
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
+from dit_scaling.config import load_study
 from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.plan import bench
-from dit_scaling.plan.bench import PUBLISHED, Setting, measure_training, published_tflops
+from dit_scaling.plan.bench import PUBLISHED, Setting, measure_training, published_tflops, setting_of
+from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
+from dit_scaling.plan.network_costs import Autoencoder
+from dit_scaling.plan.rates import Measured
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import Size, count_gflops, parse_variant
+from pipeline import TINY as TINY_STUDY
 
 CPU = torch.device("cpu")
 TINY = parse_variant("DiT-Toy/4", {"Toy": Size(depth=1, hidden_size=16, num_heads=2)})
@@ -73,7 +80,20 @@ def test_the_command_prints_rates_beside_the_published_one(monkeypatch: pytest.M
     monkeypatch.setattr(bench, "parse_variant", lambda name: TINY if "Toy" in name else parse_variant(name))
     monkeypatch.setattr(bench, "measure_training", lambda variant, _setting, _seconds: found(variant.name))
     answer = CliRunner().invoke(
-        app, ["bench", "DiT-Toy/4", "--device", "cpu", "--batch-size", "2", "--seconds", "0.05", "--eager"]
+        app,
+        [
+            "bench",
+            "DiT-Toy/4",
+            "--device",
+            "cpu",
+            "--batch-size",
+            "2",
+            "--seconds",
+            "0.05",
+            "--eager",
+            "--stage",
+            "training",
+        ],
     )
     assert answer.exit_code == 0, answer.output
     assert "float32, batch 2, eager" in answer.output
@@ -110,3 +130,64 @@ def test_bad_arguments_end_in_a_message(arguments: list[str], message: str) -> N
     answer = CliRunner().invoke(app, ["bench", *arguments])
     assert isinstance(answer.exception, UserError)
     assert message in str(answer.exception)
+
+
+def test_sampling_and_the_autoencoder_are_measured_as_the_stages_run_them() -> None:
+    rate = measure_sampling(TINY, (2, 8, 8), 3, 2, "float32", CPU, 0.05)
+    assert 0 < rate < 1e6
+    encoded, decoded = measure_autoencoder(Autoencoder(1, (4, 4), 2, 1, False), 16, 2, CPU, 0.05)
+    assert min(encoded, decoded) > 1
+
+
+def test_a_studys_own_jobs_are_measured_and_told_as_rows_of_the_table() -> None:
+    study = load_study(TINY_STUDY)
+    run = ["bench", "--configfile", str(TINY_STUDY), "--device", "cpu", "--seconds", "0.02", "--json"]
+    answer = CliRunner().invoke(app, run)
+    assert answer.exit_code == 0, answer.output
+    rows = json.loads(answer.output)
+    assert {(row["stage"], row["variant"]) for row in rows} == {
+        *((stage, name) for stage in ("training", "sampling") for name in study.variants),
+        ("encoding", "the study's VAE"),
+        ("decoding", "the study's VAE"),
+    }
+    columns = [field.name for field in fields(Measured)]
+    for row in rows:
+        assert list(row) == columns
+        assert row["torch"] == torch.__version__
+        assert row["rate"] > 0
+    trained = next(row for row in rows if row["stage"] == "training")
+    assert (trained["batch"], trained["precision"]) == (study.training.batch_size, study.training.precision)
+
+
+def test_a_step_is_measured_in_the_parts_that_the_study_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(TINY_STUDY)
+    parts = study.model_copy(update={"resources": study.resources.model_copy(update={"micro_batch": 4})})
+    taken = list[int]()
+    take = TrainingStep.__call__
+
+    def counted(self: TrainingStep, step: int, some: list[Batch]) -> torch.Tensor:
+        taken.extend(len(part.t) for part in some)
+        return take(self, step, some)
+
+    monkeypatch.setattr(TrainingStep, "__call__", counted)
+    measure_training(study.variant(study.variants[0]), setting_of(parts, CPU), 0.01)
+    assert set(taken) == {4}
+
+
+def test_the_large_product_is_of_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[torch.Tensor]()
+    multiply = torch.mm
+
+    def kept(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        seen.append(a)
+        return multiply(a, b, out=out)
+
+    monkeypatch.setattr(torch, "mm", kept)
+    assert bench.measure_gemm(CPU, "float32", 0.01) > 0
+    assert seen[0].std() > 0.5
+
+
+def test_the_card_and_torch_are_named() -> None:
+    text = bench.describe_throughput(SETTING, gemm=1.0, found=[])
+    assert f"torch {torch.__version__}" in text
+    assert text.startswith(bench.describe_device(CPU))

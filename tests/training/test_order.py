@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.training import order
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.order import EpochOrder
 
@@ -73,10 +73,8 @@ def test_the_shards_needed_next_are_known_ahead() -> None:
 def test_a_shuffle_larger_than_the_machines_memory_is_refused_with_the_figures(
     toy_run: TrainSettings, toy_latents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Memory:
-        total = 24 * 10**9
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
+    limit = [24 * 10**9]
+    monkeypatch.setattr(order, "memory_limit", lambda: limit[0])
     counts, sizes = [10] * 47, [10**9] * 47
     EpochOrder(counts, 0, 12).check_memory(sizes)
     with pytest.raises(UserError, match=r"training\.shuffle_shards: 13.*26\.0 GB.*24\.0 GB"):
@@ -84,10 +82,10 @@ def test_a_shuffle_larger_than_the_machines_memory_is_refused_with_the_figures(
     with pytest.raises(UserError, match=r"training\.shuffle_shards: null.*47\.0 GB.*24\.0 GB"):
         EpochOrder(counts, 0).check_memory(sizes)
 
-    Memory.total = sum(path.stat().st_size for path in toy_latents.parent.glob("*.tar"))
+    limit[0] = sum(path.stat().st_size for path in toy_latents.parent.glob("*.tar"))
     reader = LatentReader(toy_latents, "train")
     BatchSource(reader, toy_run, 1000, CPU)
-    Memory.total -= 1
+    limit[0] -= 1
     with pytest.raises(UserError, match="of memory"):
         BatchSource(reader, toy_run, 1000, CPU)
 

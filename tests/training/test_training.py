@@ -193,7 +193,7 @@ def test_a_lost_export_is_written_again_from_the_final_state_without_a_step(
     [
         (CPU, [10]),
         (Runtime(device=torch.device("cpu"), save_steps=4), [4, 8, 10]),
-        (Runtime(device=torch.device("cpu"), save_minutes=1e-9), [*range(1, 11), 10]),
+        (Runtime(device=torch.device("cpu"), save_minutes=1e-9), [*range(1, 11)]),
     ],
     ids=["only at the end", "every four steps", "by the clock"],
 )
@@ -421,7 +421,9 @@ def test_a_checkpoint_names_its_origin_and_loads(toy_run: TrainSettings, toy_lat
 
 
 def test_the_milestone_stage_publishes_all_its_files(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
-    files = MilestoneFiles(*(tmp_path / "out" / name for name in ("ema.st", "raw.st", "metrics.jsonl", "loss.svg")))
+    files = MilestoneFiles(
+        *(tmp_path / "out" / name for name in ("ema.safetensors", "raw.safetensors", "metrics.jsonl", "loss.svg"))
+    )
     train_milestone(TrainJob(toy_run, toy_latents, 100, tmp_path / "states", CPU), files)
     assert [json.loads(line)["step"] for line in files.metrics.read_text().splitlines()] == [50, 100]
     assert "<svg" in files.curve.read_text()

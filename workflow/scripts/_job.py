@@ -72,14 +72,15 @@ def _snakemake() -> Any:
     return mock_from_command_line()
 
 
-def record_provenance(snakemake: Any, settings: Any, device: str = "cpu") -> None:
-    """Write the provenance file that the rule declares: settings, digest, inputs' hashes, versions, device."""
+def record_provenance(snakemake: Any, settings: Any, device: str = "cpu", **facts: Any) -> None:
+    """Write the provenance file that the rule declares: settings, digest, inputs' hashes, versions, device, facts."""
     write_provenance(
         Path(snakemake.output.provenance),
         settings_digest=settings.digest,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.stored(),
         inputs=[Path(path) for path in snakemake.input],
         device=device,
+        facts=facts,
     )
 
 

@@ -15,5 +15,6 @@ with job() as snakemake:
         Path(snakemake.output.shard),
         Path(snakemake.output.facts),
         snakemake.resources.batch,
-        choose_device(snakemake.resources.device),
+        choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu),
+        readers=snakemake.threads,
     )

@@ -8,7 +8,7 @@ from _job import job, paths, record_provenance
 
 with job() as snakemake:
     settings = FeatureSettings.parse(snakemake.params.settings)
-    device = choose_device(snakemake.resources.device)
+    device = choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu)
     extract_features(
         settings,
         paths(snakemake.input.parts),

@@ -13,5 +13,5 @@ with job() as snakemake:
         GateFiles(Path(files.raw), Path(files.ema), Path(files.log), Path(files.manifest), Path(files.vae)),
         Path(snakemake.output.record),
         Path(snakemake.output.page),
-        choose_device(snakemake.resources.device),
+        choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu),
     )

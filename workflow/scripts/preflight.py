@@ -12,5 +12,5 @@ with job() as snakemake:
         Path(snakemake.input.vae),
         Path(snakemake.input.manifest),
         Path(snakemake.output.record),
-        choose_device(snakemake.resources.device),
+        choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu),
     )

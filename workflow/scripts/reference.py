@@ -9,7 +9,7 @@ from _job import job, paths, record_provenance
 
 with job() as snakemake:
     settings = ReferenceSettings.parse(snakemake.params.settings)
-    device = choose_device(snakemake.resources.device)
+    device = choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu)
     given = paths(snakemake.input.given)
     make_reference(
         settings,

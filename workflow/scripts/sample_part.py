@@ -10,7 +10,8 @@ from _job import job, paths, record_provenance
 with job() as snakemake:
     for gate in paths(snakemake.input.gate):
         refuse_if_broken(gate)
-    settings, device = SampleSettings.parse(snakemake.params.settings), choose_device(snakemake.resources.device)
+    settings = SampleSettings.parse(snakemake.params.settings)
+    device = choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu)
     sample_part(
         settings,
         int(snakemake.wildcards.part),

@@ -15,13 +15,14 @@ with job() as snakemake:
     settings = TrainSettings.parse(snakemake.params.settings)
     output, resources = snakemake.output, snakemake.resources
     runtime = Runtime(
-        device=choose_device(resources.device, resources.ranks),
+        device=choose_device(resources.device, resources.ranks, resources.jobs_per_gpu),
         save_minutes=resources.save_minutes,
         save_steps=resources.save_steps,
         log_seconds=resources.log_seconds,
         micro_batch=resources.micro_batch,
+        jobs_per_gpu=resources.jobs_per_gpu,
     )
-    train_milestone(
+    micro_batch = train_milestone(
         TrainJob(
             settings=settings,
             manifest=Path(snakemake.input.manifest),
@@ -33,4 +34,5 @@ with job() as snakemake:
         resources.ranks,
         resources.nodes,
     )
-    record_provenance(snakemake, settings, describe_device(runtime.device, resources.ranks * resources.nodes))
+    device = describe_device(runtime.device, resources.ranks * resources.nodes)
+    record_provenance(snakemake, settings, device, micro_batch=micro_batch)

@@ -8,7 +8,7 @@ from _job import job, paths, record_provenance
 
 with job() as snakemake:
     settings = VaeSettings.parse(snakemake.params.settings)
-    device = choose_device(snakemake.resources.device)
+    device = choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu)
     record = Path(snakemake.output.record)
     given = [Path(file).parent for file in paths(snakemake.input.given)]
     folder = given[0] if given else record.parent / "autoencoder"

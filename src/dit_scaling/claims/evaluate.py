@@ -115,7 +115,7 @@ def _judge(
     judged = judge_pairs(pairs, evidence, absent, step)
     compared = {name for c in judged.comparisons for name in (c.favoured, c.other)}
     members = [e for e in evidence.estimates if e.variant in compared]
-    scope = f", over {_scope(members)}; noise: {evidence.noise.source}" if members else ""
+    scope = f", over {_scope(members)}" if members else ""
     return Claim(
         claim=number,
         statement=statement,

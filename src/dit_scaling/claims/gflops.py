@@ -33,7 +33,7 @@ def judge_gflops(evidence: Evidence) -> Claim:
         claim=NUMBER,
         statement=STATEMENT,
         verdict=verdict,
-        reason=f"{lead}{parts}{remainder}; {misplaced}; noise: {evidence.noise.source}.",
+        reason=f"{lead}{parts}{remainder}; {misplaced}.",
         qualification=qualification,
         condition=evidence.noise.condition if verdict in SUPPORT else "",
         effect=judged.pooled.mean if judged.pooled else None,

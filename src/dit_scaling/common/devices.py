@@ -1,18 +1,20 @@
 """Which device a job computes on, and that no other job of this machine computes there."""
 
+import itertools
 import logging
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from dit_scaling.common.cuda_probe import probe
 from dit_scaling.common.errors import UserError
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # what is visible in an allocation of theirs is its own
@@ -23,34 +25,46 @@ log = logging.getLogger(__name__)
 _held: list[FileLock] = []  # until this process ends, however it ends
 
 
-def choose_device(name: str, count: int = 1) -> torch.device:
-    """The kind of device to compute on; ``auto`` is CUDA where there is any, else the CPU.
+def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.device:
+    """The kind of device to compute on; ``auto`` is CUDA where it computes, else the CPU.
 
     CUDA devices are claimed for this process until it ends, and only they are visible to it: jobs side by side get
-    devices of their own, or wait. Where a cluster's scheduler shows no more than ``count``, it has chosen already. Call
-    this before CUDA is used.
+    devices of their own, or share them where ``jobs_per_gpu`` allows it, or wait. Where a cluster's scheduler shows no
+    more than ``count``, it has chosen already. Call this before CUDA is used.
 
     Convolutions, for which torch takes TF32 unasked, are float32 from here on but within `matrix_products`.
 
     Args:
         name: auto, cpu or cuda.
         count: CUDA devices that this job needs.
+        jobs_per_gpu: jobs that may compute on one device at a time, this one among them.
 
     Raises:
-        UserError: ``cuda`` is asked for and absent, there are fewer devices than ``count``, or none can be chosen.
+        UserError: ``cuda`` is asked for and absent or unable to compute, there are fewer devices than ``count``, or
+            none can be chosen.
     """
-    devices = [] if name == "cpu" else _visible_devices()
-    if not devices:
+    visible = [] if name == "cpu" else _visible_devices()
+    if not visible:
         if name == "cuda":
             raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
         return torch.device("cpu")
+    devices = visible
+    if not _held:  # those that this process holds compute
+        found = probe(len(visible), _lock_folder())
+        devices = [device for device, card in zip(visible, found.cards, strict=True) if not card.fault]
+        if not devices and name == "cuda":
+            raise UserError(f"resources.device is cuda, but {found.describe()}. Or set resources.device to cpu.")
+        if not devices:
+            log.warning("resources.device is auto, and %s. This job computes on the CPU.", found.describe())
+            return torch.device("cpu")
     if len(devices) < count:
         raise UserError(
-            f"resources.gpus_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)}."
+            f"resources.gpus_per_node: {count} ranks need as many CUDA devices; this job sees {len(devices)} that "
+            "compute."
         )
     torch.backends.cudnn.allow_tf32 = False
-    if not _held and not (_allocation() and len(devices) == count):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count))
+    if not _held and not (_allocation() and len(visible) == count):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count, jobs_per_gpu))
         if torch.cuda.device_count() != count:  # counting without NVML has started CUDA, which saw all of them
             raise UserError(
                 f"{len(devices)} CUDA devices, but the driver's monitor (NVML) is missing, so that a job cannot choose "
@@ -75,6 +89,56 @@ def matrix_products(precision: str) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Forward passes in ``float32``, ``tf32``, or by autocast in ``bfloat16`` or ``float16``."""
+    casts = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    cast = torch.autocast(device.type, casts[precision]) if precision in casts else nullcontext()
+    with matrix_products(precision), cast:
+        yield
+
+
+@contextmanager
+def memory_named(what: str, key: str, at_once: int, unit: str) -> Iterator[None]:
+    """Say which setting to change where what runs within needs more memory than there is.
+
+    Args:
+        what: what runs, for people.
+        key: the setting, like ``resources.sample_batch``.
+        at_once: its present value, or what it stands for.
+        unit: what it counts, in the plural.
+
+    Raises:
+        UserError: the memory of the device, or of this machine, is not enough; every other error passes.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not _out_of_memory(error):
+            raise
+        if at_once == 1:
+            remedy = "Nothing less can be computed at once: take a device with more memory, or smaller variants."
+        else:
+            harmless = "; that changes no result but for the rounding of sums" if key.startswith("resources.") else ""
+            remedy = f"Set {key} to {at_once // 2} or less{harmless}."
+        raise UserError(f"{what}: {at_once} {unit} at once do not fit the memory of {_memory()}. {remedy}") from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is lacking: of torch's own kind, or one of CUDA's libraries or of the CPU."""
+    texts = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)
+
+
+def _memory() -> str:
+    """The memory that ran out, for people."""
+    if not torch.cuda.is_initialized():
+        return "this machine"
+    total = torch.cuda.get_device_properties().total_memory
+    return f"{torch.cuda.get_device_name()} ({total / 2**30:.0f} GiB)"
+
+
 def _visible_devices() -> list[str]:
     """Names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them."""
     # Counted by the driver's monitor: once CUDA itself has started, it no longer looks at CUDA_VISIBLE_DEVICES.
@@ -90,17 +154,16 @@ def _allocation() -> str:
     return "-".join(os.environ[name] for name in names if name in os.environ)
 
 
-def _claim(devices: Sequence[str], count: int) -> list[str]:
-    """Lock the first ``count`` devices that no other job of this user holds; waits until there are so many."""
-    # Schedulers number the devices of each allocation anew, so that a name stands for others in another one.
-    place = "-".join(["dit-scaling-devices", str(os.getuid()), *filter(None, [_allocation()])])
-    folder = Path(tempfile.gettempdir(), place)
-    folder.mkdir(exist_ok=True)
-    waiting = False
+def _claim(devices: Sequence[str], count: int, jobs_per_gpu: int) -> list[str]:
+    """Lock a place on ``count`` devices, the emptiest first; waits until other jobs of this user leave so many."""
+    folder, waiting = _lock_folder(), False
     while True:
         # All or none of them, and one job at a time, lest two jobs each wait for what the other holds.
         with FileLock(folder / "choice.lock"):
-            held = {device: lock for device in devices if (lock := _try_lock(folder / f"{device}.lock"))}
+            held: dict[str, FileLock] = {}
+            for place, device in itertools.product(range(jobs_per_gpu), devices):
+                if device not in held and (lock := _try_lock(folder / f"{device}.{place}.lock")):
+                    held[device] = lock
             chosen = list(held)[:count] if len(held) >= count else []
             for device, lock in held.items():
                 if device not in chosen:
@@ -113,6 +176,15 @@ def _claim(devices: Sequence[str], count: int) -> list[str]:
             log.info("waits for %d of the CUDA devices %s, which other jobs hold", count, ", ".join(devices))
             waiting = True
         time.sleep(RETRY_SECONDS)
+
+
+def _lock_folder() -> Path:
+    """Where the jobs of this user tell each other of the devices of this machine, or of an allocation on it."""
+    # Schedulers number the devices of each allocation anew, so that a name stands for others in another one.
+    allocation = "-".join(["dit-scaling-devices", str(os.getuid()), *filter(None, [_allocation()])])
+    folder = Path(tempfile.gettempdir(), allocation)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _try_lock(path: Path) -> FileLock | None:

@@ -3,8 +3,9 @@
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dit_scaling.common.errors import UserError
@@ -14,11 +15,19 @@ from dit_scaling.common.seals import recorded_sha256
 LIBRARIES = ("torch", "diffusers", "numpy", "scipy", "webdataset", "clean-fid", "snakemake")
 
 
-def write_provenance(output: Path, *, settings_digest: str, settings: Any, inputs: Iterable[Path], device: str) -> None:
+def write_provenance(
+    output: Path,
+    *,
+    settings_digest: str,
+    settings: Any,
+    inputs: Iterable[Path],
+    device: str,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write settings, their digest, inputs' sha256, versions, git commit and device as JSON.
 
     ``settings`` carries the seeds. No time of day: equal runs write equal files. A job compares its inputs with their
-    seals as it begins, so what these record is not computed again.
+    seals as it begins, so what these record is not computed again. ``facts`` are further ones of the job.
     """
     write_json(
         output,
@@ -27,6 +36,7 @@ def write_provenance(output: Path, *, settings_digest: str, settings: Any, input
             "settings": settings,
             "inputs": {str(path): recorded_sha256(path) or sha256_file(path) for path in inputs if path.is_file()},
             "device": device,
+            **facts,
             "versions": {name: importlib.metadata.version(name) for name in ("dit-scaling", *LIBRARIES)},
             "python": platform.python_version(),
             "git_commit": git_commit(),

@@ -4,14 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Count, PositiveFloat, Section
+from dit_scaling.common.section import Before, Count, PositiveFloat, Section
 
 
 class TrainingResources(Section):
     """How a training job runs."""
 
-    micro_batch: Annotated[int, Field(ge=0)] = 0
-    """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch."""
+    micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Samples whose activations a rank holds in memory at a time (gradient accumulation); 0: its share of the batch.
+    ``auto``: for each variant the largest equal parts of it that fit the GPU, by the formula of `dit-scaling plan`; the
+    whole share without a GPU."""
+    jobs_per_gpu: Annotated[Count, Before(1)] = 1
+    """Jobs that may compute on one GPU at a time; small studies are faster with several."""
     save_minutes: PositiveFloat = 10.0
     """Training state is saved this often,"""
     save_steps: Count = 10_000

@@ -29,8 +29,9 @@ class Sampling(Section):
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3
     """Guidance acts on the first so many latent channels (the paper: 3), on all of them where null."""
-    precision: Literal["float32", "tf32"] = "float32"
-    """tf32: TF32 products and convolutions on GPUs, several times faster there. The VAE always does, features never."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """tf32: TF32 products and convolutions on GPUs, several times faster there. bfloat16: the network under autocast,
+    its outputs and the sampler's own arithmetic in float32. The VAE decodes in TF32 always, features are float32."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Annotated[int, Field(ge=0)] = 0
     keep_samples: bool = True

@@ -86,7 +86,7 @@ class SampleSettings(Section):
     steps: Count
     guidance_scale: float
     guidance_channels: int | None
-    precision: Literal["float32", "tf32"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     labels: str
     seed: int
     num_classes: Count

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.devices import arithmetic, matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.latents.vae_folder import config_problem, read_vae_config
@@ -120,14 +120,15 @@ def for_encoding(vae: "AutoencoderKL", device: torch.device) -> "AutoencoderKL":
 
 
 @torch.no_grad()
-def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8], precision: str = "tf32") -> NDArray[np.float32]:
     """Posterior moments of images, not scaled.
 
-    On GPUs in TF32, whose numbers are as precise as those in float16, which is what shards hold.
+    By default in TF32 on GPUs, whose numbers are as precise as those in float16, which is what shards hold.
 
     Args:
         vae: the autoencoder, on any device.
         images: uint8 (N, H, W, C).
+        precision: ``tf32``, or ``bfloat16`` or ``float16`` by autocast.
 
     Returns:
         float32 (N, 2C, h, w): the mean's C channels, then the log-variance's (clamped to [-30, 20] by diffusers).
@@ -138,7 +139,7 @@ def encode_moments(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> NDArray[n
     at_once = max(1, CPU_PIXELS // (images.shape[1] * images.shape[2])) if vae.device.type == "cpu" else len(images)
     found = []
     for part in to_unit_range(images, vae.config.in_channels).split(at_once):
-        with matrix_products("tf32"):
+        with arithmetic(precision, vae.device):
             posterior = vae.encode(part.to(vae.device)).latent_dist
         found.append(torch.cat([posterior.mean, posterior.logvar], dim=1).float().cpu())
     moments: NDArray[np.float32] = torch.cat(found).numpy()

@@ -1,7 +1,10 @@
 """Encoding images to shards of latents, one job per shard."""
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.devices import memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
-from dit_scaling.data.sources import ImageSource, open_source, read_images
+from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
 from dit_scaling.latents.manifest import ChannelSums, ShardFacts
@@ -21,6 +25,8 @@ from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
+
+BATCHES_AHEAD = 2
 
 
 def encode_shard(
@@ -33,6 +39,7 @@ def encode_shard(
     batch_size: int,
     device: torch.device,
     log_seconds: float = 10.0,
+    readers: int = 1,
 ) -> None:
     """Encode the images of shard ``shard`` of a split, and their mirrors; memory does not grow with their number.
 
@@ -46,9 +53,11 @@ def encode_shard(
         batch_size: images read at a time.
         device: where to compute.
         log_seconds: seconds between two lines of progress.
+        readers: threads that read and crop images while those before them are encoded.
 
     Raises:
-        UserError: an image or the autoencoder is unusable, latents do not fit float16, or a shard would be empty.
+        UserError: an image or the autoencoder is unusable, latents do not fit float16, the memory is not enough, or a
+            shard would be empty.
     """
     data = settings.vae.data
     source = open_source(data.data)
@@ -56,8 +65,9 @@ def encode_shard(
     indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
     vae = for_encoding(open_vae(vae_json), device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
-    samples = _encode(vae, source, indices, batch_size, sums)
-    write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
+    samples = _encode(vae, source, indices, batch_size, sums, readers, settings.latents.precision)
+    with memory_named(f"{split} shard {shard}", "resources.encode_batch", batch_size, "images"):
+        write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
     record = ShardFacts(
         file=Path(os.path.relpath(output, facts.parent)).as_posix(),
         split=split,
@@ -92,15 +102,41 @@ def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: ND
 
 
 def _encode(
-    vae: "AutoencoderKL", source: ImageSource, indices: NDArray[np.int64], batch_size: int, sums: ChannelSums
+    vae: "AutoencoderKL",
+    source: ImageSource,
+    indices: NDArray[np.int64],
+    batch_size: int,
+    sums: ChannelSums,
+    readers: int,
+    precision: str,
 ) -> Iterator[LatentSample]:
     """Encode batch by batch; ``sums`` counts what is yielded."""
-    for start in range(0, len(indices), batch_size):
-        batch = indices[start : start + batch_size]
-        images = read_images(source, batch)
-        moments = np.stack([encode_moments(vae, images), encode_moments(vae, images[:, :, ::-1])], axis=1)
-        for index, pair in zip(batch.tolist(), moments, strict=True):
-            name = source.keys[index]
-            rounded = to_float16(pair, name)
-            sums.add(rounded)
-            yield LatentSample(index, rounded, int(source.labels[index]), name)
+    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    with closing(_images_ahead(source, batches, readers)) as ready:
+        for batch, images in zip(batches, ready, strict=True):
+            both = [encode_moments(vae, seen, precision) for seen in (images, images[:, :, ::-1])]
+            moments = np.stack(both, axis=1)
+            for index, pair in zip(batch.tolist(), moments, strict=True):
+                name = source.keys[index]
+                rounded = to_float16(pair, name)
+                sums.add(rounded)
+                yield LatentSample(index, rounded, int(source.labels[index]), name)
+
+
+def _images_ahead(
+    source: ImageSource, batches: Sequence[NDArray[np.int64]], readers: int
+) -> Generator[NDArray[np.uint8], None, None]:
+    """The images of each batch, uint8 (N, H, W, C), in their order; those of the next batches are read meanwhile.
+
+    Decoding and cropping leave Python to other threads. At most ``BATCHES_AHEAD`` batches wait.
+    """
+    with ThreadPoolExecutor(readers, "images") as threads:
+        reading = deque[list[Future[NDArray[np.uint8]]]]()
+        try:
+            for number in range(len(batches)):
+                while len(reading) <= BATCHES_AHEAD and number + len(reading) < len(batches):
+                    coming = batches[number + len(reading)].tolist()
+                    reading.append([threads.submit(source.image, index) for index in coming])
+                yield np.stack([image.result() for image in reading.popleft()])
+        finally:
+            threads.shutdown(cancel_futures=True)

@@ -19,7 +19,7 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import ExtractorSettings
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
-from dit_scaling.metrics.features import Features, to_pixels
+from dit_scaling.metrics.features import Features, exact_arithmetic, to_pixels
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class ClassifierFeatures:
         self.weights_sha256 = sha256_file(weights)
         self.description = f"penultimate layer ({self.dim}-d) of a classifier trained on the study's training images"
 
+    @exact_arithmetic()
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         if images.shape[1:] != self._image:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from dit_scaling.metrics.features import Features, load_weights, to_pixels, to_rgb
+from dit_scaling.metrics.features import Features, exact_arithmetic, load_weights, to_pixels, to_rgb
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -50,6 +50,7 @@ class Dinov2Features:
         self._model = model.to(device)
         self._device = device
 
+    @exact_arithmetic()
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         return Features(self._model(preprocess(images, self._device)).cpu().numpy())

@@ -1,6 +1,7 @@
 """What every extractor has: uint8 images in, float32 features out, and what a record says of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
 
@@ -45,6 +47,13 @@ class Extractor(Protocol):
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         """Features of images (N, H, W, C) in 0..255."""
         ...
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Float32 for all that an extractor computes, whatever precision its process has set for other things."""
+    with matrix_products("float32"), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        yield
 
 
 def load_weights(weights: Path, load: Callable[[Path], Loaded]) -> tuple[Loaded, str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.metrics.features import Features, load_weights, to_pixels, to_rgb
+from dit_scaling.metrics.features import Features, exact_arithmetic, load_weights, to_pixels, to_rgb
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 POOL_DIM = 2048
@@ -42,6 +42,7 @@ class InceptionFeatures:
         self._network, self._device = network, device
         self.logit_weights = network.base.output.weight.detach().cpu().numpy()
 
+    @exact_arithmetic()
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         pixels = to_pixels(to_rgb(images), self._device)
@@ -67,6 +68,7 @@ class CleanFeatures:
         self._resizer = build_resizer("clean")
         self._device = device
 
+    @exact_arithmetic()
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         resized = np.stack([self._resizer(image) for image in to_rgb(images)])

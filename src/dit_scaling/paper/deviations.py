@@ -233,7 +233,7 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
     )
     yield ProtocolRow(
         "precision",
-        PRECISIONS[training.precision],
+        _describe_precision(study),
         "not published (JAX on TPUs); the authors' PyTorch runs: float32 without TF32 products",
         same=False,
         meaning=(
@@ -249,6 +249,16 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
         _describe_process(PAPER_PROCESS),
         "the loss weighs the noise levels otherwise; the same for all variants",
     )
+
+
+def _describe_precision(study: Study) -> str:
+    """Of training; of sampling and of the encoder, where these round more than it."""
+    parts = [PRECISIONS[study.training.precision]]
+    if study.sampling.precision == "bfloat16":
+        parts.append("sampling in bfloat16 autocast")
+    if study.latents.precision != "tf32":
+        parts.append(f"encoder in {study.latents.precision} autocast")
+    return "; ".join(parts)
 
 
 def _describe_process(settings: DiffusionSettings) -> str:

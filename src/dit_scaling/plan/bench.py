@@ -4,21 +4,28 @@ What a GPU needs to be fast is on here: bf16 autocast or TF32, attention through
 shape, fused AdamW and EMA on flat weights, and input that is pinned and copied a step ahead.
 """
 
+import json
 import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import get_args
 
 import torch
 
 from dit_scaling.common.devices import choose_device, describe_device, matrix_products
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.provenance import git_commit
 from dit_scaling.config.recipe import Precision, Recipe
+from dit_scaling.config.study import Study
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import create_model
+from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
+from dit_scaling.plan.network_costs import SD_VAE, Autoencoder
 from dit_scaling.plan.peaks import peak_of
+from dit_scaling.plan.space import micro_batch
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.step import TrainingStep, compiler_errors, compiler_found
@@ -26,6 +33,7 @@ from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops, pars
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
 PRECISIONS = get_args(Precision)
+STAGES = ("training", "sampling", "encoding")
 WARM_UP = 2
 BATCHES_OF_HOST = 4  # that are drawn beforehand, and fed in turn
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -48,13 +56,29 @@ PUBLISHED = (Published("fast-DiT", "DiT-XL/2", 128, "NVIDIA A100", "bfloat16", 0
 
 @dataclass(frozen=True)
 class Setting:
-    """What all variants are trained with."""
+    """What all variants are measured with."""
 
     device: torch.device
     recipe: Recipe
     input_size: int = 32
     in_channels: int = 4
     num_classes: int = 1000
+    study: Study | None = None
+    """Whose jobs it is of: these cut their batches as it says."""
+    sampling_precision: str = ""
+    """That of training where empty."""
+    sample_batch: int = 64
+    encode_batch: int = 8
+    autoencoder: Autoencoder = SD_VAE
+    image_size: int = 256
+
+    def parts(self, variant: AnyVariant) -> int:
+        """Samples that a step computes at a time; 0 for all."""
+        if self.study is None:
+            return 0
+        cuda = self.device.type == "cuda"
+        memory = float(torch.cuda.get_device_properties(self.device).total_memory) if cuda else None
+        return micro_batch(self.study, variant, 1, memory)
 
 
 @dataclass(frozen=True)
@@ -71,36 +95,120 @@ class Throughput:
 
 
 def tell_bench(
-    names: Sequence[str], device_name: str, batch_size: int, precision: str, compiled: bool | None, seconds: float
+    names: Sequence[str],
+    device_name: str,
+    batch_size: int | None,
+    precision: str,
+    compiled: bool | None,
+    seconds: float,
+    stages: Sequence[str] = STAGES,
+    study: Study | None = None,
+    as_json: bool = False,
 ) -> str:
     """Measure variants by name, the paper's of patch 2 where there is none, and describe what was found.
 
     Args:
         names: variants.
         device_name: auto, cpu or cuda.
-        batch_size: latents of a step.
+        batch_size: latents of a step, 128 where it is not said.
         precision: one of ``PRECISIONS``; empty for the device's usual one.
         compiled: whether to compile the network; None for the device's usual way.
-        seconds: to train each variant for.
+        seconds: to train each variant for, and to do each other thing.
+        stages: of ``STAGES``.
+        study: measure what its jobs will run: its variants, batches, precisions, latents and autoencoder.
+        as_json: rows as `measured_rates.csv` has them, in the place of a table.
 
     Raises:
         UserError: an argument is none of those, or the device is not there.
     """
     if precision not in ("", *PRECISIONS):
         raise UserError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}.")
-    if batch_size < 1 or seconds <= 0:
+    if (batch_size is not None and batch_size < 1) or seconds <= 0:
         raise UserError("--batch-size is at least 1, and --seconds more than 0.")
-    variants = [parse_variant(name) for name in names or PAPER_PATCH_2]
-    device = choose_device(device_name)
-    cuda = device.type == "cuda"
-    options = {
-        "batch_size": batch_size,
-        "precision": precision or ("bfloat16" if cuda else "float32"),
-        "compile": (cuda if compiled is None else compiled) and compiler_found(),
-    }
-    setting = Setting(device, Recipe.model_validate(options))
+    if unknown := set(stages) - set(STAGES):
+        raise UserError(f"--stage {unknown.pop()}: choose of {', '.join(STAGES)}.")
+    device = choose_device(device_name if study is None or device_name != "auto" else study.resources.device)
+    if study is not None:
+        variants = [study.variant(name) for name in names or study.variants]
+        setting = setting_of(study, device)
+    else:
+        variants = [parse_variant(name) for name in names or PAPER_PATCH_2]
+        cuda = device.type == "cuda"
+        options = {
+            "batch_size": batch_size or 128,
+            "precision": precision or ("bfloat16" if cuda else "float32"),
+            "compile": (cuda if compiled is None else compiled) and compiler_found(),
+        }
+        setting = Setting(device, Recipe.model_validate(options))
+    trained = [measure_training(variant, setting, seconds) for variant in variants] if "training" in stages else []
+    others = list(_measure_others(variants, setting, stages, seconds))
+    rows = [_row(setting, row.variant, "training", row.steps_per_second) for row in trained] + others
+    if as_json:
+        return json.dumps(rows, indent=2)
     gemm = measure_gemm(device, setting.recipe.precision)
-    return describe_throughput(setting, gemm, [measure_training(variant, setting, seconds) for variant in variants])
+    lines = [describe_throughput(setting, gemm, trained)] if trained else [_heading(setting, gemm)]
+    lines += [
+        f"{row['stage']}, {row['variant']}, {row['precision']}, batch {row['batch']}: {row['rate']:.3g} images/s"
+        + (" (250 steps, no guidance)" if row["stage"] == "sampling" else "")
+        for row in others
+    ]
+    return "\n".join(lines)
+
+
+def setting_of(study: Study, device: torch.device) -> Setting:
+    """What a study's jobs run on ``device``."""
+    sampling = study.sampling.precision
+    return Setting(
+        device,
+        study.training.recipe,
+        study.latent_size,
+        study.vae.latent_channels,
+        study.data.classes,
+        study=study,
+        sampling_precision=sampling,
+        sample_batch=study.resources.sample_batch,
+        encode_batch=study.resources.encode_batch,
+        autoencoder=Autoencoder.of_study(study),
+        image_size=study.data.image_size,
+    )
+
+
+def _measure_others(
+    variants: Sequence[AnyVariant], setting: Setting, stages: Sequence[str], seconds: float
+) -> Iterator[dict[str, object]]:
+    """Rows of what is not training."""
+    precision = setting.sampling_precision or setting.recipe.precision
+    shape, device = (setting.in_channels, setting.input_size, setting.input_size), setting.device
+    for variant in variants if "sampling" in stages else ():
+        batch = setting.sample_batch
+        rate = measure_sampling(variant, shape, setting.num_classes, batch, precision, device, seconds)
+        yield _row(setting, variant.name, "sampling", rate, precision, batch)
+    if "encoding" in stages:
+        batch = setting.encode_batch
+        rates = measure_autoencoder(setting.autoencoder, setting.image_size, batch, device, seconds)
+        name = "SD-VAE" if setting.autoencoder == SD_VAE else "the study's VAE"
+        for stage, rate in zip(("encoding", "decoding"), rates, strict=True):
+            yield _row(setting, name, stage, rate, "tf32" if device.type == "cuda" else "float32", batch)
+
+
+def _row(
+    setting: Setting, variant: str, stage: str, rate: float, precision: str = "", batch: int = 0
+) -> dict[str, object]:
+    """A row as `measured_rates.csv` has them."""
+    recipe, training = setting.recipe, stage == "training"
+    return {
+        "device": describe_device(setting.device),
+        "torch": torch.__version__,
+        "variant": variant,
+        "precision": recipe.precision if training else precision,
+        "compiled": recipe.compile and training,
+        "batch": recipe.batch_size if training else batch,
+        "stage": stage,
+        "rate": rate,
+        "commit": git_commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "source": "dit-scaling bench",
+    }
 
 
 def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> Throughput:
@@ -112,18 +220,18 @@ def measure_training(variant: AnyVariant, setting: Setting, seconds: float) -> T
     device, cuda = setting.device, setting.device.type == "cuda"
     torch.manual_seed(0)
     model = create_model(variant, setting.input_size, setting.num_classes, setting.in_channels).to(device).train()
-    batches = ahead(_drawn(setting), device)
+    batches, parts = ahead(_drawn(setting), device), setting.parts(variant)
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     try:
         with matrix_products(setting.recipe.precision), compiler_errors():
             take = TrainingStep(model, setting.recipe, create_diffusion(PAPER_PROCESS))
             for step in range(WARM_UP):
-                take(step, [next(batches)])
+                take(step, next(batches).split(parts))
             _wait(device)
             started, steps, elapsed = time.perf_counter(), 0, 0.0
             while elapsed < seconds:
-                take(WARM_UP + steps, [next(batches)])
+                take(WARM_UP + steps, next(batches).split(parts))
                 steps += 1
                 if not cuda or steps % 10 == 0:  # a GPU is not kept waiting for the clock
                     _wait(device)
@@ -148,7 +256,8 @@ def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> 
     """Rate of one large matrix product, the most that training can hope for: 1e12 operations a second."""
     side = GEMM_SIDE[device.type]
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    a, b, out = (torch.ones(side, side, device=device, dtype=kind) for _ in range(3))
+    # Of ones they run a sixth faster than of numbers, which toggle more bits.
+    a, b, out = (torch.randn(side, side, device=device, dtype=kind) for _ in range(3))
     with matrix_products(precision):
         for _ in range(WARM_UP):
             torch.mm(a, b, out=out)
@@ -163,12 +272,10 @@ def measure_gemm(device: torch.device, precision: str, seconds: float = 1.0) -> 
 
 def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) -> str:
     """The table, with the published figures of the same variants at its end."""
-    name = describe_device(setting.device)
     recipe = setting.recipe
-    peak = peak_of(name, recipe.precision)
+    peak = peak_of(describe_device(setting.device), recipe.precision)
     lines = [
-        f"{name}, {recipe.precision}, batch {recipe.batch_size}, {'compiled' if recipe.compile else 'eager'}; "
-        f"data sheet {f'{peak:g} TFLOP/s' if peak else 'unknown'}, one large matrix product {gemm:.3g} TFLOP/s",
+        _heading(setting, gemm),
         f"{'variant':<12}{'steps/s':>10}{'images/s':>10}{'TFLOP/s':>10}{'of peak':>10}{'of GEMM':>10}{'GiB':>8}",
     ]
     for row in found:
@@ -185,6 +292,17 @@ def describe_throughput(setting: Setting, gemm: float, found: list[Throughput]) 
             f"{tflops:.3g} TFLOP/s, {share} of peak."
         )
     return "\n".join(lines)
+
+
+def _heading(setting: Setting, gemm: float) -> str:
+    """Card, torch, and what both could reach at most."""
+    name, recipe = describe_device(setting.device), setting.recipe
+    peak = peak_of(name, recipe.precision)
+    return (
+        f"{name}, torch {torch.__version__}, {recipe.precision}, batch {recipe.batch_size}, "
+        f"{'compiled' if recipe.compile else 'eager'}; data sheet {f'{peak:g} TFLOP/s' if peak else 'unknown'}, one "
+        f"large product of random numbers {gemm:.3g} TFLOP/s"
+    )
 
 
 def published_tflops(known: Published) -> float:

@@ -34,12 +34,12 @@ def plan_study(study: Study) -> Planned:
     Raises:
         UserError: its images are missing and not to be guessed, or a given file is unreadable.
     """
-    images, data_fingerprint = _look_at(study.data)
+    images, data_fingerprint = look_at(study.data)
     stages = stages_as_given(study, data_fingerprint, Path("results", study.study))
     return Planned(study, list_jobs(study, stages, images), images)
 
 
-def tell_plan(study: Study, devices: Devices, diff: Path | None) -> str:
+def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0) -> str:
     """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
 
     Raises:
@@ -47,17 +47,17 @@ def tell_plan(study: Study, devices: Devices, diff: Path | None) -> str:
     """
     planned = plan_study(study)
     if diff is None:
-        return describe_plan(planned.study, planned.jobs, devices, planned.images)
+        return describe_plan(planned.study, planned.jobs, devices, planned.images, hourly)
     if diff.is_dir():
         if not (diff / "data" / "provenance.json").is_file():
             raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
         changed = changed_against_results(planned.jobs, diff)
     else:
         changed = changed_against_jobs(planned.jobs, plan_study(load_study(diff)).jobs)
-    return describe_rerun(changed, devices, str(diff))
+    return describe_rerun(changed, devices, str(diff), hourly)
 
 
-def _look_at(data: ImageSettings) -> tuple[int, str]:
+def look_at(data: ImageSettings) -> tuple[int, str]:
     """Number of images and their fingerprint; empty where they are not there yet."""
     if isinstance(data, Mnist):
         return MNIST_IMAGES, fingerprint(data)

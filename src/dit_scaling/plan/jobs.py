@@ -1,7 +1,7 @@
 """Every job of a study that costs: its arithmetic, and the digest of the settings its result depends on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dit_scaling.config import Stages
 from dit_scaling.config.metrics_settings import ClassifierExtractor
@@ -11,8 +11,34 @@ from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
+from dit_scaling.plan.rates import written_by
+from dit_scaling.plan.space import STATE_COPIES, micro_batch
 from dit_scaling.plan.statistics_costs import statistics_seconds
-from dit_scaling.variants import TRAINING_PASSES, count_gflops
+from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
+from dit_scaling.variants.training_memory import FLOAT32
+
+COPYING = 5e9
+"""Bytes a second of a state that is copied to the host's memory, while its run stands still: 7.7e9 within the memory of
+a machine of two cores (torch 2.15.0), and less over the bus of a GPU."""
+WRITING = 0.32e9
+"""Bytes a second of a state that is written and hashed (3.1 s a GB measured); only the last one is waited for."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a training job saves its states."""
+
+    size: float
+    """Bytes of a state."""
+    at_steps: int
+    """Times it is saved whatever the clock says."""
+    minutes: float
+    """Between two times by the clock."""
+
+    def seconds(self, training: float) -> float:
+        """In which a job that trains for so many seconds stands still."""
+        times = self.at_steps + training / (60 * self.minutes)
+        return times * self.size / COPYING + self.size / WRITING
 
 
 @dataclass(frozen=True)
@@ -27,7 +53,19 @@ class Job:
     records: tuple[str, ...]
     """JSON files, below the study's results, that hold the digest of the settings it ran with."""
     multiply_adds: float
-    """In all, forward and backward."""
+    """In all, forward and backward, of transformers and U-Nets."""
+    encoding: float = 0.0
+    """Further multiply-adds, of images to latents."""
+    decoding: float = 0.0
+    """Further ones, of latents to images."""
+    written: float = 0.0
+    """Tokens x width x blocks of all passes (``rates``)."""
+    images: float = 0.0
+    """Seen in training."""
+    begin: int = 0
+    """Step that a training goes on from,"""
+    end: int = 0
+    """and the one that it reaches."""
     passes: float = 0.0
     """Of a network over a batch, one after the other, where each costs something however little it computes."""
     parts: int = 1
@@ -38,6 +76,14 @@ class Job:
     """Of CPU cores, without a device: the metrics."""
     cores: int = 1
     """That share them."""
+    saving: Saving | None = None
+    """Of a training."""
+
+    def going_on_from(self, step: int) -> "Job":
+        """This training where a state of ``step`` is there: only the rest of its steps."""
+        left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
+        costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}
+        return replace(self, **costs)
 
 
 def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
@@ -66,7 +112,8 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             "",
             stages.latents().digest,
             ("latents/provenance.json",),
-            2 * images * encode,
+            0.0,
+            encoding=2 * images * encode,
             parts=study.latents.shards,
         )
     for extractor in study.metrics.extractors:
@@ -77,12 +124,14 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         record = f"reference/{kind}/extractor-provenance.json"
         yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
-        levels = held_out * (encode + decode) + samples * decode
+        decoded = (held_out + samples) * decode
         given = study.metrics.given(kind)
         known = KEPT_FEATURES if given is not None and given.reference else images
         seen = (known + 2 * held_out + samples) * features
         record = f"reference/{kind}/provenance.json"
-        yield Job("reference", kind, "", stages.reference(kind).digest, (record,), levels, plain=seen)
+        yield Job(
+            "reference", kind, "", stages.reference(kind).digest, (record,), 0.0, held_out * encode, decoded, plain=seen
+        )
         sets = (held_out, held_out, samples)
         yield Job(
             "scoring",
@@ -101,8 +150,12 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
     for name in study.trained:
         variant = study.variant(name)
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+        written = written_by(variant, study.latent_size)
+        ranks = study.resources.gpus_per_node
+        parts = -(-study.training.batch_size // (ranks * micro_batch(study, variant, ranks, None)))
         for seed in study.training.seeds:
             digest, done = stages.train(variant.slug, seed).digest, 0
+            size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
             for step in study.training.exports:
                 yield Job(
                     "training",
@@ -111,8 +164,15 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     digest,
                     (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
                     TRAINING_PASSES * forward * study.training.batch_size * (step - done),
-                    TRAINING_PASSES * (step - done),
-                    study.resources.gpus_per_node,
+                    written=TRAINING_PASSES * written * study.training.batch_size * (step - done),
+                    images=study.training.batch_size * (step - done),
+                    begin=done,
+                    end=step,
+                    passes=TRAINING_PASSES * parts * (step - done),
+                    parts=ranks,
+                    saving=Saving(
+                        size, 1 + (step - done - 1) // study.resources.save_steps, study.resources.save_minutes
+                    ),
                 )
                 done = step
 
@@ -134,9 +194,11 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             row.variant,
             stages.sample(*settings).digest,
             parts,
-            count * (passes * forward + decode),
-            study.sampling.steps * count / study.resources.sample_batch,
-            len(parts),
+            count * passes * forward,
+            decoding=count * decode,
+            written=count * passes * written_by(variant, study.latent_size),
+            passes=study.sampling.steps * count / study.resources.sample_batch,
+            parts=len(parts),
         )
         for extractor in extractors:
             yield Job(

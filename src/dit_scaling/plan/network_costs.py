@@ -68,6 +68,10 @@ class Autoencoder:
         return _residuals(size, width, width, 2) + attention
 
 
+SD_VAE = Autoencoder(3, (128, 256, 512, 512), 4, 2, True)
+"""The shape of sd-vae-ft-mse."""
+
+
 def feature_cost(study: Study, extractor: AnyExtractor) -> float:
     """Multiply-adds of the features of one image."""
     if extractor.kind == "dinov2":

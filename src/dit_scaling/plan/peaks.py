@@ -14,6 +14,16 @@ PEAKS: Mapping[str, Mapping[str, float]] = {
     "H200": {"float32": 67, "tf32": 494.5, "bfloat16": 989},
 }
 
+BANDWIDTHS: Mapping[str, float] = {
+    "A100": 1.9e12,
+    "H100 PCIe": 2.0e12,
+    "H100 NVL": 3.9e12,
+    "H100": 3.35e12,
+    "H200 NVL": 4.8e12,
+    "H200": 4.8e12,
+}
+"""Bytes a second between a device and its memory, by the same data sheets; A100 of 80 GB on PCIe."""
+
 
 def peak_of(device: str, precision: str) -> float | None:
     """Peak of a device, or of several together, in TFLOP/s (a multiply-add is two); None where it is not known.

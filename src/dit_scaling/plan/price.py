@@ -1,5 +1,6 @@
 """From arithmetic to hours, on devices that are stated or measured."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,12 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.peaks import PEAKS
+from dit_scaling.plan.rates import Rates, rates_of
 
 PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("H100", 80), "h200": ("H200", 141)}
 """Device -> its name in ``peaks.PEAKS``, and its memory in GB."""
+
+FLOAT32_SHARE = 0.4
 
 STAGES = ("VAE", "latents", "reference", "training", "sampling", "features", "scoring")
 
@@ -32,11 +36,64 @@ class Devices:
     """Where the rates come from."""
     overhead: float = 0.0
     """Seconds that one pass of a network over a batch costs beside its arithmetic."""
+    rates: Rates | None = None
+    """Measured ones, in the place of those above but for float32's."""
 
     def seconds(self, job: Job) -> float:
         """Of one device, were it to do the job alone."""
-        rate = self.rate if job.stage == "training" else self.sampling_rate
-        return 2 * (job.multiply_adds / rate + job.plain / self.float32_rate) + self.overhead * job.passes
+        if self.rates is None:
+            rate = self.rate if job.stage == "training" else self.sampling_rate
+            around = (job.encoding + job.decoding) / self.sampling_rate
+            seconds = 2 * (job.multiply_adds / rate + around) + self.overhead * job.passes
+        else:
+            seconds = _by_rates(job, self.rates)
+        seconds += 2 * job.plain / self.float32_rate
+        if job.saving is not None:  # for which all of its devices wait
+            seconds += job.parts * job.saving.seconds(seconds / job.parts)
+        return seconds
+
+
+def _by_rates(job: Job, rates: Rates) -> float:
+    """Seconds of a job but for what it computes in float32."""
+    operations = 2 * job.multiply_adds
+    around = 2 * (job.encoding / rates.encoding + job.decoding / rates.decoding)
+    if job.stage != "training":
+        return rates.sampling.seconds(operations, job.written) + around
+    if job.variant in rates.measured:
+        return job.images * rates.measured[job.variant] + around
+    return max(rates.training.seconds(operations, job.written), rates.launch * job.passes) + around
+
+
+def known_device(asked: str) -> str:
+    """The preset that a name means: its beginning is enough, and ``a100`` is that of 80 GB.
+
+    Raises:
+        UserError: none is named so, or several are.
+    """
+    name = re.sub(r"^nvidia[ -]*", "", asked.strip().lower()).replace(" ", "-")
+    found = [preset for preset in PRESETS if preset.startswith(name)] if name else []
+    if name == "a100":
+        found = ["a100-80gb"]
+    if len(found) != 1:
+        raise UserError(f"--device {asked}: choose one of {', '.join(PRESETS)}, or measure with --probe.")
+    return found[0]
+
+
+def devices_as_measured(asked: str, count: int, study: Study) -> Devices:
+    """Devices at measured rates, or at those that follow from them (``rates``).
+
+    Raises:
+        UserError: no such device, or too few of them.
+    """
+    preset = known_device(asked)
+    if count < 1:
+        raise UserError("--devices is at least 1.")
+    name, memory = PRESETS[preset]
+    training, sampling = study.training, study.sampling.precision
+    rates = rates_of(name, training.precision, training.compile, sampling, study.latents.precision)
+    plain = FLOAT32_SHARE * PEAKS[name]["float32"] * 1e12
+    source = f"{rates.source}; features at {FLOAT32_SHARE:.0%} of the float32 peak, which is assumed"
+    return Devices(preset, count, rates.training.rate, rates.sampling.rate, plain, memory * 1e9, source, rates=rates)
 
 
 def stated_devices(preset: str, count: int, utilisation: float, study: Study) -> Devices:
@@ -45,8 +102,7 @@ def stated_devices(preset: str, count: int, utilisation: float, study: Study) ->
     Raises:
         UserError: no such preset, or a share that is none.
     """
-    if preset not in PRESETS:
-        raise UserError(f"--device {preset}: choose one of {', '.join(PRESETS)}, or measure with --probe.")
+    preset = known_device(preset)
     if not 0 < utilisation <= 1 or count < 1:
         raise UserError("--utilisation is a share of the peak, above 0 and at most 1; --devices at least 1.")
     name, memory = PRESETS[preset]

@@ -1,24 +1,23 @@
 """Disk and memory of a study."""
 
+import math
 from dataclasses import dataclass
 
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.sampling.images import FIRST
-from dit_scaling.variants import AnyVariant, Variant, count_parameters
+from dit_scaling.variants import AnyVariant, count_parameters
+from dit_scaling.variants.training_memory import FLOAT16, FLOAT32, TrainingMemory
 
 BLOCK = 512  # bytes, of tar files
 NPY_HEADER = 128
-FLOAT64, FLOAT32, FLOAT16 = 8, 4, 2
+FLOAT64 = 8
 SPATIAL_DIM = 2023  # of the features behind sFID
 STATE_COPIES, STATES = 4, 2  # weights, EMA and two moments; the newest state and the one before it
-TRAINING_COPIES = 6  # those, and the gradient twice: where autograd leaves it, and in one piece for AdamW
-# Bytes that a block keeps for its backward pass, per token and unit of its width. In float32 of 20 numbers: two norms,
-# their modulations, two residual sums, the gated outputs of attention and MLP, queries, keys and values, attention's
-# output, and the MLP's 4 + 4; attention is not stored. In bfloat16 norms, sums and, on a GPU, the gated outputs are
-# float32 still.
-BLOCK_BYTES = {"float32": 80, "tf32": 80, "bfloat16": 52}
+PROCESS_BYTES, PROCESSES = 4e9, 8
+"""Of a training process on a GPU beside its latents, an allowance; and so many of them on a node, or as many as are
+configured, where that is more: a profile may start more than the config says."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +57,37 @@ def disk_of(study: Study, images: int) -> Disk:
     )
 
 
-def peak_memory(study: Study, variant: AnyVariant, ranks: int) -> float | None:
-    """Bytes on each device while training a transformer, None for a U-Net.
-
-    Weights, EMA, AdamW's moments and the gradient, twice, in float32; once more what the parts of a step add up to
-    before ranks share it; what blocks keep (``BLOCK_BYTES``), and in bfloat16 the copy of the weights that they compute
-    with. An estimate, of networks that are not compiled.
-    """
-    if not isinstance(variant, Variant):
-        return None
-    parameters = count_parameters(variant, study.data.classes, study.vae.latent_channels)
+def training_memory(study: Study, variant: AnyVariant, ranks: int) -> TrainingMemory:
+    """What each of so many ranks keeps."""
     share = -(-study.training.batch_size // ranks)
-    held = min(share, study.resources.micro_batch or share)
-    precision = study.training.precision
-    copies = TRAINING_COPIES + (ranks > 1 and held < share)
-    per_parameter = FLOAT32 * copies + (FLOAT16 if precision == "bfloat16" else 0)
-    tokens = (study.latent_size // variant.patch) ** 2
-    activations = held * tokens * variant.depth * variant.hidden_size * BLOCK_BYTES[precision]
-    return per_parameter * parameters + activations
+    channels, precision = study.vae.latent_channels, study.training.precision
+    return TrainingMemory(variant, study.latent_size, channels, study.data.classes, precision, share, ranks)
+
+
+def micro_batch(study: Study, variant: AnyVariant, ranks: int, device: float | None) -> int:
+    """Samples that a rank computes at a time on a device of so many bytes, as training itself chooses them."""
+    memory = None if device is None else device / study.resources.jobs_per_gpu
+    return training_memory(study, variant, ranks).micro_batch(study.resources.micro_batch, memory)
+
+
+def peak_memory(study: Study, variant: AnyVariant, ranks: int, device: float | None = None) -> float | None:
+    """Bytes on each device of so many bytes while training a transformer, None for a U-Net; an estimate."""
+    held = micro_batch(study, variant, ranks, device)
+    return training_memory(study, variant, ranks).needed(held)
+
+
+def training_mb(study: Study, variant: AnyVariant, images: int) -> int:
+    """Megabytes of memory of a node that one training job takes, on GPUs.
+
+    The shards that samples are shuffled among, in the page cache; a copy of the state, which is written from there; and
+    the processes themselves.
+    """
+    group, shards = study.training.shuffle_shards, study.latents.shards
+    share = 1.0 if group is None else min(1.0, 2 * group / shards)
+    parameters = count_parameters(variant, study.data.classes, study.vae.latent_channels)
+    copies = STATE_COPIES * FLOAT32 * parameters
+    processes = max(PROCESSES, study.resources.gpus_per_node) * PROCESS_BYTES
+    return math.ceil((share * images * _latent_bytes(study) + copies + processes) / 1e6)
 
 
 def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, images: int) -> int:

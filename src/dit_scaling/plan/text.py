@@ -1,6 +1,7 @@
 """The plan as text for the terminal."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.config.study import Study
@@ -13,12 +14,13 @@ from dit_scaling.variants import count_gflops, count_parameters
 HEADS = ("stage", "jobs", "device-hours", "core-hours", "wall")
 
 
-def describe_plan(study: Study, jobs: Sequence[Job], devices: Devices, images: int) -> str:
-    """Costs, disk, memory, and what the budget can show."""
+def describe_plan(study: Study, jobs: Sequence[Job], devices: Devices, images: int, hourly: float = 0.0) -> str:
+    """Costs, disk, memory, and what the budget can show; ``hourly`` is what a device costs an hour."""
     return "\n".join(
         [
             *_head(study, devices, images),
-            *_stages(jobs, devices),
+            *_stages(jobs, devices, hourly),
+            *_ranks(study, jobs, devices),
             "",
             *_variants(study, jobs, devices),
             "",
@@ -29,7 +31,7 @@ def describe_plan(study: Study, jobs: Sequence[Job], devices: Devices, images: i
     )
 
 
-def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> str:
+def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourly: float = 0.0) -> str:
     """What would run again, stage by stage, and its cost."""
     if not changed:
         return f"Nothing that costs would run again, compared with {against}."
@@ -42,6 +44,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str) -> st
     total, cores = sum(devices.seconds(job) for job in changed), sum(job.core_seconds for job in changed)
     trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "training"))
     lines.append(_row("together", str(len(changed)), _hours(total), _hours(cores), ""))
+    lines += _money(total, hourly)
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
 
 
@@ -49,13 +52,17 @@ def _head(study: Study, devices: Devices, images: int) -> list[str]:
     return [
         f"Study '{study.study}': {len(study.variants)} variants, {_seeds(study)}, "
         f"{study.training.steps:,} steps of batch {study.training.batch_size}, {images:,} images.",
-        f"Devices: {devices.count} x {devices.name}, {devices.rate / 1e12:.3g} TFLOP/s each ({devices.source}). "
+        f"Devices: {devices.count} x {devices.name}{_stated_rate(devices)} ({devices.source}). "
         "A multiply-add is two operations; training is three forward passes.",
         "",
     ]
 
 
-def _stages(jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
+def _stated_rate(devices: Devices) -> str:
+    return f", {devices.rate / 1e12:.3g} TFLOP/s each" if devices.rates is None else ""
+
+
+def _stages(jobs: Sequence[Job], devices: Devices, hourly: float) -> Iterator[str]:
     yield _row(*HEADS)
     wall = total = cores = 0.0
     for stage in STAGES:
@@ -64,6 +71,30 @@ def _stages(jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
         total, cores, wall = total + price.device_seconds, cores + price.core_seconds, wall + price.wall_seconds
         yield _priced(stage, some, price)
     yield _row("together", str(len(jobs)), _hours(total), _hours(cores), describe_seconds(wall))
+    yield from _money(total, hourly)
+
+
+def _money(device_seconds: float, hourly: float) -> list[str]:
+    return [f"At {hourly:g} a device-hour: {device_seconds / 3600 * hourly:,.0f}."] if hourly else []
+
+
+def _ranks(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
+    """The ranks that would shorten training, where others than the configured ones do by a tenth or more."""
+    trainings = [job for job in jobs if job.stage == "training"]
+    walls = {
+        ranks: price_of([replace(job, parts=ranks) for job in trainings], devices).wall_seconds
+        for ranks in range(1, devices.count + 1)
+        if study.training.batch_size % ranks == 0
+    }
+    now = price_of(trainings, devices).wall_seconds
+    # The fewest ranks within a hundredth of the shortest: what ranks tell each other is not in these figures.
+    best = next((ranks for ranks in walls if walls[ranks] <= 1.01 * min(walls.values())), None)
+    if best is not None and walls[best] < 0.9 * now:
+        yield (
+            f"Shorter: training takes {describe_seconds(now)} with resources.gpus_per_node "
+            f"{study.resources.gpus_per_node}, "
+            f"and {describe_seconds(walls[best])} with {best} (but for what ranks lose)."
+        )
 
 
 def _priced(stage: str, jobs: Sequence[Job], price: Price) -> str:
@@ -80,7 +111,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             stage: sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name))
             for stage in ("training", "sampling")
         }
-        memory = peak_memory(study, variant, ranks) if name in study.trained else None
+        memory = peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None
         beyond = memory is not None and devices.memory is not None and memory > devices.memory
         yield _row(
             name,
@@ -90,7 +121,14 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )
         if beyond:
-            yield f"  {name} does not fit: lower resources.micro_batch or raise resources.gpus_per_node."
+            yield f"  {name} does not fit: {_remedy(study)}."
+
+
+def _remedy(study: Study) -> str:
+    """Where a variant does not fit."""
+    if study.resources.micro_batch == "auto":
+        return "not even one sample at a time; take devices with more memory, or lower resources.jobs_per_gpu"
+    return "set resources.micro_batch to auto, or lower it"
 
 
 def _space(study: Study, images: int) -> Iterator[str]:

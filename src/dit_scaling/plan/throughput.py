@@ -9,6 +9,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.models import create_model
 from dit_scaling.plan.price import Devices
+from dit_scaling.plan.space import micro_batch
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops
@@ -31,17 +32,19 @@ def measured_devices(study: Study, count: int) -> Devices:
         name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
     }
     cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
-    batch = -(-study.training.batch_size // study.resources.gpus_per_node)
-    batch = min(batch, study.resources.micro_batch or batch)
+    memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
     with matrix_products(study.training.precision):
-        seconds = {name: _step_seconds(study, study.variant(name), batch, device) for name in {cheap: 0, costly: 0}}
-    operations = {name: 2 * TRAINING_PASSES * 1e9 * cost[name] * batch for name in seconds}
+        batch = {
+            name: micro_batch(study, study.variant(name), study.resources.gpus_per_node, memory)
+            for name in {cheap: 0, costly: 0}
+        }
+        seconds = {name: _step_seconds(study, study.variant(name), some, device) for name, some in batch.items()}
+    operations = {name: 2 * TRAINING_PASSES * 1e9 * cost[name] * batch[name] for name in seconds}
     rate, overhead = operations[costly] / seconds[costly], 0.0
     if seconds[costly] > seconds[cheap]:
         slope = (operations[costly] - operations[cheap]) / (seconds[costly] - seconds[cheap])
         rate, overhead = max(rate, slope), max(0.0, seconds[cheap] - operations[cheap] / slope)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU process of one thread"
-    memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
     steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
     source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
     return Devices(name, count, rate, rate, rate, memory, source, overhead / TRAINING_PASSES)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.devices import matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import SampleSettings
@@ -18,6 +18,7 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions, Step
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
+from dit_scaling.sampling.bfloat16 import InBfloat16
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
@@ -46,7 +47,8 @@ def sample_part(
     whatever ``parts``, ``batch_size`` or the device's number.
 
     Raises:
-        UserError: the checkpoint or the VAE is not what the settings say, or images come out as NaN.
+        UserError: the checkpoint or the VAE is not what the settings say, the memory is not enough, or images come out
+            as NaN.
     """
     checkpoint = files.checkpoint
     model, header = load_checkpoint(checkpoint, num_classes=settings.num_classes)
@@ -78,10 +80,13 @@ def sample_part(
         noise = SampleNoise(
             settings.seed, indices[some], (model.in_channels, model.input_size, model.input_size), device
         )
-        latents = sample_latents(diffusion, model, settings, noise, torch.from_numpy(labels[some]).to(device))
-        if not torch.isfinite(latents).all():
-            raise UserError(f"{checkpoint}: sampling gave NaN or infinite latents. Score an earlier milestone instead.")
-        images.append(decode(vae, latents, batch_size, settings.image_channels))
+        with memory_named(f"sampling {checkpoint}", "resources.sample_batch", batch_size, "images"):
+            latents = sample_latents(diffusion, model, settings, noise, torch.from_numpy(labels[some]).to(device))
+            if not torch.isfinite(latents).all():
+                raise UserError(
+                    f"{checkpoint}: sampling gave NaN or infinite latents. Score an earlier milestone instead."
+                )
+            images.append(decode(vae, latents, batch_size, settings.image_channels))
     samples = Samples(np.concatenate(images), labels, indices)
     write_grid(files.grid, samples.images[:100], columns=10)
     write_samples(files.first, Samples(samples.images[:FIRST], labels[:FIRST], indices[:FIRST]))
@@ -101,4 +106,5 @@ def sample_latents(
         settings.sampler, settings.steps, settings.guidance_scale, guidance_channels=settings.guidance_channels
     )
     with matrix_products(settings.precision):
-        return diffusion.sample(model, noise(), labels, how, noise, observe)
+        denoiser = InBfloat16(model) if settings.precision == "bfloat16" else model
+        return diffusion.sample(denoiser, noise(), labels, how, noise, observe)

@@ -5,14 +5,18 @@ timesteps, noise and label drops at the same step.
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.latents.rows_ahead import rows_ahead
 from dit_scaling.training.order import EpochOrder
 
 
@@ -63,6 +67,18 @@ class BatchSource:
         self._ahead: list[int] = []
         self._order.check_memory(reader.shard_bytes)
         self._labels = torch.from_numpy(np.asarray(reader.labels, dtype=np.int64))
+
+    def read_ahead(self, steps: Sequence[int]) -> AbstractContextManager[Iterator[int]]:
+        """The steps, each with its latents read from disk by threads; shards that are read as a whole need none."""
+        if self._settings.recipe.shuffle_shards is not None:
+            return nullcontext(iter(steps))
+        # Of its own, as an order remembers one epoch.
+        order, size = EpochOrder(self._reader.shard_counts, self._settings.seed), self._settings.recipe.batch_size
+
+        def rows(step: int) -> NDArray[np.int64]:
+            return order.indices(step, size)[self._share]
+
+        return rows_ahead(steps, rows, self._reader.moments, len(self._reader))
 
     def batch(self, step: int) -> Batch:
         """The batch that takes the weights from ``step`` to ``step + 1``.

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_scaling.common.devices import matrix_products
+from dit_scaling.common.devices import matrix_products, memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.latents.shard_check import ShardCheck, shards_compared
+from dit_scaling.latents.shard_check import shards_compared
 from dit_scaling.models.checkpoints import CheckpointHeader, save_model
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
@@ -26,8 +26,10 @@ from dit_scaling.training.prefetch import ahead
 from dit_scaling.training.ranks import ALONE, Ranks
 from dit_scaling.training.records import WINDOW, append_record, check_finite, write_records
 from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
+from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep, compiler_errors
+from dit_scaling.variants.training_memory import TrainingMemory
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def train_to(
 
     Raises:
         UserError: the latents do not fit the settings or are not the manifest's, another process trains there, code
-            that torch.compile kept cannot be loaded, or the loss stops being finite.
+            that torch.compile kept cannot be loaded, the memory is not enough, or the loss stops being finite.
         Interrupted: a signal asked any rank to stop; the state is on disk.
     """
     reader = LatentReader(manifest, "train")
@@ -63,13 +65,22 @@ def train_to(
         log.info("%s step %d is already trained in %s", settings.variant.name, last_step, folder.path)
     else:
         lock = locked(folder.path) if ranks.first else nullcontext()
-        with lock, matrix_products(settings.recipe.precision), compiler_errors():
-            _train(settings, reader, folder, last_step, runtime, ranks)
+        at_once = chosen_micro_batch(settings, runtime, ranks)
+        run = f"{settings.variant.name}, seed {settings.seed}"
+        memory = memory_named(run, "resources.micro_batch", at_once, "samples")
+        with lock, matrix_products(settings.recipe.precision), compiler_errors(), memory:
+            _train(settings, reader, folder, last_step, runtime, ranks, at_once)
     return folder
 
 
 def _train(
-    settings: TrainSettings, reader: LatentReader, folder: StateFolder, last_step: int, runtime: Runtime, ranks: Ranks
+    settings: TrainSettings,
+    reader: LatentReader,
+    folder: StateFolder,
+    last_step: int,
+    runtime: Runtime,
+    ranks: Ranks,
+    micro_batch: int,
 ) -> None:
     run, device = f"{settings.variant.name}, seed {settings.seed}", runtime.device
     model, diffusion = initial_model(settings).to(device).train(), create_diffusion(settings.diffusion)
@@ -80,17 +91,24 @@ def _train(
 
     first_step = _go_on(folder, last_step, carried, ranks)
     train_step.start_at(first_step)
-    log.info("%s: starts at step %d of %d on %d x %s", run, first_step, last_step, ranks.count, device)
+    log.info(
+        "%s: starts at step %d of %d on %d x %s, %d samples at a time",
+        *(run, first_step, last_step, ranks.count, device, micro_batch),
+    )
     share = ranks.share(settings.recipe.batch_size)
     source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
     steps = range(first_step, last_step)
-    batches = ahead(map(source.batch, steps), device)
-
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()
-    with stop_noticed() as interrupted, compared as check:
+    with (
+        stop_noticed() as interrupted,
+        compared as check,
+        saving(folder, check) as saver,
+        source.read_ahead(steps) as ready,
+    ):
+        batches = ahead(map(source.batch, ready), device)
         for step in track(steps, len(steps), run, runtime.log_seconds):
-            window += train_step(step, next(batches).split(runtime.micro_batch))
+            window += train_step(step, next(batches).split(micro_batch))
 
             done, now = step + 1, time.monotonic()
             if done % WINDOW == 0:
@@ -104,15 +122,20 @@ def _train(
                     append_record(folder.metrics, done, window / WINDOW, seconds.item())
                 window.zero_()
             due = done % runtime.save_steps == 0 or now - saved_at > 60 * runtime.save_minutes
+            due = due and done < last_step  # which is saved in any case
             stop, save = ranks.any(bool(interrupted), due)
             if stop or save:
-                _save(folder, done, carried, run, ranks, check)
+                _save(saver, folder, done, carried, run, ranks)
                 saved_at = now
+            saver.check()
             if stop:
+                saver.wait()
+                ranks.wait()
                 log.warning("%s: %s, state saved at step %d in %s", run, _names(interrupted), done, folder.path)
                 raise Interrupted(143)
 
-        _save(folder, last_step, carried, run, ranks, check)
+        _save(saver, folder, last_step, carried, run, ranks)
+    ranks.wait()
     if ranks.first:
         write_records(folder.export_path(last_step, "metrics.jsonl"), folder.metrics.read_text())
         raw = model.state_dict()
@@ -132,6 +155,7 @@ def _train(
                         "seed": settings.seed,
                         "latents": reader.manifest.content,
                         "seconds": seconds.item(),
+                        "micro_batch": micro_batch,
                     },
                     diffusion=settings.diffusion,
                 ),
@@ -141,6 +165,26 @@ def _train(
 
 def _names(signals: list[int]) -> str:
     return signal.Signals(signals[0]).name if signals else "another rank was asked to stop"
+
+
+def chosen_micro_batch(settings: TrainSettings, runtime: Runtime, ranks: Ranks) -> int:
+    """Samples that each rank computes at a time: as configured, or as many as fit the first rank's GPU."""
+    size, share = settings.recipe.batch_size, ranks.share(settings.recipe.batch_size)
+    kept = TrainingMemory(
+        settings.variant,
+        settings.input_size,
+        settings.in_channels,
+        settings.num_classes,
+        settings.recipe.precision,
+        len(range(size)[share]),
+        ranks.count,
+    )
+    memory = None
+    if runtime.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(runtime.device).total_memory / runtime.jobs_per_gpu
+    chosen = torch.tensor(kept.micro_batch(runtime.micro_batch, memory))
+    ranks.copy_from_first_(chosen)
+    return int(chosen)
 
 
 def state_folder(settings: TrainSettings, reader: LatentReader, states: Path) -> StateFolder:
@@ -168,17 +212,12 @@ def _go_on(folder: StateFolder, last_step: int, carried: Mapping[str, Tensor], r
     return int(first_step)
 
 
-def _save(
-    folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, ranks: Ranks, check: ShardCheck | None
-) -> None:
-    """Write the state of ``step``, by the first rank, while the others wait; none that a bad shard has gone into."""
-    if check:
-        check.refuse_if_bad(wait=True)
+def _save(saver: Saver, folder: StateFolder, step: int, carried: dict[str, Tensor], run: str, ranks: Ranks) -> None:
+    """Have the state of ``step`` written, by the first rank, while training goes on."""
     check_finite(carried["weights"], run, step, folder.path)
     ranks.average_(carried["window"])
     if ranks.first:
-        folder.save(TrainingState(step, carried, folder.metrics.read_text()))
-    ranks.wait()
+        saver.start(TrainingState(step, carried, folder.metrics.read_text()))
 
 
 def _check_fit(settings: TrainSettings, reader: LatentReader, manifest: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_scaling.common.files import atomic_path
+from dit_scaling.models.checkpoints import read_header
 from dit_scaling.training.launch import TrainJob, train_on_ranks
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.state import publish
@@ -20,8 +21,11 @@ class MilestoneFiles:
     curve: Path
 
 
-def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes: int = 1) -> None:
+def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes: int = 1) -> int | None:
     """Do the job on so many ranks per node and publish weights, log and loss curve of its last step.
+
+    Returns:
+        Samples that a rank computed at a time; None where the weights are of a version that did not record it.
 
     Raises:
         UserError: as `train_to`.
@@ -35,6 +39,8 @@ def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes:
     draw_loss_curve(files.metrics, f"{settings.variant.name}, seed {settings.seed}", files.curve)
     publish(folder.export_path(step, "raw.safetensors"), files.raw)
     publish(folder.export_path(step, "ema.safetensors"), files.ema)
+    recorded: int | None = read_header(files.ema).provenance.get("micro_batch")
+    return recorded
 
 
 def draw_loss_curve(metrics: Path, title: str, output: Path) -> None:

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.memory import memory_limit
+
+
+def bytes_shuffled(shard_bytes: Sequence[int], group: int | None) -> int:
+    """What a shuffle draws from, all shards or two groups of so many at a time, in bytes."""
+    largest = sorted(shard_bytes, reverse=True)
+    return sum(largest if group is None else largest[: 2 * group])
 
 
 class EpochOrder:
@@ -43,20 +49,18 @@ class EpochOrder:
         return ahead
 
     def check_memory(self, shard_bytes: Sequence[int]) -> None:
-        """See that what the shuffle draws from fits the machine's memory: from disk each sample would be a seek.
+        """See that what the shuffle draws from fits the memory that there is: from disk each sample would be a seek.
 
         Raises:
             UserError: it does not; with both figures.
         """
-        largest = sorted(shard_bytes, reverse=True)
-        needed = sum(largest if self._group is None else largest[: 2 * self._group])
-        machine = psutil.virtual_memory().total
-        if needed > machine:
+        needed, limit = bytes_shuffled(shard_bytes, self._group), memory_limit()
+        if needed > limit:
             chosen = "null" if self._group is None else self._group
             raise UserError(
                 f"training.shuffle_shards: {chosen} shuffles among shards that take {needed / 1e9:.1f} GB of memory; "
-                f"this machine has {machine / 1e9:.1f} GB. Shuffle among fewer shards at a time (as many again are "
-                "read ahead), or train on a machine with more memory."
+                f"this process may use {limit / 1e9:.1f} GB. Shuffle among fewer shards at a time (as many again are "
+                "read ahead), or train where there is more memory (on SLURM: mem_mb of train_milestone)."
             )
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:

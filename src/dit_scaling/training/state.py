@@ -7,6 +7,8 @@ States and exports each carry the log up to their step: a run that is trained ag
 log of the folder, and takes nothing from theirs.
 """
 
+import hashlib
+import json
 import logging
 import re
 import shutil
@@ -14,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
@@ -22,6 +25,8 @@ from dit_scaling.common.files import atomic_path, read_json, remove_leftovers, s
 from dit_scaling.common.seals import broken, seal
 
 EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
+DTYPES = {torch.float32: "F32", torch.float64: "F64"}  # as safetensors names them
+CHUNK = 2**24  # bytes written at a time
 KEEP = 2  # the newest state, and the one before it in case the newest is torn
 
 log = logging.getLogger(__name__)
@@ -33,7 +38,8 @@ class TrainingState:
 
     step: int
     tensors: dict[str, Tensor]
-    """weights, ema, exp_avg, exp_avg_sq (n,) float32; window (4,) float64, the sums of the open log window."""
+    """weights, ema, exp_avg, exp_avg_sq (n,) and window (4,), the sums of the open log window, float32; seconds ()
+    float64, of training so far."""
     log: str
     """The lines of the log up to the step."""
 
@@ -81,8 +87,8 @@ class StateFolder:
         """
         tensors = self._tensors(state.step)
         with atomic_path(tensors) as temporary:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, temporary)
-        record = {"step": state.step, "sha256": sha256_file(tensors), "log": state.log}
+            sha256 = _write_hashed(state.tensors, temporary)
+        record = {"step": state.step, "sha256": sha256, "log": state.log}
         write_json(tensors.with_suffix(".json"), record)
         for step in [step for step in self._steps() if step <= state.step][:-KEEP]:
             self._tensors(step).with_suffix(".json").unlink(missing_ok=True)
@@ -108,6 +114,32 @@ class StateFolder:
         """Steps of the states that have a checksum, ascending."""
         names = (re.fullmatch(r"state-(\d+)\.json", path.name) for path in self.path.glob("state-*.json"))
         return sorted(int(match[1]) for match in names if match)
+
+
+def _write_hashed(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors of the host as safetensors; hex sha256 of the file, taken while it is written.
+
+    The format: the header's length in 8 bytes, the header as JSON, padded to a multiple of 8, and the numbers.
+    """
+    header, end = dict[str, object](), 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    sha256 = hashlib.sha256()
+    with path.open("wb") as stream:
+        for content in (memoryview(len(text).to_bytes(8, "little") + text), *map(_bytes, tensors.values())):
+            for start in range(0, len(content), CHUNK):
+                part = content[start : start + CHUNK]
+                sha256.update(part)
+                stream.write(part)
+    return sha256.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The numbers of a contiguous tensor on the host, not copied."""
+    return tensor.detach().reshape(-1).numpy().data.cast("B")
 
 
 def _read_record(path: Path) -> dict[str, str] | None:

@@ -1,0 +1,71 @@
+"""Inputs, priorities and memory that follow from wildcards and from the study."""
+
+
+def given_vae(wildcards):
+    """Configuration of a given VAE, whose folder is the VAE; and the other files of it that are fetched."""
+    fetched = [CACHE / name for name in ASSETS if (CACHE / name).parent == VAE]
+    return [ancient(str(path)) for path in fetched or [VAE / "config.json"]] if VAE else []
+
+
+def gflops_of(slug):
+    return count_gflops(STUDY.variant_by_slug(slug), STUDY.latent_size, STUDY.vae.latent_channels)
+
+
+def costliest_first(wildcards):
+    """Start the variants with most Gflops first, so that none is left to run alone at the end."""
+    return 1 + sorted(SLUGS, key=gflops_of).index(wildcards.variant)
+
+
+def earlier_stop(file):
+    """`file` of the stop before this one, so that each training job trains only its own steps."""
+
+    def files_of_stop(wildcards):
+        earlier = [step for step in STUDY.training.stops if step < int(wildcards.step)]
+        return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
+
+    return files_of_stop
+
+
+def stopping(files):
+    """`files` where a gate that finds a run broken stops it; otherwise nothing waits for gates but the report."""
+    return files if STUDY.training.gates == "stop" else []
+
+
+def training_memory(wildcards):
+    """Megabytes that a cluster's scheduler is asked for."""
+    from dit_scaling.plan.command import look_at
+    from dit_scaling.plan.space import training_mb
+
+    return training_mb(STUDY, STUDY.variant_by_slug(wildcards.variant), look_at(STUDY.data)[0])
+
+
+def every_gate():
+    """The record of every gate; none where gates are off."""
+    steps = [] if STUDY.training.gates == "off" else STUDY.training.stops
+    return expand(f"{STEP}/gate.json", variant=TRAINED, seed=STUDY.training.seeds, step=steps)
+
+
+def preflight_of(record, settings):
+    """Preflight, as an input of jobs that use what was trained; given weights have none.
+
+    Training jobs that are settled pass nothing on of a preflight that runs again, while Snakemake asks no job after it for
+    reasons of its own: so those that are outdated wait for it themselves.
+    """
+    file = settled(f"{RESULTS}/preflight/preflight.json", record, settings)
+    return lambda wildcards: file(wildcards) if wildcards.variant in TRAINED else []
+
+
+def weights(wildcards):
+    """The weights that are sampled: given ones, or those exported at the step."""
+    given = GIVEN.get(STUDY.variant_by_slug(wildcards.variant).name)
+    return ancient(str(given)) if given else f"{STEP}/ema.safetensors"
+
+
+def gate_of_weights(wildcards):
+    """The gate of the weights that are sampled, where it can stop them; given weights have none."""
+    return stopping([f"{STEP}/gate.json"] if wildcards.variant in TRAINED else [])
+
+
+def given_file(key):
+    """The `weights` or the `reference` that the config gives for an extractor, where it does."""
+    return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))

@@ -1,0 +1,92 @@
+"""Sampling and the autoencoder on the device, from the same noise as on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bounds import Below
+from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.latents.autoencoder import decode, encode_moments, for_encoding, open_vae
+from dit_scaling.models import DiT, create_model
+from dit_scaling.sampling.parts import sample_latents
+from dit_scaling.sampling.sample_noise import SampleNoise
+from dit_scaling.variants import Variant
+from oracles import randomize
+
+pytestmark = pytest.mark.gpu
+
+CPU = torch.device("cpu")
+SETTINGS = SampleSettings(
+    num_samples=6,
+    parts=1,
+    sampler="ddpm",
+    steps=10,
+    guidance_scale=1.0,
+    guidance_channels=3,
+    labels="balanced",
+    seed=0,
+    num_classes=3,
+    image_channels=1,
+    checkpoint="toy",
+)
+BOUNDS = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2}
+
+
+@pytest.fixture(scope="module")
+def network() -> DiT:
+    torch.manual_seed(0)
+    return randomize(create_model(Variant(size="Toy", patch=2, depth=2, hidden_size=384, num_heads=6), 16, 3, 4), 0.02)
+
+
+def sampled(network: DiT, settings: SampleSettings, device: torch.device) -> Tensor:
+    noise = SampleNoise(0, np.arange(settings.num_samples), (4, 16, 16), device)
+    labels = torch.arange(settings.num_samples, device=device) % 3
+    return sample_latents(create_diffusion(settings.diffusion), network.to(device), settings, noise, labels).cpu()
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize(("sampler", "guidance"), [("ddpm", 1.0), ("ddpm", 4.0), ("ddim", 1.0), ("ddim", 4.0)])
+def test_samples_from_the_same_noise(
+    network: DiT, device: torch.device, sampler: str, guidance: float, precision: str, below: Below
+) -> None:
+    settings = SETTINGS.model_copy(update={"sampler": sampler, "guidance_scale": guidance})
+    exact = sampled(network, settings, CPU)
+    found = sampled(network, settings.model_copy(update={"precision": precision}), device)
+    below(
+        f"{sampler}, guidance {guidance}, {precision}", float((found - exact).norm() / exact.norm()), BOUNDS[precision]
+    )
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_no_denoising_step_waits_for_the_gpu(
+    network: DiT, cuda: torch.device, monkeypatch: pytest.MonkeyPatch, guidance: float
+) -> None:
+    settings = SETTINGS.model_copy(update={"guidance_scale": guidance})
+    sampled(network, settings, cuda)
+    calls, forward = [], DiT.forward
+
+    def counted(self: DiT, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        calls.append(1)
+        torch.cuda.set_sync_debug_mode("error" if 1 < len(calls) < settings.steps else "default")
+        return forward(self, x, t, y)
+
+    monkeypatch.setattr(DiT, "forward", counted)
+    try:
+        sampled(network, settings, cuda)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(calls) == settings.steps
+
+
+def test_the_autoencoder(toy_vae: Path, device: torch.device, below: Below) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 1), dtype=np.uint8)
+    moments = {place: encode_moments(for_encoding(open_vae(toy_vae), place), images) for place in (CPU, device)}
+    apart = np.linalg.norm(moments[device] - moments[CPU]) / np.linalg.norm(moments[CPU])
+    below("autoencoder, TF32: moments", float(apart), 3e-3)
+    latents = torch.from_numpy(moments[CPU][:, :2])
+    pixels = {place: decode(open_vae(toy_vae).to(place), latents, 4).astype(int) for place in (CPU, device)}
+    below("autoencoder, TF32: levels of 256", float(abs(pixels[device] - pixels[CPU]).max()), 3)
