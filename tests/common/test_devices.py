@@ -12,7 +12,7 @@ import torch
 
 from dit_scaling.common import devices
 from dit_scaling.common.cuda_probe import Card, Probe
-from dit_scaling.common.devices import choose_device, matrix_products, memory_named
+from dit_scaling.common.devices import choose_device, matrix_products
 from dit_scaling.common.errors import UserError
 from forked import CONTEXT
 
@@ -212,31 +212,3 @@ def test_tf32_is_for_products_and_convolutions_alike(precision: str, allowed: bo
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-
-
-OUT_OF_MEMORY = (
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000 bytes."),
-    MemoryError(),
-)
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_lack_of_memory_names_the_setting_and_half_its_value(error: Exception) -> None:
-    with pytest.raises(UserError) as told, memory_named("run X", "resources.sample_batch", 125, "images"):
-        raise error
-    assert str(told.value) == (
-        "run X: 125 images at once do not fit the memory of this machine. Set resources.sample_batch to 62 or less; "
-        "that changes no result but for the rounding of sums."
-    )
-
-
-def test_where_nothing_less_fits_a_smaller_variant_is_named() -> None:
-    with pytest.raises(UserError, match="smaller variants"), memory_named("run", "resources.micro_batch", 1, "samples"):
-        raise torch.OutOfMemoryError
-
-
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), memory_named("run", "resources.micro_batch", 8, "samples"):
-        raise RuntimeError("shapes do not fit")

@@ -185,6 +185,11 @@ def test_the_whole_study_is_the_papers() -> None:
     assert study.sampling.guidance_scales == (1.0,)
 
 
+@pytest.mark.parametrize("name", PAPERS)
+def test_gates_whose_limits_no_healthy_run_of_such_images_has_passed_stop_nothing(name: str) -> None:
+    assert load_study(CONFIGS / f"{name}.yaml").training.gates != "stop"
+
+
 def test_the_earlier_attempt_is_judged_without_its_guidance() -> None:
     study = load_study(CONFIGS / "imagenet256-52k.yaml")
     assert study.training.exports == (52_000,)

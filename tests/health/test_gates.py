@@ -93,6 +93,8 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
         page = (tmp_path / "gate.html").read_text()
         assert record["status"].capitalize() in page
         assert "loss beside its reference" in page
+        for check in record["checks"]:
+            assert check["margin"] is None or f"<td>{check['margin']:+,.1%}</td>" in page
         return record
 
     return train_and_judge
@@ -105,6 +107,8 @@ def failed(record: dict) -> list[str]:
 def test_a_healthy_run_has_no_fault_and_may_go_on(judge: Judge, tmp_path: Path) -> None:
     record = judge()
     assert set(failed(record)) <= {"samples like data"}
+    exact = {check["name"] for check in record["checks"] if check["margin"] is None}
+    assert exact == {"sampled latents are finite"}
     assert record["status"] in {"on track", "undertrained for this budget"}
     refuse_if_broken(tmp_path / "gate.json")
 
@@ -245,7 +249,7 @@ def write_gate(folder: Path, step: int, status: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "gate.json"
     fields = {"variant": "DiT-Toy/2", "seed": 0, "step": step, "status": status, "reason": f"because of {status}"}
-    write_json(path, {**fields, "page": "gate.html"})
+    write_json(path, {**fields, "checks": [], "page": "gate.html"})
     return path
 
 

@@ -20,6 +20,7 @@ from dit_scaling.common.files import read_json, sha256_file, write_json
 from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.metrics_settings import CleanExtractor, InceptionExtractor
 from dit_scaling.config.stages import DataSettings, ExtractorSettings
+from dit_scaling.metrics import inception
 from dit_scaling.metrics.extractors import make_extractor, open_extractor
 from dit_scaling.metrics.inception import INCEPTION_FILE, resize_as_tensorflow
 
@@ -164,6 +165,17 @@ def test_spatial_features_are_adms_layout_of_mixed_6_conv(
     expected = maps[..., :7].reshape(3, -1)
     assert spatial.shape == (3, 2023)
     np.testing.assert_allclose(spatial, expected, rtol=1e-3, atol=1e-4 * expected.max())
+
+
+def test_the_layers_before_both_features_are_computed_once(
+    extractor: Any, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    original = inception._call
+    monkeypatch.setattr(inception, "_call", lambda layers, names, x: called.extend(names) or original(layers, names, x))
+    features = extractor(images)
+    assert features.spatial is not None
+    assert called == [*inception.BEFORE_MIXED_6, *inception.FROM_MIXED_6]
 
 
 @pytest.mark.parametrize("size", [(32, 32), (256, 256), (300, 75)])

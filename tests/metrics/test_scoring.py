@@ -24,6 +24,7 @@ from dit_scaling.config.stages import (
     VaeSettings,
 )
 from dit_scaling.config.vae_settings import Latents, TrainedVae
+from dit_scaling.data.sources import read_images
 from dit_scaling.metrics import catalogue, extraction, fid, frechet_distance
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.comparison import ImageSet, Reference
@@ -290,6 +291,17 @@ def test_the_reference_stage_draws_floors_below_the_ceiling(
     reference = read_reference(files)
     assert reference.features.shape == (4800, 8)
     np.testing.assert_allclose(reference.moments.mean, reference.features.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+    # Where the moments are given, no training image is seen: of those held out, each as it is and for the VAE.
+    read: list[int] = []
+    monkeypatch.setattr(
+        "dit_scaling.metrics.reference.read_images",
+        lambda source, some: read.append(len(some)) or read_images(source, some),
+    )
+    given = ReferenceFiles(tmp_path / "given.npz", tmp_path / "given.npy")
+    make_reference(settings, extractor, toy_vae, files.moments, given, kept, CPU)
+    assert sum(read) == 200 + 200
+    np.testing.assert_array_equal(read_reference(given).moments.mean, reference.moments.mean)
 
 
 @pytest.mark.parametrize("damage", ["features.npy", "moments.npz", "labels.npz", "features.json"])

@@ -274,10 +274,10 @@ def test_every_table_is_a_csv_beside_the_page_and_named_there(study: StudyFiles,
 
 
 def test_checks_before_and_during_training_are_tables(study: StudyFiles, page: Page) -> None:
-    (check,) = page.table("check")
-    assert (check["check"], check["outcome"]) == ("VAE input range", "passed")
+    checks = [(check["check"], check["margin"], check["outcome"]) for check in page.table("check")]
+    assert checks == [("VAE input range", "–", "passed"), ("EMA moved", "+20.0%", "passed")]
     gate = next(table for table in page.tables if table[0][-1] == "page")[1]
-    assert gate == [study.study.variants[0], "0", "100", "on track", "no fault", "gate.html"]
+    assert gate == [study.study.variants[0], "0", "100", "on track", "no fault", "EMA moved: +20.0%", "gate.html"]
 
 
 def test_table_4_lists_its_unresolved_pairs_and_its_exceptions(study: StudyFiles, page: Page) -> None:

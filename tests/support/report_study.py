@@ -139,9 +139,17 @@ def make_study(
     )
     write_json(root / "manifest.json", {"scale": 0.91, "splits": {"train": {"count": 4500}}, "content": "c" * 16})
     check = {"name": "VAE input range", "value": "[-1, 1]", "expected": "[-1, 1]", "passed": True, "meaning": "pixels"}
-    write_json(root / "preflight.json", {"passed": True, "checks": [check]})
+    moved = {
+        "name": "EMA moved",
+        "value": "0.6",
+        "expected": "at least 0.5",
+        "passed": True,
+        "meaning": "frozen",
+        "margin": 0.2,
+    }
+    write_json(root / "preflight.json", {"passed": True, "checks": [check, moved]})
     gate = {"variant": study.variants[0], "seed": 0, "step": 100, "status": "on track", "reason": "no fault"}
-    write_json(root / "gate.json", {**gate, "page": "gate.html"})
+    write_json(root / "gate.json", {**gate, "checks": [check, moved], "page": "gate.html"})
     write_json(root / "extractor.json", {"kind": "classifier", "held_out_accuracy": 0.986, "feature_dim": 64})
     write_json(
         root / "provenance.json",

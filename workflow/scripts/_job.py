@@ -13,6 +13,7 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import disk_faults_named, remove_leftovers_of
+from dit_scaling.common.lacking_memory import fixed_memory_named
 from dit_scaling.common.provenance import write_provenance
 from dit_scaling.common.seals import check_seals, forget, seal
 from dit_scaling.results.job_records import recorded
@@ -43,7 +44,7 @@ def job() -> Iterator[Any]:
         results = Path("results", snakemake.config["study"])
         outputs = [Path(file) for file in snakemake.output]
         record = recorded(results, snakemake.rule, dict(snakemake.wildcards.items()), outputs[0], declared)
-        with record, disk_faults_named(outputs[0]):
+        with record, disk_faults_named(outputs[0]), fixed_memory_named(f"the job of rule {snakemake.rule}"):
             check_seals(Path(file) for file in snakemake.input)
             for output in outputs:
                 forget(output)

@@ -98,47 +98,6 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def memory_named(what: str, key: str, at_once: int, unit: str) -> Iterator[None]:
-    """Say which setting to change where what runs within needs more memory than there is.
-
-    Args:
-        what: what runs, for people.
-        key: the setting, like ``resources.sample_batch``.
-        at_once: its present value, or what it stands for.
-        unit: what it counts, in the plural.
-
-    Raises:
-        UserError: the memory of the device, or of this machine, is not enough; every other error passes.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if not _out_of_memory(error):
-            raise
-        if at_once == 1:
-            remedy = "Nothing less can be computed at once: take a device with more memory, or smaller variants."
-        else:
-            harmless = "; that changes no result but for the rounding of sums" if key.startswith("resources.") else ""
-            remedy = f"Set {key} to {at_once // 2} or less{harmless}."
-        raise UserError(f"{what}: {at_once} {unit} at once do not fit the memory of {_memory()}. {remedy}") from None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is lacking: of torch's own kind, or one of CUDA's libraries or of the CPU."""
-    texts = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in texts)
-
-
-def _memory() -> str:
-    """The memory that ran out, for people."""
-    if not torch.cuda.is_initialized():
-        return "this machine"
-    total = torch.cuda.get_device_properties().total_memory
-    return f"{torch.cuda.get_device_name()} ({total / 2**30:.0f} GiB)"
-
-
 def _visible_devices() -> list[str]:
     """Names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them."""
     # Counted by the driver's monitor: once CUDA itself has started, it no longer looks at CUDA_VISIBLE_DEVICES.

@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class LackingMemoryError(UserError):
+    """The memory of the device, or of this machine, is not enough; told like bad input, but no fault of what ran."""
+
+
 class DiskError(UserError, OSError):
     """The disk is full, read-only or failing; told like bad input, but an OSError where the file is dispensable."""

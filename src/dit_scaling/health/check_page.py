@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from dit_scaling.common.files import atomic_path
-from dit_scaling.health.check import Check
+from dit_scaling.health.check import Check, describe_margin
 from dit_scaling.health.pictures import Picture
 from dit_scaling.sampling.images import draw_grid
 
@@ -54,7 +54,7 @@ def write_page(path: Path, page: Page) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("check_page.html.j2").render(page=page, embed=_embed)
+    html = environment.get_template("check_page.html.j2").render(page=page, embed=_embed, margin=describe_margin)
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 

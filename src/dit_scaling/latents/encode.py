@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dit_scaling.common.devices import memory_named
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, sha256_file, write_json
+from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.sources import ImageSource, open_source

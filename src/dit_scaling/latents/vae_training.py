@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
+from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.data.sources import ImageSource, read_images
@@ -51,7 +52,7 @@ def train_vae(
         log_seconds: seconds between two lines of progress.
 
     Raises:
-        UserError: an image is unreadable, or the loss is not finite.
+        UserError: an image is unreadable, the loss is not finite, or the memory is not enough.
     """
     vae = build_vae(config, source.image(int(indices[0])).shape[-1], seed)
     # Convolutions of few channels are a fifth faster in this layout; the weights go back to the usual one below.
@@ -62,17 +63,18 @@ def train_vae(
     )
     noise = torch.Generator(device).manual_seed(seed)
     batches = _batches(indices, config.batch_size, config.steps, seed)
-    for step, batch in enumerate(track(batches, config.steps, "autoencoder, step", log_seconds), start=1):
-        pixels = to_unit_range(read_images(source, batch), vae.config.in_channels)
-        pixels = pixels.to(device, memory_format=torch.channels_last)
-        loss = vae_loss(vae, pixels, config.kl_weight, noise)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), GRADIENT_NORM)
-        if not torch.isfinite(norm):
-            raise UserError(f"vae.learning_rate: {config.learning_rate} is too high: not finite at step {step}.")
-        optimiser.step()
-        schedule.step()
+    with memory_named("training the autoencoder", "vae.batch_size", config.batch_size, "images"):
+        for step, batch in enumerate(track(batches, config.steps, "autoencoder, step", log_seconds), start=1):
+            pixels = to_unit_range(read_images(source, batch), vae.config.in_channels)
+            pixels = pixels.to(device, memory_format=torch.channels_last)
+            loss = vae_loss(vae, pixels, config.kl_weight, noise)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), GRADIENT_NORM)
+            if not torch.isfinite(norm):
+                raise UserError(f"vae.learning_rate: {config.learning_rate} is too high: not finite at step {step}.")
+            optimiser.step()
+            schedule.step()
     vae.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     vae.register_to_config(scaling_factor=measure_scale(vae, source, indices, log_seconds))
     with atomic_folder(folder) as temporary:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, sha256_file
+from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import ExtractorSettings
@@ -109,7 +110,7 @@ def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.d
     network's shape and its accuracy (0..1) on the held-out images.
 
     Raises:
-        UserError: an image is unreadable, or the loss is not finite.
+        UserError: an image is unreadable, the loss is not finite, or the memory is not enough.
     """
     config = settings.extractor
     assert isinstance(config, ClassifierExtractor)
@@ -128,20 +129,22 @@ def train_classifier(settings: ExtractorSettings, weights: Path, device: torch.d
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 2 * config.learning_rate, total_steps=config.steps, pct_start=max(0.3, 2 / config.steps)
     )
-    for step in track(range(1, config.steps + 1), config.steps, "classifier"):
-        indices = rng.choice(train, config.batch_size)
-        images = to_input(np.stack([source.image(index) for index in indices]), device)
-        shift = tuple(int(value) for value in rng.integers(-2, 3, size=2))
-        logits = model(torch.roll(images, shift, dims=(2, 3)))
-        loss = F.cross_entropy(logits, torch.from_numpy(source.labels[indices]).to(device))
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"metrics.extractor.learning_rate: {config.learning_rate} is too high: not finite at step {step}."
-            )
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+    memory = memory_named("training the classifier", "metrics.extractor.batch_size", config.batch_size, "images")
+    with memory:
+        for step in track(range(1, config.steps + 1), config.steps, "classifier"):
+            indices = rng.choice(train, config.batch_size)
+            images = to_input(np.stack([source.image(index) for index in indices]), device)
+            shift = tuple(int(value) for value in rng.integers(-2, 3, size=2))
+            logits = model(torch.roll(images, shift, dims=(2, 3)))
+            loss = F.cross_entropy(logits, torch.from_numpy(source.labels[indices]).to(device))
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"metrics.extractor.learning_rate: {config.learning_rate} is too high: not finite at step {step}."
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
 
     accuracy = _accuracy(model.eval(), source, held_out, device)
     log.info("classifier: held-out accuracy %.3f", accuracy)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
-from dit_scaling.health.check import Check
+from dit_scaling.health.check import Check, describe_margin, nearest
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.table import Column, Table, number, words
 
@@ -49,6 +49,7 @@ def tabulate_checks(checks: Sequence[Check]) -> Table:
         words("check", "name"),
         words("value"),
         words("expected"),
+        Column("margin", lambda row: describe_margin(None if pd.isna(row["margin"]) else row["margin"])),
         Column("outcome", lambda row: "passed" if row["passed"] else "failed", words=True),
         words("a failure usually means", "meaning"),
     )
@@ -64,6 +65,8 @@ class GateView:
     step: int
     status: str
     reason: str
+    nearest: str
+    """The check that is nearest to its limit, or farthest beyond it, and its margin; empty where none has one."""
     page: str
     """Where its page lies, seen from the report."""
 
@@ -113,6 +116,7 @@ def tabulate_gates(gates: Sequence[GateView]) -> Table:
         number("step"),
         words("verdict", "status"),
         words("reason"),
+        words("nearest to its limit", "nearest"),
         words("page"),
     )
     return Table("gates", pd.DataFrame(gates, columns=[field.name for field in fields(GateView)]), columns)
@@ -121,7 +125,10 @@ def tabulate_gates(gates: Sequence[GateView]) -> Table:
 def _view_gate(path: Path, output: Path) -> GateView:
     record = read_json(path)
     try:
+        check = nearest([Check(**check) for check in record["checks"]])
+        margin = f"{check.name}: {describe_margin(check.margin)}" if check else ""
         page = os.path.relpath(path.with_name(record["page"]), output.parent)
-        return GateView(record["variant"], record["seed"], record["step"], record["status"], record["reason"], page)
+        variant, seed, step = record["variant"], record["seed"], record["step"]
+        return GateView(variant, seed, step, record["status"], record["reason"], margin, page)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no record of a gate ({error}). Delete it and run snakemake again.") from None

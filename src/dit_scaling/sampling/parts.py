@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_scaling.common.devices import matrix_products, memory_named
+from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import SampleSettings
 from dit_scaling.diffusion.denoiser import Denoiser

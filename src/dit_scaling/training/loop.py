@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_scaling.common.devices import matrix_products, memory_named
+from dit_scaling.common.devices import matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
+from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion.process import create_diffusion

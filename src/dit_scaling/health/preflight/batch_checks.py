@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.health.check import Check, at_least, within
+from dit_scaling.health.check import Check, at_least, margin_between, within
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.order import EpochOrder
@@ -117,6 +117,7 @@ def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float)
             "each -1.5 to 1.5",
             bool((centre.abs() <= 1.5).all()),
             "a channel of the scaled latents is far from zero: another VAE's scaling factor, or a shift left out",
+            margin_between(centre.tolist(), -1.5, 1.5),
         ),
         Check(
             "latent standard deviations",
@@ -125,6 +126,7 @@ def _check_latents(draws: Draws, settings: TrainSettings, scaling_factor: float)
             bool(((std >= 0.3) & (std <= 3)).all()),
             "the scaling factor is applied twice or not at all, or is another VAE's: the noise schedule is made for "
             "latents of unit variance",
+            margin_between(std.tolist(), 0.3, 3.0),
         ),
     ]
     if len(mirrored):

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dit_scaling.common.errors import UserError
+from dit_scaling.common.errors import LackingMemoryError, UserError
 from dit_scaling.common.files import atomic_folder, write_json
+from dit_scaling.common.lacking_memory import fixed_memory_named
 from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data.sources import open_source
 from dit_scaling.diffusion.process import create_diffusion
@@ -58,7 +59,8 @@ def run_preflight(
         device: where to compute.
 
     Raises:
-        UserError: checks failed; each is named with its value, what was expected, and what it usually means.
+        UserError: checks failed; each is named with its value, what was expected, and what it usually means. Or the
+            memory is not enough.
     """
     started = time.monotonic()
     groups = list_groups(settings, vae_json, manifest, output.parent, device)
@@ -125,10 +127,17 @@ def list_groups(
 
 
 def run_group(name: str, group: Group) -> list[Check]:
-    """The checks of a group; one that cannot be carried out has failed too, and does not hide the others."""
+    """The checks of a group; one that cannot be carried out has failed too, and does not hide the others.
+
+    Raises:
+        LackingMemoryError: the memory is not enough, of which the checks say nothing.
+    """
     started = time.monotonic()
     try:
-        checks = group()
+        with fixed_memory_named(f"preflight, {name}"):
+            checks = group()
+    except LackingMemoryError:
+        raise
     except Exception as error:
         log.exception("preflight: %s", name)
         reason = f"{type(error).__name__}: {error}"

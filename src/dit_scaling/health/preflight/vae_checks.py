@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dit_scaling.health.check import Check, at_least, at_most
+from dit_scaling.health.check import Check, at_least, at_most, margin_between
 from dit_scaling.latents import autoencoder
 from dit_scaling.latents.vae_stage import reconstruct, reconstruction_report
 
@@ -54,6 +54,7 @@ def _check_input(vae: "AutoencoderKL", shape: tuple[int, ...]) -> list[Check]:
             abs(low + 1) < 1e-3 and abs(high - 1) < 1e-3,
             "pixels are not scaled to [-1, 1] before the VAE; fed [0, 1] it sees pale pictures, and latents that are "
             "not those it decodes",
+            margin_between((low + 1, high - 1), -1e-3, 1e-3),
         ),
         at_least(
             "VAE input channels",

@@ -1,0 +1,73 @@
+"""Lack of memory is told with what to do about it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dit_scaling.common import lacking_memory
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.lacking_memory import fixed_memory_named, memory_named
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000 bytes."),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_lack_of_memory_names_the_setting_and_half_its_value(error: Exception) -> None:
+    with pytest.raises(UserError) as told, memory_named("run X", "resources.sample_batch", 125, "images"):
+        raise error
+    assert str(told.value) == (
+        "run X: 125 images at once do not fit the memory of this machine. Set resources.sample_batch to 62 or less; "
+        "that changes no result but for the rounding of sums."
+    )
+
+
+def test_where_nothing_less_fits_a_smaller_variant_is_named() -> None:
+    with pytest.raises(UserError, match="smaller variants"), memory_named("run", "resources.micro_batch", 1, "samples"):
+        raise torch.OutOfMemoryError
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_named("run", "resources.micro_batch", 8, "samples"):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_a_setting_that_changes_results_is_told_as_such() -> None:
+    with pytest.raises(UserError) as told, memory_named("training", "vae.batch_size", 8, "images"):
+        raise torch.OutOfMemoryError
+    assert "Set vae.batch_size to 4 or less, which changes results; or run fewer jobs side by side" in str(told.value)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_where_no_setting_makes_it_smaller_room_is_made(error: Exception) -> None:
+    with pytest.raises(UserError) as told, fixed_memory_named("the job of rule gate"):
+        raise error
+    assert str(told.value) == (
+        "the job of rule gate does not fit the memory of this machine, and no setting makes it smaller. To make room, "
+        "run fewer jobs side by side (snakemake --cores), or take a machine with more memory."
+    )
+
+
+def test_on_a_gpu_its_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lacking_memory, "_on_gpu", lambda: True)
+    monkeypatch.setattr(lacking_memory, "_memory", lambda: "NVIDIA T4 (15 GiB)")
+    with pytest.raises(UserError) as told, fixed_memory_named("the job of rule gate"):
+        raise torch.OutOfMemoryError
+    for words in ("NVIDIA T4 (15 GiB)", "resources.jobs_per_gpu to 1", "resources.device to cpu"):
+        assert words in str(told.value)
+
+
+def test_what_else_fails_passes() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), fixed_memory_named("the job"):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_the_module_loads_no_torch() -> None:
+    code = "import sys, dit_scaling.common.lacking_memory; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
