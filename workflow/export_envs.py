@@ -19,14 +19,17 @@ PYTHON = "3.11"
 
 GROUPS = {
     "data": (
-        *("filelock", "huggingface-hub", "mlxtend", "numpy", "pillow", "pooch", "pydantic", "pyyaml", "requests"),
-        *("tqdm", "webdataset"),
+        *("filelock", "huggingface-hub", "mlxtend", "numpy", "pillow", "pooch", "psutil", "pydantic"),
+        *("pyyaml", "requests", "tqdm", "webdataset"),
     ),
     "torch": (
         *("clean-fid", "diffusers", "filelock", "matplotlib", "mlxtend", "numpy", "pillow", "psutil", "pydantic"),
         *("pyyaml", "safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),
     ),
-    "report": ("jinja2", "matplotlib", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml", "scipy", "tqdm"),
+    "report": (
+        *("jinja2", "matplotlib", "numpy", "pandas", "pillow", "psutil", "pyarrow", "pydantic", "pyyaml", "scipy"),
+        "tqdm",
+    ),
 }
 """What the scripts of each group of rules import."""
 

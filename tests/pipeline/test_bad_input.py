@@ -627,13 +627,13 @@ def test_bad_input_is_a_message_and_code_2_and_nothing_is_lost(
 
 
 def contents(folder: Path) -> dict[Path, str]:
-    """Digest of every file but logs, Snakemake's own and the indices kept beside shards."""
+    """Digest of every file but logs, records of jobs, Snakemake's own and the indices kept beside shards."""
     files = (path for path in folder.rglob("*") if path.is_file())
+    left_out = {"logs", ".jobs", ".snakemake", ".cache", ".seals"}
     return {
         file: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
-        if not {"logs", ".snakemake", ".cache", ".seals", ".jobs"} & set(file.parts)
-        and not file.name.endswith(".idx.npz")
+        if not left_out & set(file.parts) and not file.name.endswith(".idx.npz")
     }
 
 

@@ -332,7 +332,7 @@ def test_further_features_are_scored_beside_the_others_without_sampling(study: P
 def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"training.learning_rate": 3.0e-4}))
     assert trained(jobs) == {f"{variant}/step-{step}" for variant in VARIANTS for step in (10, 20)}
-    assert jobs.keys() == {"train_milestone", *EVALUATION}
+    assert jobs.keys() == {"preflight", "train_milestone", *EVALUATION}
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_a_copy_that_lost_the_files_times_is_not_run_again_once_touched(study: P
         ({"metrics.neighbours": 4}, {"levels", "score_samples", *VERDICT}),
         ({"metrics.extractor.steps": 25}, {"classifier", *REFERENCE, "extract_features", "score_samples", *VERDICT}),
         ({"sampling.steps": 6}, {"preflight", *EVALUATION}),
-        ({"training.learning_rate": 3.0e-4}, {"train_milestone", *EVALUATION}),
+        ({"training.learning_rate": 3.0e-4}, {"preflight", "train_milestone", *EVALUATION}),
         (
             {"vae.steps": 21},
             {"vae", "encode_shard", "latents", "preflight", *REFERENCE, "train_milestone", *EVALUATION},

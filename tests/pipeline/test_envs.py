@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from pipeline import ROOT
 
+SCRIPTS = ROOT / "workflow" / "scripts"
 GROUPS = ("data", "torch", "report")
 # What the environments are for: CPython 3.11 on a Linux cluster.
 LINUX = {
@@ -61,39 +63,59 @@ def scripts(group: str) -> list[Path]:
     """The scripts of the rules that name the group's environment."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     return [
-        ROOT / "workflow" / "scripts" / Path(script[1]).name
+        SCRIPTS / Path(script[1]).name
         for _, body in RULE.findall(text)
         if f'"../envs/{group}.yaml"' in body and (script := re.search(r'"\.\./(workflow/scripts/\w+\.py)"', body))
     ]
 
 
-def imports(file: Path) -> Iterator[str]:
-    """Every module that a file imports, in functions too; names imported from a package count as modules."""
-    for node in ast.walk(ast.parse(file.read_text())):
+@cache
+def imports(file: Path) -> tuple[set[str], set[str]]:
+    """Modules that a file imports at once, and in functions; names imported from a package count as modules."""
+    at_once: set[str] = set()
+    in_functions: set[str] = set()
+    waiting: list[tuple[ast.AST, set[str]]] = [(ast.parse(file.read_text()), at_once)]
+    while waiting:
+        node, found = waiting.pop()
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        within = in_functions if isinstance(node, ast.FunctionDef) else found
+        waiting.extend((child, within) for child in ast.iter_child_nodes(node))
+    return at_once, in_functions
 
 
-def needed_packages(script: Path) -> set[str]:
-    """Top-level packages that a script imports, itself or through dit_scaling."""
-    found, waiting, seen = set(), [script], set()
+def files_of(module: str) -> list[Path]:
+    """Files of ours that run when ``module`` is imported; none of other packages."""
+    top, *rest = module.split(".")
+    if top == "_job":
+        return [SCRIPTS / "_job.py"]
+    folders = [ROOT.joinpath("src", top, *rest[:depth]) for depth in range(len(rest) + 1)]
+    paths = [path for folder in folders for path in (folder / "__init__.py", folder.with_suffix(".py"))]
+    return [path for path in paths if top == "dit_scaling" and path.is_file()]
+
+
+def needed_packages(files: Sequence[Path], wanted: Callable[[str], bool]) -> set[str]:
+    """Top-level packages that files import, themselves or through dit_scaling; in functions only what is wanted."""
+    found, waiting, seen = set(), [*files], set()
     while waiting:
         file = waiting.pop()
         if file in seen:
             continue
         seen.add(file)
-        for module in imports(file):
-            top, *rest = module.split(".")
-            if top != "dit_scaling":
-                found.add(top)
-                continue
-            folder = ROOT / "src" / "dit_scaling"
-            for part in ["", *rest]:
-                folder = folder / part if part else folder
-                waiting.extend(path for path in (folder / "__init__.py", folder.with_suffix(".py")) if path.is_file())
-    return found - set(sys.stdlib_module_names)
+        at_once, in_functions = imports(file)
+        for module in at_once | set(filter(wanted, in_functions)):
+            found.add(module.partition(".")[0])
+            waiting.extend(files_of(module))
+    return found - {"dit_scaling"} - set(sys.stdlib_module_names)
+
+
+@cache
+def loads_torch(module: str) -> bool:
+    return "torch" in {module.partition(".")[0], *needed_packages(files_of(module), lambda _: False)}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -116,9 +138,12 @@ def test_scripts_find_what_they_import(group: str) -> None:
     found = scripts(group)
     assert found
     distributions = packages_distributions()
+    # In functions torch is imported so that what calls no such function does without it.
+    computes = "torch" in pins(group)
     for script in found:
         # Snakemake's own search path supplies the scripts' helpers and snakemake.
-        packages = needed_packages(script) - {"_job", "_mock", "snakemake"}
+        packages = needed_packages([script], lambda module: computes or not loads_torch(module))
+        packages -= {"_job", "_mock", "snakemake"}
         missing = {package for package in packages if not pins(group).keys() & provided_by(package, distributions)}
         assert not missing, script.name
 

@@ -42,7 +42,7 @@ def faults_of(code: str) -> list[str]:
             name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
             if name in FORBIDDEN_CALLS:
                 faults.append(f"{node.lineno}: {name} {FORBIDDEN_CALLS[name]}")
-            if name.endswith(("torch.load", "load_checkpoint")) and given.get("weights_only") != "True":
+            if name.endswith(("torch.load", ".load_checkpoint")) and given.get("weights_only") != "True":
                 faults.append(f"{node.lineno}: {name} without weights_only=True unpickles")
             if given.get("allow_pickle", "False") != "False":
                 faults.append(f"{node.lineno}: {name} with allow_pickle")

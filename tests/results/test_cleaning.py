@@ -12,12 +12,24 @@ import pytest
 
 from dit_scaling.cli import main
 from dit_scaling.config import load_study
+from dit_scaling.config.recipe import Recipe
+from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.cleaning import cleanable, delete
+from dit_scaling.variants import Variant
 from pipeline import TINY, edited
 
-SETTINGS = {"variant": "DiT-Nano/2", "seed": 0, "learning_rate": 1.0e-3}
+SETTINGS = TrainSettings(
+    variant=Variant(size="Nano", patch=2, depth=1, hidden_size=32, num_heads=2),
+    seed=0,
+    input_size=8,
+    in_channels=2,
+    num_classes=10,
+    recipe=Recipe(),
+    latents="0",
+)
+OTHERS = SETTINGS.model_copy(update={"seed": 7})
 NEWEST = "state-000000020.safetensors"
 
 
@@ -31,10 +43,10 @@ def write(path: Path, size: int = 1000) -> Path:
     return path
 
 
-def run_folder(results: Path, name: str, settings: dict[str, Any]) -> Path:
+def run_folder(results: Path, name: str, settings: TrainSettings) -> Path:
     """A state folder with two states and weights of steps 10 and 20."""
     folder = results / "states" / name
-    write(folder / "settings.json").write_text(json.dumps({"settings": settings, "latents": "0"}))
+    write(folder / "settings.json").write_text(json.dumps({"settings": settings.stored(), "latents": "0"}))
     for step in (10, 20):
         write(folder / f"state-{step:09d}.safetensors")
         write(folder / f"state-{step:09d}.json", 10)
@@ -45,15 +57,15 @@ def run_folder(results: Path, name: str, settings: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run of DiT-Nano/2, its weights published as links and scored, and an unfinished one of DiT-Nano/1."""
+    """A finished run of DiT-Nano/2, its weights published as links and scored, and an unfinished run."""
     monkeypatch.chdir(tmp_path)
     results = tmp_path / "results" / "tiny"
     finished = run_folder(results, "finished", SETTINGS)
-    run_folder(results, "unfinished", SETTINGS | {"variant": "DiT-Nano/1"})  # nor one of today's settings
+    run_folder(results, "unfinished", OTHERS)  # nor one of today's settings
     for step in (10, 20):
         published = results / "DiT-Nano-2" / "seed-0" / f"step-{step}"
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
-        (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS}))
+        (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS.stored()}))
         write(published / "guidance-1.0" / "metrics.json")
     return results
 
@@ -85,8 +97,15 @@ def test_a_run_that_is_to_train_longer_is_unfinished(results: Path, tmp_path: Pa
 
 def test_results_of_other_settings_do_not_finish_a_run(results: Path, tmp_path: Path) -> None:
     record = results / "DiT-Nano-2" / "seed-0" / "step-20" / "provenance.json"
-    record.write_text(json.dumps({"settings": SETTINGS | {"learning_rate": 1.0}}))
+    record.write_text(json.dumps({"settings": SETTINGS.model_copy(update={"seed": 8}).stored()}))
     assert named(study(tmp_path, states=False), results) == set()
+
+
+def test_records_with_every_default_written_out_are_of_the_same_run(results: Path, tmp_path: Path) -> None:
+    record = results / "DiT-Nano-2" / "seed-0" / "step-20" / "provenance.json"
+    before = named(study(tmp_path, states=False), results)
+    record.write_text(json.dumps({"settings": SETTINGS.model_dump(mode="json")}))
+    assert named(study(tmp_path, states=False), results) == before != set()
 
 
 def test_checkpoints_go_with_all_their_links(results: Path, tmp_path: Path) -> None:
@@ -163,7 +182,7 @@ def test_other_runs_go_when_asked_for_and_not_while_they_train(results: Path, tm
 def test_a_paused_run_of_the_study_is_no_other_run(results: Path, tmp_path: Path) -> None:
     config = study(tmp_path)
     today = open_stages(config, results).train("DiT-Nano-2", 0)
-    run_folder(results, "paused", json.loads(today.canonical()))
+    run_folder(results, "paused", today)
     longer = load_study(edited(tmp_path, {"training.steps": 30}))
     for chosen in (config, longer):  # what it trains towards does not change a run
         folders = {Path(name).parts[1] for name in named(chosen, results, other_runs=True)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
 from dit_scaling.common.seals import forget
+from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.training.lock import in_use
@@ -144,6 +145,6 @@ def _is_read(file: Path, readers: list[Path]) -> bool:
 def _settings(record: Path) -> str:
     """The settings that a JSON record holds, as text; where it is broken its path, which no other record equals."""
     try:
-        return canonical_json(read_json(record)["settings"])
-    except (UserError, KeyError, TypeError):
+        return TrainSettings.parse(canonical_json(read_json(record)["settings"])).canonical()
+    except (UserError, KeyError, TypeError, ValueError):
         return str(record)
