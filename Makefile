@@ -18,6 +18,12 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 unexport VIRTUAL_ENV PYTHONPATH
 
+# Where HOME can't be written, as for a container's uid without a user, caches go below this folder.
+ifneq ($(shell test "$${HOME:-/}" != / && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+$(info HOME cannot be written: HOME=$(CURDIR)/cache/home from here on. Outside of make, set HOME, and USER.)
+export HOME := $(shell mkdir -p '$(CURDIR)/cache/home')$(CURDIR)/cache/home
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup study test test-slow test-gpu bench lint format envs schema digests clean
 .DELETE_ON_ERROR:

@@ -75,6 +75,35 @@ def test_what_belongs_to_a_metric_is_no_metric_of_its_own(tmp_path: Path) -> Non
         ([HEADER + ",fid50k_se", S8 + ",-1"], "'fid50k_se' is negative or no number"),
         ([HEADER + ",fid50k_se", S8 + ",many"], "'fid50k_se' is negative or no number"),
         ([HEADER + ",tokens", S8 + ",-1"], "'tokens' is not a positive integer"),
+        ([HEADER + ",fid50k", S8 + ",1"], "'fid50k' stands there twice"),
+        ([HEADER + ", FID50K ", S8 + ",1"], "'fid50k' stands there twice"),
+        ([HEADER, S8.replace(",S,", ",B,")], "name DiT-S/8 says another size or patch"),
+        ([HEADER, S8.replace(",8,", ",4,")], "name DiT-S/8 says another size or patch"),
+        ([HEADER + ",step", S8 + ",400K"], "'step' is not a whole number"),
+        ([HEADER + ",step", S8 + ",80000.5"], "'step' is not a whole number"),
+        ([HEADER + ",step,steps", S8 + ",400000,80000"], "'steps' is another number than column 'step'"),
+        ([HEADER + ",seed", S8 + ",first"], "'seed' is not a whole number"),
+        ([HEADER + ",n_samples", S8 + ",10000"], "'n_samples' is another number than that in the name fid50k"),
+        ([HEADER + ",guidance_scale", S8 + ",1", S4 + ","], "'guidance_scale' is unknown or no number in data row 2"),
+        ([HEADER + ",guidance_scale", S8 + ",none"], "'guidance_scale' is unknown or no number"),
+        ([HEADER + ",sampler", S8 + ",ddpm", S4 + ","], "'sampler' is empty in data row 2"),
+        ([HEADER, S8.replace("153.6", "2024-05-01")], "'fid50k' is not a finite number"),
+        ([HEADER, S8.replace("153.6", "45413")], r"over 5000, which no FID is \(a date\?\)"),
+        ([HEADER, S8.replace("153.6", "True")], "'fid50k' is not a finite number"),
+        ([HEADER, S8.replace("0.36,", "363e6,")], "'gflops' is over 1e[+]06"),
+        ([HEADER, S8.replace("0.36,", "363,")], "'gflops' is 1000 times the known Gflops of DiT-S/8"),
+        ([HEADER, S8.replace("33,", "33000000,")], "'params_m' is over 1e[+]06"),
+        (
+            [HEADER, S8.replace("0.36", "0.727"), S4],
+            "2 times the known Gflops of DiT-S/8, as FLOPs .* while others agree",
+        ),
+        ([HEADER, S8.replace("0.36", "3"), S4], "DiT-S/4 has 1.41 Gflops and DiT-S/8 3, though its patch is smaller"),
+        ([HEADER, S8.replace("0.36", "9"), "DiT-B/8,B,8,131,8,122"], "DiT-B/8 has 8 .*it is larger at the same patch"),
+        ([HEADER + ",tokens", S8 + ",16", S4 + ",16"], "DiT-S/8 and DiT-S/4 latents of different sizes"),
+        (
+            [HEADER.replace(",", ";"), S8.replace(",", ";"), "DiT-S/4;S;4;33;1,410;100"],
+            "comma may part decimals or thou",
+        ),
     ],
 )
 def test_bad_tables_are_refused_with_place_and_remedy(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -145,3 +174,81 @@ def test_different_protocols_are_not_compared(column: str, values: tuple[object,
     with pytest.raises(UserError, match=f"mixes protocols: {column} {values[0]}, {values[1]}"):
         evaluate_claims(mixed)
     assert evaluate_claims(mixed.assign(**{column: values[0]}))["1"].verdict == "supported"
+
+
+def as_text(separator: str = ",", comma: bool = False, head: str = "") -> str:
+    rows = "\n".join((HEADER, S8, S4)).replace(",", separator)
+    return head + (rows.replace("0.36", "0,36").replace(".", ",") if comma else rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_text(";").encode(),
+        as_text("\t").encode(),
+        as_text(";", comma=True).encode(),
+        as_text("\t", comma=True).encode("utf-16"),
+        as_text().encode("utf-16-le"),
+        as_text().encode("utf-8-sig"),
+        as_text(";", head="sep=;\n").encode(),
+        as_text(" , ").encode(),
+        as_text().replace(HEADER, HEADER.upper()).encode(),
+        as_text().replace("\n", "\r\n").encode(),
+        as_text().replace("0.36", '"0,36"').encode(),
+    ],
+)
+def test_tables_as_spreadsheets_write_them_are_one_table(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    found = read_metrics_table(path)
+    pd.testing.assert_frame_equal(found, read_metrics_table(write(tmp_path, HEADER, S8, S4)))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04rest", "a workbook of Excel"),
+        (b"\xd0\xcf\x11\xe0rest", "an old Excel"),
+        (b"\x1f\x8brest", "gzip"),
+        (b'[{"variant": 1}]', "JSON"),
+        (b"variant,size\n\xe9,S\n", "no text in UTF-8"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=kind):
+        read_metrics_table(path)
+
+
+def test_steps_that_are_text_are_judged_as_numbers() -> None:
+    final = table4().drop(columns="steps").assign(step="400000")
+    early = final.assign(step="80000", fid50k=200.0)
+    both = pd.concat([early, final])
+    for table in (both, both.rename(columns={"step": "steps"})):
+        report = evaluate_claims(table)
+        assert report["1"].verdict == "supported"
+        assert any("step 400000" in note for note in report.assumptions)
+
+
+def test_dates_and_columns_that_stand_twice_in_a_data_frame_are_refused(tmp_path: Path) -> None:
+    dates = table4().assign(fid50k=pd.Timestamp("2024-05-01"))
+    dates.to_parquet(tmp_path / "dates.parquet")
+    with pytest.raises(UserError, match="a date or a truth value"):
+        read_metrics_table(tmp_path / "dates.parquet")
+    twice = table4()
+    with pytest.raises(UserError, match="'fid50k' stands there twice"):
+        evaluate_claims(pd.concat([twice, twice["fid50k"]], axis="columns"))
+
+
+def test_flops_that_count_twice_throughout_and_what_is_not_told_are_assumptions() -> None:
+    notes = evaluate_claims(table4().assign(gflops=2 * table4()["gflops"])).assumptions
+    assert any("Gflops are 2 times those of its variants" in note for note in notes)
+    assert any("not told by the table" in note and "guidance_scale" in note for note in notes)
+    told = table4().assign(n_samples=50_000, extractor="i", sampler="ddpm", sampling_steps=250, guidance_scale=1.0)
+    assert not any("times" in note or "not told" in note for note in evaluate_claims(told).assumptions)
+
+
+def test_gflops_on_larger_latents_are_no_other_unit(tmp_path: Path) -> None:
+    rows = ["DiT-XL/2,XL,2,675,524.6,12", "DiT-XL/4,XL,4,675,118.6,30"]
+    assert read_metrics_table(write(tmp_path, HEADER, *rows))["gflops"].tolist() == [524.6, 118.6]

@@ -1,6 +1,7 @@
 """What holds between files that no program compares: pins, profiles."""
 
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from pipeline import ROOT, plan
+from pipeline import ROOT, plan, snakemake
 
 PROFILES = ("profiles/default", "slurm")
 
@@ -56,3 +57,27 @@ def test_slurm_profile_plans_the_same_jobs(tmp_path: Path) -> None:
     jobs = plan(tmp_path, "--profile", str(ROOT / "slurm"))
     assert jobs == plan(tmp_path)
     assert len(jobs["train_milestone"]) == 8
+
+
+def test_an_unfilled_slurm_profile_and_a_machine_without_sbatch_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = snakemake(tmp_path, "--profile", str(ROOT / "slurm"))
+    assert run.returncode == 2
+    assert "ACCOUNT, PARTITION, TYPE still to be set" in run.stdout + run.stderr
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = (ROOT / "slurm" / "config.yaml").read_text()
+    for word in ("ACCOUNT", "PARTITION", "TYPE"):
+        text = text.replace(word, "mine")
+    (tmp_path / "config.yaml").write_text(text)
+    run = snakemake(tmp_path, "--profile", str(tmp_path))
+    assert run.returncode == 2
+    assert "there is no sbatch here" in run.stdout + run.stderr
+
+
+def test_make_names_the_home_that_it_takes_where_none_can_be_written() -> None:
+    for home in ({"HOME": "/"}, {"HOME": "/proc/none"}, {}):
+        run = subprocess.run(
+            ["make", "-n", "help"], cwd=ROOT, env={"PATH": "/usr/bin:/bin", **home}, capture_output=True, text=True
+        )
+        assert f"HOME={ROOT}/cache/home" in run.stdout

@@ -18,9 +18,10 @@ from dit_scaling.claims.comparisons import (
 )
 from dit_scaling.claims.contrasts import difference
 from dit_scaling.claims.gflops import judge_gflops
-from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric, untold
 from dit_scaling.claims.noise import Estimate, Noise, estimate
 from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
+from dit_scaling.claims.table_costs import costs_note
 from dit_scaling.claims.verdicts import SUPPORT, Claim, ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
@@ -99,7 +100,7 @@ def evaluate_claims(
         metric=metric,
         alpha=alpha,
         noise=noise.source,
-        assumptions=_assumptions(estimates, noise, decoded_noise, step_note),
+        assumptions=_assumptions(estimates, noise, decoded_noise, (step_note, untold(rows), costs_note(rows))),
         exclusions=_exclusions(estimates, declared, imageless, family),
     )
 
@@ -175,7 +176,7 @@ def _imageless(estimates: Sequence[Estimate], noise: Noise, decoded_noise: float
 
 
 def _assumptions(
-    estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, step_note: str | None
+    estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, of_table: Sequence[str | None]
 ) -> tuple[str, ...]:
     notes = [
         f"noise of ln metric: {noise.source}",
@@ -188,9 +189,7 @@ def _assumptions(
         notes.append("decoded noise was not measured: that every variant made images at all is taken on trust")
     if all(e.runs == 1 for e in estimates):
         notes.append("one run per variant")
-    if step_note:
-        notes.append(step_note)
-    return tuple(notes)
+    return (*notes, *filter(None, of_table))
 
 
 def _exclusions(

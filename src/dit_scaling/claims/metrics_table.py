@@ -1,12 +1,14 @@
 """The table of metrics that the claims are judged on: read, checked, cut to one training step."""
 
-from io import StringIO
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
+from dit_scaling.claims.table_costs import check_costs, name_parts
+from dit_scaling.claims.table_file import read_table_file
+from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
 from dit_scaling.metrics.catalogue import HEADLINE, parse_column
 from dit_scaling.variants import UNET
@@ -16,6 +18,8 @@ REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
+MOST_FID = 5000
+"""Of Inception's features: noise has some hundreds. A date as a number, 45413 or 20240501, is more."""
 
 
 def family_of(variant: str) -> str:
@@ -27,16 +31,20 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
     """Read a table of metrics, one row per trained model (and step), and check it.
 
     Args:
-        path: ``*.parquet``, or CSV with any other suffix; CSV lines that start with ``#`` are comments. Columns:
-            variant (``FAMILY-SIZE/PATCH``), size, patch (integer; may be empty for the family ``UNet``), params_m
-            (1e6), gflops (1e9 multiply-adds), a metric; optionally seed, n_samples, ``<metric>_se``, step, and tokens,
-            empty where patch is.
+        path: Parquet or text, as for ``read_table_file``. Columns: variant (``FAMILY-SIZE/PATCH``), size, patch
+            (integer; may be empty for the family ``UNet``), params_m (1e6), gflops (1e9 multiply-adds), a metric;
+            optionally seed, step (or steps), n_samples, ``<metric>_se``, those of ``PROTOCOL``, and tokens, empty where
+            patch is.
         metric: name of the metric's column, as for ``find_metric``.
 
     Raises:
         UserError: the file cannot be read, or ``check_table`` refuses its content.
     """
-    return check_table(_read(path), metric, str(path))
+    table = read_table_file(path, REQUIRED)
+    checked = check_table(table, metric, str(path))
+    _check_distances(checked, find_metric(checked, metric, str(path)), str(path))
+    check_costs(checked.assign(family=checked["variant"].map(family_of)), str(path))
+    return checked
 
 
 def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "the table") -> str:
@@ -48,9 +56,10 @@ def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "th
         UserError: there is no such column, or there are several.
     """
     if metric is not None:
-        if metric not in table.columns:
+        names = [name for name in map(str, table.columns) if name in (metric, metric.strip().lower())]
+        if not names:
             raise UserError(f"{where}: no column '{metric}'. Its columns are {', '.join(map(str, table.columns))}.")
-        return metric
+        return names[0]
     if DEFAULT_METRIC in table.columns:
         return DEFAULT_METRIC
     parsed = {name: parse_column(name) for name in map(str, table.columns)}
@@ -71,6 +80,9 @@ def check_table(table: pd.DataFrame, metric: str | None = None, where: str = "th
             one variant disagree on its size, patch, params_m, gflops or tokens; two variants share family, size and
             patch; there are no rows.
     """
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise UserError(f"{where}: column '{twice[0]}' stands there twice. Leave out the one that does not count.")
     missing = [column for column in REQUIRED if column not in table.columns]
     if missing:
         raise UserError(
@@ -80,24 +92,28 @@ def check_table(table: pd.DataFrame, metric: str | None = None, where: str = "th
     if table.empty:
         raise UserError(f"{where}: no rows. Give one row per trained model.")
     checked = table.reset_index(drop=True)
-    for column in ("variant", "size"):
-        _refuse(
-            checked, checked[column].isna() | (checked[column].astype(str).str.strip() == ""), column, "empty", where
-        )
-        checked[column] = checked[column].astype(str).str.strip()
-    for column in ("params_m", "gflops", metric, "n_samples"):
+    if "step" not in checked.columns:
+        checked = checked.rename(columns={"steps": "step"})
+    for column in ("variant", "size", "extractor", "sampler"):
         if column in checked.columns:
-            checked[column] = _positive(checked, column, where)
+            checked[column] = _texts(checked, column, where)
+    for column in ("params_m", "gflops", metric):
+        checked[column] = _positive(checked, column, where)
     for column in ("patch", "tokens"):
         if column in checked.columns:
             checked[column] = _count_of_patched(checked, column, where)
     if f"{metric}_se" in checked.columns:
         checked[f"{metric}_se"] = _standard_errors(checked, f"{metric}_se", where)
-    for column in ("seed", "step"):
+    for column, least in (("seed", 0), ("step", 0), ("steps", 0), ("n_samples", 1), ("sampling_steps", 1)):
         if column in checked.columns:
-            _refuse(checked, checked[column].isna(), column, "empty", where)
+            checked[column] = _whole(checked, column, least, where)
+    if "guidance_scale" in checked.columns:
+        scales = read_numbers(checked, "guidance_scale", where)
+        refuse(checked, ~(np.isfinite(scales) & (scales >= 0)), "guidance_scale", "unknown or no number", where)
+        checked["guidance_scale"] = scales
     _check_runs(checked, where)
     _check_attributes(checked, where)
+    _check_names(checked, where)
     return checked
 
 
@@ -135,56 +151,78 @@ def check_protocol(table: pd.DataFrame, where: str = "the table") -> None:
             raise UserError(f"{where} mixes protocols: {column} {values}. Sample and score all variants with one.")
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        content = "\n".join("" if line.startswith("#") else line for line in lines)
-        return pd.read_csv(StringIO(content), dtype={"variant": str, "size": str}, skipinitialspace=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}). Give a CSV or Parquet file.") from None
-    except ValueError as error:  # undecodable text, no columns, ragged lines, broken Parquet
-        raise UserError(f"{path} is no table ({error}). Give CSV with a header line, or Parquet.") from None
+def untold(table: pd.DataFrame) -> str | None:
+    """A note on what the table does not say of how its rows were measured."""
+    absent = [column for column in ("n_samples", *PROTOCOL) if column not in table.columns]
+    return f"not told by the table, and taken to be the same in all rows: {', '.join(absent)}" if absent else None
 
 
-def _refuse(table: pd.DataFrame, bad: ArrayLike, column: str, problem: str, where: str) -> None:
-    rows = np.flatnonzero(np.asarray(bad, dtype=bool))
-    if len(rows):
-        row = int(rows[0])
-        raise UserError(
-            f"{where}: column '{column}' is {problem} in data row {row + 1} ({table['variant'].iloc[row]}: "
-            f"{table[column].iloc[row]}). Correct the value or leave the row out."
-        )
-
-
-def _numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
-    return pd.to_numeric(table[column], errors="coerce").astype(float)
+def _texts(table: pd.DataFrame, column: str, where: str) -> "pd.Series[str]":
+    refuse(table, table[column].isna() | (table[column].astype(str).str.strip() == ""), column, "empty", where)
+    return table[column].astype(str).str.strip()
 
 
 def _positive(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
-    numbers = _numbers(table, column)
-    _refuse(table, ~np.isfinite(numbers), column, "not a finite number", where)
-    _refuse(table, numbers <= 0, column, "not positive (logarithms are compared)", where)
+    numbers = read_numbers(table, column, where)
+    refuse(table, ~np.isfinite(numbers), column, "not a finite number", where)
+    refuse(table, numbers <= 0, column, "not positive (logarithms are compared)", where)
     return numbers
+
+
+def _whole(table: pd.DataFrame, column: str, least: int, where: str) -> "pd.Series[int]":
+    refuse(table, table[column].isna(), column, "empty", where)
+    numbers = read_numbers(table, column, where)
+    refuse(table, ~((numbers >= least) & (numbers % 1 == 0)), column, f"not a whole number from {least}", where)
+    return numbers.astype("int64")
 
 
 def _count_of_patched(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
     """A positive integer, or empty for a U-Net, which has no patches."""
-    numbers = _numbers(table, column)
+    numbers = read_numbers(table, column, where)
     unpatched = table[column].isna() & (table["variant"].map(family_of) == UNET)
-    _refuse(table, ~unpatched & ~((numbers >= 1) & (numbers % 1 == 0)), column, "not a positive integer", where)
+    refuse(table, ~unpatched & ~((numbers >= 1) & (numbers % 1 == 0)), column, "not a positive integer", where)
     return numbers
 
 
 def _standard_errors(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
-    numbers = _numbers(table, column)
-    _refuse(
+    numbers = read_numbers(table, column, where)
+    refuse(
         table, table[column].notna() & ~(np.isfinite(numbers) & (numbers >= 0)), column, "negative or no number", where
     )
     return numbers
+
+
+def _check_distances(table: pd.DataFrame, metric: str, where: str) -> None:
+    """Refuse FIDs that are none, and a number of samples that the metric's name contradicts."""
+    column = parse_column(metric)
+    if column and column.metric == HEADLINE and column.features in HEADLINE.names:
+        refuse(table, table[metric] > MOST_FID, metric, f"over {MOST_FID}, which no FID is (a date?)", where)
+    samples = re.fullmatch(r"fid(\d+)k", metric)
+    if samples and "n_samples" in table.columns and table["n_samples"].nunique() == 1:
+        other = table["n_samples"] != 1000 * int(samples[1])
+        refuse(table, other, "n_samples", f"another number than that in the name {metric}", where)
+
+
+def _check_names(table: pd.DataFrame, where: str) -> None:
+    """Refuse names, steps and tokens that contradict other columns."""
+    for variant, size, patch in zip(table["variant"], table["size"], table["patch"], strict=True):
+        parts = name_parts(variant)
+        if parts and (parts[0] != size or (parts[1] and parts[1] != patch)):
+            raise UserError(
+                f"{where}: the name {variant} says another size or patch than its columns, size {size} and "
+                f"patch {patch:g}. Correct the one that is wrong."
+            )
+    if "steps" in table.columns:
+        refuse(table, table["steps"] != table["step"], "steps", "another number than column 'step' has", where)
+    if "tokens" in table.columns:
+        positions = (table["tokens"] * table["patch"] ** 2).dropna()
+        other = positions.index[positions != positions.iloc[:1].sum()]
+        if len(other):
+            first, second = table["variant"].loc[positions.index[0]], table["variant"].loc[other[0]]
+            raise UserError(
+                f"{where}: columns 'tokens' and 'patch' give {first} and {second} latents of different sizes. Correct "
+                "them, or compare variants on one size of images."
+            )
 
 
 def _check_runs(table: pd.DataFrame, where: str) -> None:
