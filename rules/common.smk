@@ -1,6 +1,5 @@
 """What all rules share: the checked study, the settings of each stage, and the names of its files."""
 
-import getpass
 import os
 import re
 import sys
@@ -73,43 +72,6 @@ if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_setti
     )
     sys.exit(2)
 
-<<<<<<< HEAD
-=======
-# A uid that a container knows no name of: Snakemake and torch ask for one, and take it from here.
-try:
-    getpass.getuser()
-except (KeyError, OSError):
-    os.environ["USER"] = f"uid-{os.getuid()}"
-
-# Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
-if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    given = str(getattr(workflow.resource_settings.default_resources, "args", ""))
-    for resources in workflow.resource_settings.overwrite_resources.values():
-        given += "".join(f" {getattr(value, 'raw', value)} " for value in resources.values())
-    left = [word for word in ("ACCOUNT", "PARTITION", "TYPE") if re.search(rf"\b{word}\b", given)]
-    if "slurm_partition" in given and left:
-        logger.error(f"Error: {', '.join(left)} still to be set in the first block of slurm/config.yaml, or your copy.")
-        sys.exit(2)
-    if "slurm_partition" in given and not shutil.which("sbatch"):
-        logger.error("Error: there is no sbatch here. Start --profile slurm on a node that can submit jobs.")
-        sys.exit(2)
-
-if workflow.is_main_process:
-    try:
-        with tempfile.TemporaryFile() as scratch:
-            scratch.write(bytes(1 << 20))
-    except OSError as error:
-        logger.error(
-            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
-        )
-        sys.exit(2)
-    runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
-    if runner:
-        logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
-    for warning in STUDY.warnings():
-        logger.warning(f"Doubtful setting: {warning}.")
-
->>>>>>> h-images
 RUN = f"{RESULTS}/{{variant}}/seed-{{seed}}"
 STEP = f"{RUN}/step-{{step}}"
 EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"

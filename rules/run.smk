@@ -1,10 +1,30 @@
 """Around the jobs: whose run this is, results of other settings, signals, and a report of what is there."""
 
+import getpass
 import shutil
 import tempfile
 
 from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
+
+# A uid that a container knows no name of: Snakemake and torch ask for one, and take it from here.
+try:
+    getpass.getuser()
+except (KeyError, OSError):
+    os.environ["USER"] = f"uid-{os.getuid()}"
+
+# Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    given = str(getattr(workflow.resource_settings.default_resources, "args", ""))
+    for resources in workflow.resource_settings.overwrite_resources.values():
+        given += "".join(f" {getattr(value, 'raw', value)} " for value in resources.values())
+    left = [word for word in ("ACCOUNT", "PARTITION", "TYPE") if re.search(rf"\b{word}\b", given)]
+    if "slurm_partition" in given and left:
+        logger.error(f"Error: {', '.join(left)} still to be set in the first block of slurm/config.yaml, or your copy.")
+        sys.exit(2)
+    if "slurm_partition" in given and not shutil.which("sbatch"):
+        logger.error("Error: there is no sbatch here. Start --profile slurm on a node that can submit jobs.")
+        sys.exit(2)
 
 if workflow.is_main_process:
     try:
