@@ -223,8 +223,8 @@ def test_an_autoencoder_that_fails_on_one_image_names_it(
     whole = encode.encode_moments
     images = []
 
-    def failing(vae: Any, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        moments = whole(vae, batch)
+    def failing(vae: Any, batch: NDArray[np.uint8], *options: str) -> NDArray[np.float32]:
+        moments = whole(vae, batch, *options)
         images.append(len(batch))
         if len(images) == 1:
             moments[2] = value
