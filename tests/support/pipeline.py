@@ -26,9 +26,15 @@ JOB = re.compile(r"^(?:local)?rule (?P<rule>\w+):\n(?P<details>(?:    .*\n)*)", 
 FIRST_OUTPUT = re.compile(r"^    output: (?P<file>[^,\n]+)", re.MULTILINE)
 
 
-def snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
-    """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile and the network cut."""
-    environment = {**_environment(), STARTUP: str(OFFLINE / "sitecustomize.py")}
+def snakemake(
+    folder: Path, *arguments: str, config: Path | None = TINY, startup: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in ``folder`` as from the command line, with ``config`` as --configfile and the network cut.
+
+    ``startup`` is a file that it and each of its jobs run first.
+    """
+    first = [OFFLINE / "sitecustomize.py", *([startup] if startup else [])]
+    environment = {**_environment(), STARTUP: os.pathsep.join(map(str, first))}
     return warm_python().run(["-m", "snakemake", *_arguments(arguments, config)], folder, environment)
 
 

@@ -29,7 +29,7 @@ PRELOADED = (
     *("dit_scaling.config", "dit_scaling.data.assets", "dit_scaling.training.worker", "dit_scaling.sampling.parts"),
 )
 STARTUP = "WARM_PYTHON_STARTUP"
-"""Environment variable: a file that is run first, as Python runs sitecustomize."""
+"""Environment variable: files that are run first, as Python runs sitecustomize."""
 PATIENCE = 60.0  # seconds that the server may take to import
 
 CLIENT = """#!{python} -IS
@@ -54,7 +54,8 @@ class WarmPython:
         self.executable.write_text(CLIENT.format(python=sys.executable, address=address))
         self.executable.chmod(0o755)
         command = [sys.executable, __file__, address, str(self.executable)]
-        self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # Its input ends with this process, however that ends, and with its input the server.
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         deadline = time.monotonic() + PATIENCE
         while not Path(address).exists():
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -83,7 +84,7 @@ class WarmPython:
 
 
 def serve(address: str, executable: str) -> None:
-    """Fork a handler for each caller, for ever."""
+    """Fork a handler for each caller, until the input ends."""
     for module in PRELOADED:
         import_module(module)
     gc.freeze()
@@ -91,7 +92,7 @@ def serve(address: str, executable: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        while True:
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
             caller, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -139,7 +140,7 @@ def execute(arguments: list[str], folder: str, environment: dict[str, str], exec
     os.environ.clear()
     os.environ.update(environment)
     try:
-        if startup := environment.get(STARTUP):
+        for startup in filter(None, environment.get(STARTUP, "").split(os.pathsep)):
             runpy.run_path(startup)
         if arguments[0] == "-m":
             # Snakemake starts its jobs by this name.
