@@ -157,7 +157,10 @@ def test_rows_have_names_of_their_own_topic_and_are_found_by_them() -> None:
     assert [row.name for row in choose("frechet")] == ["frechet-clean-fid", "frechet-torch-fidelity"]
 
 
-SMALL = ["reader-shuffled", "frechet-torch-fidelity", "ema-DiT-XL-2", "features-classifier", "pair-embedded-smallest"]
+SMALL = [
+    *("reader-shuffled", "frechet-torch-fidelity", "ema-DiT-XL-2", "features-classifier"),
+    pytest.param("pair-embedded-smallest", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("name", SMALL)

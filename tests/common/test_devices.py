@@ -170,7 +170,7 @@ def test_devices_that_cannot_be_chosen_are_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr(devices, "probe", all_compute)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setattr(devices, "claimed", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
     for variable in devices.SCHEDULERS:
         monkeypatch.delenv(variable, raising=False)

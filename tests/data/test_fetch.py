@@ -38,7 +38,7 @@ from dit_scaling.data.assets import (
     open_stages,
 )
 from dit_scaling.data.fetch import _address, fetch
-from pipeline import OFFLINE, ROOT, edited, plan, snakemake
+from pipeline import OFFLINE, ROOT, edited, plan, snakemake, start_snakemake
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -442,12 +442,15 @@ def test_snakemake_fetches_what_is_missing_and_leaves_alone_what_is_there(tmp_pa
 def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_names_the_command(
     toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # huggingface_hub would try again for a minute
+    monkeypatch.setenv(
+        "HF_HUB_OFFLINE", "1"
+    )  # as it is imported, huggingface_hub reads this; else it would try again for a minute
     config = edited(tmp_path, {"vae": GIVEN_VAE})
     shard = "results/tiny/latents/train-00000.tar"
-    run = snakemake(tmp_path, "--cores", "1", shard, config=config)
-    assert run.returncode != 0
-    assert "dit-scaling prefetch --configfile" in run.stderr
+    with start_snakemake(tmp_path, "--cores", "1", shard, config=config) as process:
+        message = process.communicate()[1]
+    assert process.returncode != 0
+    assert "dit-scaling prefetch --configfile" in message
     shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
     run = snakemake(tmp_path, "--cores", "1", shard, config=config)
     assert run.returncode == 0, run.stderr

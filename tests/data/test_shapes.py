@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.config.image_settings import Shapes
 from dit_scaling.data.fingerprint import fingerprint
-from dit_scaling.data.shapes import CONTRAST, OUTLINES, draw_picture
+from dit_scaling.data.shapes import CONTRAST, OUTLINES, draw_background, draw_coverage, draw_picture
 from dit_scaling.data.sources import open_source, read_images
 from pipeline import ROOT, edited, plan, snakemake
 
@@ -70,19 +70,26 @@ def test_areas_are_those_of_geometry() -> None:
 
 
 @pytest.mark.parametrize("label", range(CLASSES))
-def test_the_drawn_shape_is_the_labels(label: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """White on black, a shape covers its share of the circle around it, anti-aliased at its edge."""
-    monkeypatch.setattr("dit_scaling.data.shapes._draw_background", lambda *_: np.zeros((64, 64, 3)))
-    monkeypatch.setattr("dit_scaling.data.shapes._distinct_colour", lambda *_: np.full(3, 255.0))
-    monkeypatch.setattr("dit_scaling.data.shapes.RADII", (0.4, 0.4))
+def test_a_shape_covers_its_share_of_the_circle_around_it(label: int) -> None:
+    """Anti-aliased at its edge."""
     outline, hole = list(OUTLINES.values())[label]
-    picture = draw_picture(0, label, CLASSES, 64) / 255
-    covered = picture[..., 0].sum() / (0.4 * 64) ** 2
+    coverage = draw_coverage(np.random.default_rng(label), (outline, hole), 64, radii=(0.4, 0.4))
+    covered = coverage.sum() / (0.4 * 64) ** 2
     if hole is None or list(OUTLINES)[label] == "ring":
         assert covered == pytest.approx(area(outline) - (0 if hole is None else area(hole)), rel=0.06)
     else:  # The crescent's hole reaches out of the circle.
         assert 0.1 < covered < area(outline) - 0.5
-    assert np.count_nonzero((picture > 0) & (picture < 1)) > 50
+    assert np.count_nonzero((coverage > 0) & (coverage < 1)) > 20
+
+
+@pytest.mark.parametrize("label", range(CLASSES))
+def test_the_drawn_shape_is_the_labels_in_one_colour_on_its_background(label: int) -> None:
+    rng = np.random.default_rng((0, label))
+    background = draw_background(rng, rng.uniform(0, 255, (2, 3)), 64)
+    coverage = draw_coverage(rng, list(OUTLINES.values())[label], 64)[..., 0]
+    picture = draw_picture(0, label, CLASSES, 64)
+    np.testing.assert_array_equal(picture[coverage == 0], np.rint(background[coverage == 0]))
+    assert len(np.unique(picture[coverage == 1], axis=0)) == 1
 
 
 def test_a_shape_differs_from_its_background() -> None:

@@ -77,7 +77,7 @@ def test_the_sampler_is_named_before_what_it_causes(
     study: Path, toy_run: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = train(study, toy_run)
-    monkeypatch.setattr(samplers, "_timesteps", lambda _, index, y: torch.full_like(y, index))
+    monkeypatch.setattr(samplers, "fed_timesteps", lambda _, index, y: torch.full_like(y, index))
     failed = examine(study, checkpoint, tmp_path / "page.html")
     assert failed[0] == "timesteps of the sampler"
     assert "sampling against one-step prediction" in failed

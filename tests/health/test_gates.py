@@ -155,7 +155,7 @@ def test_ema_that_began_at_zero_is_named(judge: Judge, monkeypatch: pytest.Monke
 
 
 def test_respaced_index_in_place_of_the_timestep_is_named(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "_timesteps", lambda _, index, y: torch.full_like(y, index))
+    monkeypatch.setattr(samplers, "fed_timesteps", lambda _, index, y: torch.full_like(y, index))
     record = judge()
     assert record["status"] == "broken"
     assert failed(record)[0] == "sampling against one-step prediction"

@@ -18,7 +18,7 @@ def by_definition(real, made, k):
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.6, 0.3), (1.5, 0.0)])
 def test_density_and_coverage_are_those_of_the_definition(monkeypatch, k, scale, shift):
-    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 2**16)  # many blocks
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 2**16)  # many blocks
     rng = np.random.default_rng(k)
     real = rng.standard_normal((300, 8))
     made = scale * rng.standard_normal((400, 8)) + shift

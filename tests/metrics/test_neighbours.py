@@ -12,7 +12,7 @@ from dit_scaling.metrics.neighbours import nearest_neighbours, squared_distance_
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a few rows, so that small sets are cut into many, the last of them shorter."""
-    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 8 * 300 * 7)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 8 * 300 * 7)
 
 
 @pytest.mark.usefixtures("small_blocks")

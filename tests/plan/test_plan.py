@@ -425,7 +425,7 @@ def test_a_probe_multiplies_as_the_study_does(monkeypatch: pytest.MonkeyPatch) -
         allowed.append(torch.backends.cuda.matmul.allow_tf32)
         return 1.0
 
-    monkeypatch.setattr(probe, "_step_seconds", step_seconds)
+    monkeypatch.setattr(probe, "step_seconds", step_seconds)
     study = study_of()
     tf32 = study.training.model_copy(update={"precision": "tf32"})
     probe.measured_devices(study.model_copy(update={"training": tf32}), 1)

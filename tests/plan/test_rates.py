@@ -123,7 +123,7 @@ def test_a_study_that_is_extended_is_priced_from_where_it_goes_on(tmp_path: Path
 def test_a_study_for_the_cpu_is_priced_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from dit_scaling.plan import throughput
 
-    monkeypatch.setattr(throughput, "_step_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(throughput, "step_seconds", lambda *_: 0.1)
     config = CONFIGS / "config.yaml"
     study = load_study(config)
     cpu = study.model_copy(update={"resources": study.resources.model_copy(update={"device": "cpu"})})

@@ -22,7 +22,7 @@ RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
-_held: list[FileLock] = []  # until this process ends, however it ends
+claimed: list[FileLock] = []  # until this process ends, however it ends
 
 
 def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.device:
@@ -49,7 +49,7 @@ def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.dev
             raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
         return torch.device("cpu")
     devices = visible
-    if not _held:  # those that this process holds compute
+    if not claimed:  # those that this process holds compute
         found = probe(len(visible), _lock_folder())
         devices = [device for device, card in zip(visible, found.cards, strict=True) if not card.fault]
         if not devices and name == "cuda":
@@ -63,7 +63,7 @@ def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.dev
             "compute."
         )
     torch.backends.cudnn.allow_tf32 = False
-    if not _held and not (_allocation() and len(visible) == count):
+    if not claimed and not (_allocation() and len(visible) == count):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claim(devices, count, jobs_per_gpu))
         if torch.cuda.device_count() != count:  # counting without NVML has started CUDA, which saw all of them
             raise UserError(
@@ -128,7 +128,7 @@ def _claim(devices: Sequence[str], count: int, jobs_per_gpu: int) -> list[str]:
                 if device not in chosen:
                     lock.release()
         if chosen:
-            _held.extend(held[device] for device in chosen)
+            claimed.extend(held[device] for device in chosen)
             log.info("computes on CUDA device %s", ", ".join(chosen))
             return chosen
         if not waiting:

@@ -82,13 +82,13 @@ def draw_picture(seed: int, index: int, classes: int, size: int) -> NDArray[np.u
     """
     rng = np.random.default_rng((seed, index))
     colours = rng.uniform(0, 255, (2, 3))
-    background = _draw_background(rng, colours, size)
-    coverage = _draw_coverage(rng, list(OUTLINES.values())[index % classes], size)
+    background = draw_background(rng, colours, size)
+    coverage = draw_coverage(rng, list(OUTLINES.values())[index % classes], size)
     picture = background + coverage * (_distinct_colour(rng, colours) - background)
     return np.rint(picture).astype(np.uint8)
 
 
-def _draw_background(rng: np.random.Generator, colours: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+def draw_background(rng: np.random.Generator, colours: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """(size, size, 3) in 0..255."""
     blend = (1 + _along(rng.uniform(0, 2 * np.pi), size) / np.sqrt(0.5)) / 2
     position = _along(rng.uniform(0, 2 * np.pi), size) / rng.uniform(*WAVELENGTHS)
@@ -104,9 +104,11 @@ def _along(direction: float, size: int) -> NDArray[np.float64]:
     return np.asarray(np.cos(direction) * columns + np.sin(direction) * rows)
 
 
-def _draw_coverage(rng: np.random.Generator, outline: Outline, size: int) -> NDArray[np.float64]:
+def draw_coverage(
+    rng: np.random.Generator, outline: Outline, size: int, radii: tuple[float, float] = RADII
+) -> NDArray[np.float64]:
     """Share (size, size, 1) of each pixel that the shape covers."""
-    angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(*RADII)
+    angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(*radii)
     centre = rng.uniform(radius, 1 - radius, 2)
     rotation = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
     canvas = Image.new("L", (SUPERSAMPLING * size, SUPERSAMPLING * size))

@@ -68,7 +68,7 @@ class Sampler:
 def ancestral(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, step_noise: StepNoise) -> Iterator[Step]:
     """Draw x_{t-1} from p(x_{t-1} | x_t) down the chain; the last step returns its mean (DDPM, algorithm 2)."""
     for index in reversed(range(len(chain))):
-        output = predict(x, _timesteps(chain, index, y), y)
+        output = predict(x, fed_timesteps(chain, index, y), y)
         x, log_variance, pred_x0 = chain.p_mean_variance(output, x, index)
         if index > 0:
             x = x + (0.5 * log_variance).exp() * step_noise()
@@ -81,7 +81,7 @@ def ddim(
     """Song et al. 2021, equation 12: deterministic for ``eta`` 0, with the posterior's variance for 1."""
     abar = [1.0, *chain.alphas_cumprod.tolist()]
     for index in reversed(range(len(chain))):
-        eps = predict(x, _timesteps(chain, index, y), y)[:, : x.shape[1]]
+        eps = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
         now, previous = abar[index + 1], abar[index]
         variance = eta**2 * (1 - previous) / (1 - now) * (1 - now / previous)
         pred_x0 = (x - (1 - now) ** 0.5 * eps) / now**0.5
@@ -101,7 +101,7 @@ def dpm_solver(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, _step_no
     half_log_snr = (chain.alphas_cumprod / (1 - chain.alphas_cumprod)).log().div(2).tolist()
     earlier: tuple[float, Tensor] | None = None  # the step before: its length in half_log_snr, and its prediction
     for index in reversed(range(len(chain))):
-        eps = predict(x, _timesteps(chain, index, y), y)[:, : x.shape[1]]
+        eps = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
         pred_x0 = (x - sigma[index] * eps) / alpha[index]
         if index == 0:
             x = pred_x0
@@ -117,7 +117,7 @@ def dpm_solver(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, _step_no
         yield Step(int(chain.timesteps[index]), pred_x0, x)
 
 
-def _timesteps(chain: Chain, index: int, y: Tensor) -> Tensor:
+def fed_timesteps(chain: Chain, index: int, y: Tensor) -> Tensor:
     """The original timestep of ``index`` for every sample: what the network was trained with."""
     return y.new_full(y.shape, int(chain.timesteps[index]))
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dit_scaling.metrics.arrays import Array, feature_pair, row_chunks
 
-_BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 64 * 2**20
 PER_PAIR = 600
 """What is done to a squared distance that is searched or compared, in multiply-adds of its product."""
 
@@ -67,7 +67,7 @@ def squared_distance_blocks(queries: Array, references: Array) -> Iterator[tuple
     references = references - centre
     reference_norms = np.einsum("nd,nd->n", references, references)
     rounding = dim * np.finfo(np.float64).eps
-    step = max(1, _BLOCK_BYTES // (8 * (len(references) + dim)))
+    step = max(1, BLOCK_BYTES // (8 * (len(references) + dim)))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
         block = queries[rows] - centre

@@ -38,7 +38,7 @@ def measured_devices(study: Study, count: int) -> Devices:
             name: micro_batch(study, study.variant(name), study.resources.gpus_per_node, memory)
             for name in {cheap: 0, costly: 0}
         }
-        seconds = {name: _step_seconds(study, study.variant(name), some, device) for name, some in batch.items()}
+        seconds = {name: step_seconds(study, study.variant(name), some, device) for name, some in batch.items()}
     operations = {name: 2 * TRAINING_PASSES * 1e9 * cost[name] * batch[name] for name in seconds}
     rate, overhead = operations[costly] / seconds[costly], 0.0
     if seconds[costly] > seconds[cheap]:
@@ -50,7 +50,7 @@ def measured_devices(study: Study, count: int) -> Devices:
     return Devices(name, count, rate, rate, rate, memory, source, overhead / TRAINING_PASSES)
 
 
-def _step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:
+def step_seconds(study: Study, variant: AnyVariant, batch: int, device: torch.device) -> float:
     """Seconds of a training step, not compiled, on a batch of so many latents."""
     channels, size = study.vae.latent_channels, study.latent_size
     model = create_model(variant, size, study.data.classes, channels).to(device)
