@@ -1,17 +1,12 @@
 """Around the jobs: whose run this is, results of other settings, signals, and a report of what is there."""
 
-import getpass
 import shutil
 import tempfile
 
-from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
+from dit_scaling.results.run_control import drop_stale_locks, name_user, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
-# A uid that a container knows no name of: Snakemake and torch ask for one, and take it from here.
-try:
-    getpass.getuser()
-except (KeyError, OSError):
-    os.environ["USER"] = f"uid-{os.getuid()}"
+name_user()
 
 # Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):

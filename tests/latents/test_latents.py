@@ -151,8 +151,8 @@ def test_autoencoder_that_fails_names_the_image(
 ) -> None:
     count = itertools.count()
 
-    def failing(*inputs: object) -> np.ndarray:
-        moments = encode_moments(*inputs)
+    def failing(vae: object, images: np.ndarray, *options: str) -> np.ndarray:
+        moments = encode_moments(vae, images, *options)
         if next(count) == 3:  # images 0-7, their mirrors, images 8-15, their mirrors
             moments[5] = value
         return moments

@@ -222,6 +222,23 @@ def test_one_record_holds_every_extractor_with_its_protocol(tmp_path: Path, monk
         assert {f"kid_{name}", f"kid_{name}_sd", f"precision_{name}", f"recall_{name}"} <= set(record)
 
 
+def test_samples_that_are_all_alike_are_scored(extractor: Path, tmp_path: Path) -> None:
+    """A model that has collapsed is the worst of the table, and no reason to have none."""
+    real = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    reference = write_reference(tmp_path, "classifier8", real)
+    write_samples(
+        tmp_path / "part.npz", Samples(np.zeros((60, 32, 32, 1), np.uint8), np.arange(60) % 10, np.arange(60))
+    )
+    (tmp_path / "features").mkdir()
+    kept = tmp_path / "features" / "features.json"
+    extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
+    score_samples(SETTINGS, [kept], [reference], tmp_path / "m.json")
+    record = read_json(tmp_path / "m.json")
+    mean = np.load(kept.with_name("features.npy"))[0]
+    expected = ((mean - real.mean(axis=0)) ** 2).sum() + np.trace(np.cov(real.T))
+    assert record["fd_classifier8"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_reference_of_other_features_is_refused(extractor: Path, tmp_path: Path) -> None:
     reference = write_reference(tmp_path, "other", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
     write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))

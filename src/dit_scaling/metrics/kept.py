@@ -99,8 +99,8 @@ def read_kept(files: KeptFiles) -> tuple[ImageSet, Protocol, dict[str, Any]]:
         count = int(record["n_samples"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{files.record} is no record of features ({error!r}); {REMEDY}") from None
-    moments = load_moments(files.moments)
-    spatial = load_moments(files.moments, spatial=True) if has_spatial_moments(files.moments) else None
+    moments = load_moments(files.moments, of_samples=True)
+    spatial = load_moments(files.moments, spatial=True, of_samples=True) if has_spatial_moments(files.moments) else None
     features = load_features(files.features, moments, REMEDY, mapped=True)
     arrays = _read_labels(files.labels, count)
     if moments.features != protocol.extractor or moments.count != count or len(features) != count:

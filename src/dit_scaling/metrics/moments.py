@@ -174,12 +174,13 @@ def has_spatial_moments(path: Path) -> bool:
         return {"mu_s", "sigma_s"} <= set(archive)
 
 
-def load_moments(path: Path, *, spatial: bool = False) -> Moments:
+def load_moments(path: Path, *, spatial: bool = False, of_samples: bool = False) -> Moments:
     """Read moments from an npz: ours, clean-fid's, or a reference of ADM's evaluation suite as it is.
 
     Args:
         path: npz with ``mu`` and ``sigma``; ``count`` and ``features`` are read where they are, other keys ignored.
         spatial: read ``mu_s`` and ``sigma_s`` instead, ADM's moments of the spatial features behind sFID.
+        of_samples: a covariance of zero is no fault, but that of a model whose samples are all alike.
 
     Raises:
         UserError: the file is missing or no npz, a key is missing, twice there, misshapen, not finite or not of real
@@ -194,7 +195,8 @@ def load_moments(path: Path, *, spatial: bool = False) -> Moments:
             f"{path}: {mu_key} has the shape {mean.shape} and {sigma_key} {covariance.shape}; "
             "they must be (D,) and (D, D)."
         )
-    _require_covariance(path, sigma_key, covariance)
+    if covariance.any() or not of_samples:
+        _require_covariance(path, sigma_key, covariance)
     return Moments(
         mean=mean,
         covariance=covariance,
