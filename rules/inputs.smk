@@ -1,5 +1,7 @@
 """Inputs, priorities and memory that follow from wildcards and from the study."""
 
+from functools import cache
+
 
 def given_vae(wildcards):
     """Configuration of a given VAE, whose folder is the VAE; and the other files of it that are fetched."""
@@ -31,12 +33,21 @@ def stopping(files):
     return files if STUDY.training.gates == "stop" else []
 
 
+@cache
+def image_count():
+    """Number of images; counted once, and not at all where the data stage has counted them."""
+    from dit_scaling.common.files import read_json
+    from dit_scaling.plan.command import look_at
+
+    facts = Path(RESULTS) / "data" / "data.json"
+    return read_json(facts)["images"] if facts.exists() else look_at(STUDY.data)[0]
+
+
 def training_memory(wildcards):
     """Megabytes that a cluster's scheduler is asked for."""
-    from dit_scaling.plan.command import look_at
     from dit_scaling.plan.space import training_mb
 
-    return training_mb(STUDY, STUDY.variant_by_slug(wildcards.variant), look_at(STUDY.data)[0])
+    return training_mb(STUDY, STUDY.variant_by_slug(wildcards.variant), image_count())
 
 
 def every_gate():
