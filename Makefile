@@ -10,6 +10,7 @@ UV_READY := .uv/ready-$(UV_VERSION)
 READY := .venv/.ready
 RUN := $(UV) run --no-sync --
 PINS := $(UV) export --quiet --locked --no-dev --no-hashes --no-emit-project --no-header --no-annotate
+SLOWER := pipeline benchmarks health report config/test_configs.py data/test_fetch.py metrics/test_inception.py
 STUDY_SCHEMA := config/study.schema.json
 
 # uv takes the Python that made .uv/ and downloads none; another active environment does not count.
@@ -25,7 +26,7 @@ export HOME := $(shell mkdir -p '$(CURDIR)/cache/home')$(CURDIR)/cache/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-gpu bench lint format envs schema digests clean
+.PHONY: help setup study test test-fast test-slow test-gpu bench lint format envs schema digests clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -39,6 +40,10 @@ study: $(READY) ## run the study of config/config.yaml (CORES=4 for more cores, 
 test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests and show the coverage of src, or with ARGS="tests/config" some of them
 	$(RUN) pytest -n 2 --dist loadfile $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
+
+test-fast: export OMP_NUM_THREADS := 1
+test-fast: $(READY) ## run the tests of a minute: no Snakemake, no page, no process of its own
+	$(RUN) pytest -n 2 --dist worksteal $(SLOWER:%=--ignore=tests/%) $(ARGS)
 
 # pytest's exit code 5 says that no test is marked slow.
 test-slow: $(READY) ## run the tests that take minutes
