@@ -241,7 +241,7 @@ def test_samples_that_are_all_alike_are_scored(extractor: Path, tmp_path: Path) 
 
 def test_a_reference_of_other_features_is_refused(extractor: Path, tmp_path: Path) -> None:
     reference = write_reference(tmp_path, "other", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
-    write_samples(tmp_path / "part.npz", Samples(images(9, 1), np.arange(9), np.arange(9)))
+    write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
     (tmp_path / "features").mkdir()
     kept = tmp_path / "features" / "features.json"
     extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
@@ -325,7 +325,7 @@ def test_the_reference_stage_draws_floors_below_the_ceiling(
 def test_kept_features_that_are_damaged_are_named(extractor: Path, tmp_path: Path, damage: str) -> None:
     (tmp_path / "features").mkdir()
     kept = tmp_path / "features" / "features.json"
-    write_samples(tmp_path / "part.npz", Samples(images(9, 1), np.arange(9), np.arange(9)))
+    write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
     extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
     (kept.parent / damage).write_text("{}")
     with pytest.raises(UserError, match=damage.replace(".", r"\.")):
@@ -338,7 +338,7 @@ def test_kept_features_that_are_damaged_are_named(extractor: Path, tmp_path: Pat
 def test_features_of_other_images_than_the_record_says_are_refused(extractor: Path, tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     kept = tmp_path / "features" / "features.json"
-    write_samples(tmp_path / "part.npz", Samples(images(9, 1), np.arange(9), np.arange(9)))
+    write_samples(tmp_path / "part.npz", Samples(np.zeros((9, 32, 32, 1), np.uint8), np.arange(9), np.arange(9)))
     extract_features(FEATURES, [tmp_path / "part.npz"], extractor, kept, CPU)
     np.save(kept.with_name("features.npy"), np.zeros((8, 8), np.float32))
     with pytest.raises(UserError, match="of other features or images"):
