@@ -117,6 +117,7 @@ def test_the_study_of_shapes_ends_in_a_report(tmp_path: Path) -> None:
         "data.held_out": 40,
         "vae.steps": 800,
         "training.steps": 20,
+        "training.warmup_steps": 5,
         "sampling.num_samples": 40,
         "sampling.steps": 5,
         "metrics.extractor.feature_dim": 16,
