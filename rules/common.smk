@@ -116,6 +116,11 @@ def every_step(file, slugs=SLUGS):
     ]
 
 
+def every_run(file):
+    """`file` of every run that the study trains."""
+    return expand(f"{RUN}/{file}", variant=TRAINED, seed=STUDY.training.seeds)
+
+
 def last_step(file):
     """`file` of the last step of every run that the study trains."""
     return expand(f"{STEP}/{file}", variant=TRAINED, seed=STUDY.training.seeds, step=EXPORTS[-1])

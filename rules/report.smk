@@ -14,6 +14,7 @@ rule aggregate:
         ],
         logs=last_step("metrics.jsonl"),
         training=last_step("provenance.json"),
+        losses=every_run("losses.json"),
         manifest=MANIFEST,
         levels=f"{HEADLINE}/levels.json",
     output:

@@ -1,6 +1,7 @@
 """All metrics of a study as one table, and the verdicts on it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def aggregate(
     manifest: Path | None,
     levels: Path,
     files: AggregateFiles,
+    losses: Sequence[Path] = (),
 ) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON and CSV).
 
@@ -52,6 +54,7 @@ def aggregate(
         manifest: manifest.json of the latents as they are now; None where nothing is trained.
         levels: levels.json of the reference.
         files: what to write.
+        losses: losses.json of the same runs; empty where held-out losses were not measured.
 
     Raises:
         UserError: a record lacks its metrics or was scored on other features than the reference, or a variant was
@@ -82,6 +85,7 @@ def aggregate(
         by=["variant", "seed"],
     )
     table = table.sort_values("index").drop(columns="index")
+    table = add_losses(table, dict(zip(runs, losses, strict=True)) if losses else {})
 
     report, agreement = judge(study, table, reference)
     with atomic_path(files.parquet) as temporary:
@@ -116,6 +120,27 @@ def tabulate_verdicts(report: ClaimsReport) -> pd.DataFrame:
         about = {key: getattr(claim, key) for key in shown}
         rows.append(about | interval)
     return pd.DataFrame(rows)
+
+
+def add_losses(table: pd.DataFrame, records: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
+    """``table`` with the columns of ``dit_scaling.losses.columns``, by variant and seed; NaN where not measured.
+
+    Raises:
+        UserError: a record is none.
+    """
+    rows = [
+        {"variant": variant, "seed": seed, "step": int(step), **columns}
+        for (variant, seed), path in records.items()
+        for step, columns in _read_losses(path).items()
+    ]
+    return table.merge(pd.DataFrame(rows), on=["variant", "seed", "step"], how="left") if rows else table
+
+
+def _read_losses(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        return {str(int(step)): dict(columns) for step, columns in read_json(path)["steps"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no record of losses ({error!r}). Run: snakemake --forcerun losses") from None
 
 
 def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
