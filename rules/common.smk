@@ -14,7 +14,8 @@ from dit_scaling.config import parse_study
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.files import read_json
+from dit_scaling.common.provenance import recorded_inputs, settings_digest
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES

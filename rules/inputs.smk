@@ -36,7 +36,6 @@ def stopping(files):
 @cache
 def image_count():
     """Number of images; counted once, and not at all where the data stage has counted them."""
-    from dit_scaling.common.files import read_json
     from dit_scaling.plan.command import look_at
 
     facts = Path(RESULTS) / "data" / "data.json"

@@ -1,14 +1,17 @@
 def kept_weights(file):
-    """The exports of a run; those of finished steps that were deleted (`keep.checkpoints`) are not trained for again."""
+    """The exports of a run, but those that `dit-scaling clean` deleted before the run's losses knew them.
 
-    def files_of_run(wildcards):
-        folders = [
-            Path(STEP.format(**wildcards, step=step)) for step in STUDY.exports(STUDY.variant_by_slug(wildcards.variant).name)
-        ]
-        deleted = [folder for folder in folders if (folder / "provenance.json").exists() and not (folder / file).exists()]
-        return [str(folder / file) for folder in folders if folder not in deleted]
+    A finished study of an earlier version is measured without training again for what it no longer has.
+    """
 
-    return files_of_run
+    def weights_of_run(wildcards):
+        measured = recorded_inputs(Path(RUN.format(**wildcards), "losses.provenance.json"))
+        name = STUDY.variant_by_slug(wildcards.variant).name
+        paths = [Path(STEP.format(**wildcards, step=step), file) for step in STUDY.exports(name)]
+        trained = [path for path in paths if path.with_name("provenance.json").exists()]
+        return [str(path) for path in paths if path not in trained or path.exists() or str(path) in measured]
+
+    return weights_of_run
 
 
 # All exports of a run in one job, which takes longer to start than to measure small networks.

@@ -45,6 +45,7 @@ def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
     assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
         "encode_shard": 3,
         "train": 8,
+        "losses": 4,
         "sample": 8,
         "features": 8,
         "score": 8,
@@ -147,6 +148,7 @@ def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path
     [
         ("latents", "latents", 1),
         ("train", "train_milestone", 8),
+        ("losses", "held_out_loss", 4),
         ("sample", "sample_part", 8),
         ("features", "extract_features", 8),
         ("score", "score_samples", 8),
@@ -161,6 +163,7 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
         "latents",
         "preflight",
         "train_milestone",
+        "held_out_loss",
         "sample_part",
         "extract_features",
         "score_samples",
