@@ -28,6 +28,7 @@ localrules:
     all,
     data,
     latents,
+    loss_table,
     aggregate,
     figures,
     report,
@@ -36,4 +37,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        "<results>/report.html",
+        "<results>/losses.csv" if STUDY.laws else "<results>/report.html",

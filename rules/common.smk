@@ -102,6 +102,10 @@ wildcard_constraints:
     extractor=r"classifier|inception|clean|dinov2",
 
 
+def stops_of(slug):
+    return STUDY.stops(STUDY.variant_by_slug(slug).name)
+
+
 def every_step(file, slugs=SLUGS):
     """`file` of every variant, seed and exported step of the study."""
     return [

@@ -22,7 +22,7 @@ def earlier_stop(file):
     """`file` of the stop before this one, so that each training job trains only its own steps."""
 
     def files_of_stop(wildcards):
-        earlier = [step for step in STUDY.training.stops if step < int(wildcards.step)]
+        earlier = [step for step in stops_of(wildcards.variant) if step < int(wildcards.step)]
         return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
 
     return files_of_stop

@@ -13,6 +13,7 @@ from dit_scaling.cli.clean_command import clean
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.laws_command import laws
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
@@ -45,6 +46,7 @@ COMMANDS = (
     Command(plan, times_training=True),
     Command(bench, times_training=True),
     Command(claims),
+    Command(laws),
     Command(export),
     Command(export_samples),
     Command(clean),

@@ -59,7 +59,7 @@ def measure_run(
         by_step[str(step)] = columns
     with atomic_path(files.images) as temporary, temporary.open("wb") as stream:
         np.savez(stream, steps=np.array(list(of_images)), mse=np.array(list(of_images.values()), dtype=np.float32))
-    about = {"images": settings.images, "draws": settings.draws, "settings_digest": settings.digest}
+    about = {"images": min(settings.images, len(held_out)), "draws": settings.draws, "settings_digest": settings.digest}
     write_json(files.record, {"steps": by_step} | about)
 
 

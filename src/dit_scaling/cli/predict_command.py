@@ -1,0 +1,1 @@
+"""``predict``: what a budget buys, by the laws of a finished study."""

@@ -1,0 +1,117 @@
+"""The laws of one study, from its table of losses or of metrics."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
+from dit_scaling.laws.additive import AdditiveLaw, fit_additive
+from dit_scaling.laws.frontier import Frontier, Interval, Minimum, fit_frontier, minima_of
+from dit_scaling.laws.grid import Grid, grid_of
+from dit_scaling.losses.columns import HEADLINE
+
+COLUMNS = ("variant", "seed", "step", "params", "gflops", "flops", "images", "budget", "role")
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A budget that was not fitted: what the frontier says of it, and what was measured."""
+
+    measured: Minimum
+    size: Interval
+    loss: Interval
+
+
+@dataclass(frozen=True)
+class StudyLaws:
+    """What a study's table tells; a law that it does not tell has the reason in its place."""
+
+    metric: str
+    table: pd.DataFrame
+    frontier: Frontier | str
+    forward: tuple[Forward, ...]
+    additive: AdditiveLaw | str
+
+
+def read_laws_table(results: Path) -> pd.DataFrame:
+    """The table of a folder of results, a row per run and export: ``COLUMNS`` and the metrics, of one patch.
+
+    Of several patches the one with most sizes is taken; budgets are empty where a study names none.
+
+    Raises:
+        UserError: the folder holds no such table.
+    """
+    losses, metrics = results / "losses.csv", results / "metrics.parquet"
+    if losses.is_file():
+        table = pd.read_csv(losses, keep_default_na=False, na_values=[""]).fillna({"role": ""})
+    elif metrics.is_file():
+        table = _of_metrics(pd.read_parquet(metrics))
+    else:
+        raise UserError(f"{results} holds no losses.csv and no metrics.parquet. Give the folder of a finished study.")
+    patches = table["variant"].str.partition("/")[2]
+    sizes = table.groupby(patches)["variant"].nunique()
+    return table[patches == sizes.idxmax()].reset_index(drop=True)
+
+
+def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
+    """Fit what can be fitted to ``metric``: the frontier to budgets, the additive law to everything not to predict.
+
+    Raises:
+        UserError: the table has no such column.
+    """
+    if metric not in table.columns:
+        raise UserError(f"The table has no column {metric}: its losses were not measured.")
+    fitted = table[table["role"] != "predict"]
+    frontier = _attempt_frontier(fitted, metric)
+    forward = _forward(frontier, table, metric) if isinstance(frontier, Frontier) else ()
+    return StudyLaws(metric, table, frontier, forward, _attempt_additive(fitted, metric))
+
+
+def budget_grid(table: pd.DataFrame, metric: str) -> Grid:
+    """The grid over budgets: those that the study names, else the training compute at which exports meet."""
+    named = table.dropna(subset=["budget"])
+    return grid_of(named, metric, "budget") if len(named) else grid_of(table, metric, "flops")
+
+
+def _attempt_frontier(table: pd.DataFrame, metric: str) -> Frontier | str:
+    try:
+        return fit_frontier(budget_grid(table, metric))
+    except UserError as error:
+        return str(error)
+
+
+def _attempt_additive(table: pd.DataFrame, metric: str) -> AdditiveLaw | str:
+    try:
+        named = table["budget"].notna().all()
+        grid = grid_of(table, metric, "budget" if named else "images")
+        gflops = table.groupby("variant")["gflops"].first().loc[list(grid.names)].to_numpy(dtype=float)
+        images = np.broadcast_to(grid.stops, grid.means.shape)
+        return fit_additive(grid, images / (FLOPS_PER_GFLOP * gflops[:, None]) if named else images)
+    except UserError as error:
+        return str(error)
+
+
+def _forward(frontier: Frontier, table: pd.DataFrame, metric: str) -> tuple[Forward, ...]:
+    beyond = table[table["role"] == "predict"]
+    if beyond.empty:
+        return ()
+    grid = grid_of(beyond, metric, "budget")
+    seeds = int(grid.seeds.min())
+    return tuple(Forward(minimum, *frontier.predict(minimum.flops, seeds)) for minimum in minima_of(grid))
+
+
+def _of_metrics(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first guidance scale under the names of the table of losses."""
+    rows = table[table["guidance_scale"] == table["guidance_scale"].iloc[0]]
+    flops = 2e9 * rows["train_gflops"]  # a multiply-add is two operations
+    about = {
+        "params": 1e6 * rows["params_m"],
+        "flops": flops,
+        "images": rows["images_seen"],
+        "budget": np.nan,
+        "role": "",
+    }
+    return rows.assign(**about)
