@@ -87,6 +87,7 @@ rule loss_table:
         losses=every_run("losses.json"),
     output:
         table="<results>/losses.csv",
+        provenance="<results>/losses-provenance.json",
     log:
         "<results>/logs/loss_table.log",
     conda:

@@ -73,7 +73,7 @@ def test_a_curve_without_a_known_floor_says_how_little_two_points_tell() -> None
     later = curve.predict(400e3)
     power = fit_power_law(np.array([50e3, 70e3, 100e3]), 8 + 100 * (np.array([50, 70, 100]) / 50) ** -1.5)
     assert later.low < 8 + 100 * 8**-1.5 < later.high
-    assert later.low < 1.2 * float(np.exp(power.a) * 400e3**power.b)  # no floor at all is possible
+    assert later.low < 1.3 * float(np.exp(power.a) * 400e3**power.b)  # no floor at all is possible
     assert later.high > 0.85 * (8 + 100 * 2**-1.5)  # and so is that nothing more is learned
 
 

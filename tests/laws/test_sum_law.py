@@ -51,7 +51,7 @@ def test_what_is_no_law_is_refused(x: list, y: list) -> None:
         fit_sum_law(np.array(x), np.array(y), floor=True)
 
 
-def grid_and_images(floor: float, sd: float) -> AdditiveLaw:
+def fitted(floor: float, sd: float, replicates: int) -> AdditiveLaw:
     rng, rows = np.random.default_rng(1), []
     for params in np.geomspace(1e4, 3e5, 5):
         for seed in range(3):
@@ -60,11 +60,11 @@ def grid_and_images(floor: float, sd: float) -> AdditiveLaw:
                 value = (additive(params, images) - TRUE["E"] + floor) * deviation
                 rows.append({"variant": f"{params:.0f}", "seed": seed, "params": params, "images": images, "y": value})
     grid = grid_of(pd.DataFrame(rows), "y", "images")
-    return fit_additive(grid, np.broadcast_to(grid.stops, grid.means.shape), replicates=40)
+    return fit_additive(grid, np.broadcast_to(grid.stops, grid.means.shape), replicates=replicates)
 
 
 def test_what_the_data_identify_has_an_interval() -> None:
-    law = grid_and_images(TRUE["E"], 0.0005)
+    law = fitted(TRUE["E"], 0.0005, 40)
     known = {parameter.name: parameter.interval for parameter in law.parameters}
     for name in ("E", "a", "b"):
         interval = known[name]
@@ -76,6 +76,6 @@ def test_what_the_data_identify_has_an_interval() -> None:
 
 
 def test_what_they_do_not_identify_has_no_number() -> None:
-    law = grid_and_images(0.0, 0.02)
+    law = fitted(0.0, 0.02, 10)
     known = {parameter.name: parameter.interval for parameter in law.parameters}
     assert known["E"] is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-SIZE_EXPONENT, LOSS_EXPONENT, CURVATURE = 0.47, 0.07, 0.02
+SIZE_EXPONENT, LOSS_EXPONENT, CURVATURE = 0.47, 0.07, 0.03
 PARAMS = np.array([9.5e3, 15e3, 30e3, 50e3, 90e3, 148e3, 330e3, 725e3])
 BUDGETS = 9.6e10 * np.array([1.0, 1.6, 2.5, 4.0, 6.3, 10.0, 16.0, 40.0])
 WINDOWS = ((0, 5), (1, 6), (1, 6), (2, 7), (2, 7), (3, 8), (3, 8), (3, 8))
@@ -14,7 +14,7 @@ FITTED = 7
 def best(flops: float) -> tuple[float, float]:
     """Best size and its loss at a budget."""
     ratio = flops / 9.6e10
-    return 25e3 * ratio**SIZE_EXPONENT, 0.18 * ratio**-LOSS_EXPONENT
+    return 30e3 * ratio**SIZE_EXPONENT, 0.18 * ratio**-LOSS_EXPONENT
 
 
 def isoflop_table(rng: np.random.Generator, seeds: int = 4, sd: float = 0.0065) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
 from dit_scaling.cli.laws_command import laws
 from dit_scaling.cli.plan_command import plan
+from dit_scaling.cli.predict_command import predict
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
 from dit_scaling.cli.status_command import status
@@ -47,6 +48,7 @@ COMMANDS = (
     Command(bench, times_training=True),
     Command(claims),
     Command(laws),
+    Command(predict),
     Command(export),
     Command(export_samples),
     Command(clean),

@@ -53,8 +53,10 @@ class Frontier:
     pooled: bool
     """Whether deviations of seeds were pooled over sizes."""
     run_sd: float
-    """Of ln value of one run."""
-    _grid: Grid
+    """Of ln value of one run,"""
+    df: int
+    """known with so many degrees of freedom."""
+    grid: Grid
     _lines: Array
     """(replicates, 2, 2): intercept and slope of ln N_opt and ln L_opt, about the mean ln C."""
     _form: tuple[float, float]
@@ -70,7 +72,7 @@ class Frontier:
 
         Intervals hold the replicates, the form, and the noise of a value measured with so many ``seeds``.
         """
-        ln_c = np.log(self._grid.stops)
+        ln_c = np.log(self.grid.stops)
         distance = np.log(flops) - ln_c.mean()
         leverage = np.sqrt(1 + 1 / len(ln_c) + distance**2 / np.sum((ln_c - ln_c.mean()) ** 2))
         rng = np.random.default_rng(1)
@@ -79,7 +81,7 @@ class Frontier:
             drawn = self._lines[1:, row, 0] + distance * self._lines[1:, row, 1]
             drawn = drawn + form * leverage * rng.standard_t(max(1, len(ln_c) - 2), size=len(drawn))
             if row == 1:
-                drawn = drawn + self.run_sd / np.sqrt(seeds) * rng.standard_normal(len(drawn))
+                drawn = drawn + self.run_sd / np.sqrt(seeds) * rng.standard_t(self.df, len(drawn))
             centre = self._lines[0, row, 0] + distance * self._lines[0, row, 1]
             low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             found.append(Interval(*(float(np.exp(value)) for value in (centre, low, high))))
@@ -110,14 +112,15 @@ def fit_frontier(grid: Grid, replicates: int = REPLICATES, seed: int = 0) -> Fro
         )
     vertices = vertices[np.concatenate([[True], bowls[1:].all(axis=1)])]
     lines = _lines(grid, vertices, np.random.default_rng(seed))
-    run_sd, _ = scatter(grid)
+    run_sd, df = scatter(grid)
     return Frontier(
         minima=minima,
         size_exponent=_interval(lines[:, 0, 1]),
         loss_exponent=_interval(-lines[:, 1, 1]),
         pooled=pools(grid),
         run_sd=run_sd,
-        _grid=grid,
+        df=df,
+        grid=grid,
         _lines=lines,
         _form=_form_sds(grid, vertices),
     )

@@ -1,6 +1,6 @@
 """Measured values of runs on a grid of sizes, seeds and stops (training compute, or images)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -42,13 +42,6 @@ class Grid:
         """(S,) runs of each size."""
         return np.asarray(np.isfinite(self.ln_value).any(axis=2).sum(axis=1), dtype=np.int64)
 
-    def at(self, chosen: NDArray[np.bool_]) -> "Grid":
-        """The grid of some stops (B,), and of the sizes that were measured at one of them."""
-        kept = replace(self, stops=self.stops[chosen], ln_value=self.ln_value[:, :, chosen])
-        there = np.isfinite(kept.ln_value).any(axis=(1, 2))
-        names = tuple(name for name, used in zip(kept.names, there, strict=True) if used)
-        return Grid(names, kept.params[there], kept.stops, kept.ln_value[there])
-
 
 def grid_of(table: pd.DataFrame, value: str, stop: str = "flops") -> Grid:
     """The grid of a table with a row per run and stop: variant, seed, params, ``stop`` and ``value``.
@@ -61,15 +54,15 @@ def grid_of(table: pd.DataFrame, value: str, stop: str = "flops") -> Grid:
         raise UserError(f"Laws need positive values of '{value}', a row per run and stop: there are none, or others.")
     sizes = rows.groupby("variant")["params"].first().sort_values()
     stops = _cluster(rows[stop].to_numpy(dtype=float))
-    seeds = {name: sorted(set(own["seed"])) for name, own in rows.groupby("variant")}
+    seeds = {str(name): sorted(set(own["seed"])) for name, own in rows.groupby("variant")}
+    names = tuple(map(str, sizes.index))
     values = np.full((len(sizes), max(map(len, seeds.values())), len(stops)), np.nan)
-    for row in rows.itertuples():
-        size = sizes.index.get_loc(row.variant)
-        place = size, seeds[row.variant].index(row.seed), int(np.argmin(np.abs(np.log(stops / getattr(row, stop)))))
+    for name, seed, at, measured in zip(rows["variant"], rows["seed"], rows[stop], rows[value], strict=True):
+        place = names.index(name), seeds[name].index(seed), int(np.argmin(np.abs(np.log(stops / at))))
         if np.isfinite(values[place]):
-            raise UserError(f"{row.variant} seed {row.seed} stands twice at {stop} {getattr(row, stop):.4g}.")
-        values[place] = np.log(getattr(row, value))
-    return Grid(tuple(map(str, sizes.index)), sizes.to_numpy(dtype=float), stops, values)
+            raise UserError(f"{name} seed {seed} stands twice at {stop} {at:.4g}.")
+        values[place] = np.log(measured)
+    return Grid(names, sizes.to_numpy(dtype=float), stops, values)
 
 
 def resampled_means(grid: Grid, replicates: int, seed: int = 0) -> Array:
@@ -77,7 +70,8 @@ def resampled_means(grid: Grid, replicates: int, seed: int = 0) -> Array:
 
     A run's deviation from its size's mean, at all stops together, is scaled by sqrt(n / (n - 1)). Each size draws as
     many runs as it has, from those of all sizes that were measured at its stops, where Bartlett's test does not doubt
-    that sizes scatter alike, else from its own.
+    that sizes scatter alike, else from its own. What is drawn is scaled by sqrt(df / chi^2), as df degrees of freedom
+    tell a scatter no better.
 
     Raises:
         UserError: a size has one seed and cannot borrow the deviations of others.
@@ -85,6 +79,8 @@ def resampled_means(grid: Grid, replicates: int, seed: int = 0) -> Array:
     rng, means = np.random.default_rng(seed), grid.means
     deviations = _deviations(grid)
     pooled = pools(grid)
+    df = scatter(grid)[1]
+    factor = np.sqrt(df / rng.chisquare(df, size=(replicates, 1))) if df else np.ones((replicates, 1))
     drawn = np.empty((replicates, *means.shape))
     for size, count in enumerate(grid.seeds):
         there = np.isfinite(means[size])
@@ -95,7 +91,9 @@ def resampled_means(grid: Grid, replicates: int, seed: int = 0) -> Array:
         if len(donors) < 2:
             raise UserError(f"{grid.names[size]} has one seed, and no other size was measured at its stops: run more.")
         picked = donors[rng.integers(len(donors), size=(replicates, count))]  # (replicates, n, B)
-        drawn[:, size] = means[size] + picked.mean(axis=1)
+        if not pooled:
+            factor = np.sqrt((count - 1) / rng.chisquare(count - 1, size=(replicates, 1)))
+        drawn[:, size] = means[size] + factor * picked.mean(axis=1)
     return drawn
 
 

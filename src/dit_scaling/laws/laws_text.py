@@ -45,8 +45,9 @@ def describe_backtest(predictions: Sequence[Prediction]) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of Markdown."""
-    rows = [table.columns, ["---"] * len(table.columns), *table.astype(str).itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    cells = [list(map(str, row)) for row in table.to_numpy().tolist()]
+    rows = [list(map(str, table.columns)), ["---"] * len(table.columns), *cells]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _frontier(laws: StudyLaws) -> Iterator[str]:
@@ -71,8 +72,8 @@ def _frontier(laws: StudyLaws) -> Iterator[str]:
         size, loss = (forward.size.value / measured.params - 1, forward.loss.value / measured.loss - 1)
         yield (
             f"At {measured.flops:.3g} FLOPs, {beyond:.2g} times the largest fitted: size {_span(forward.size)}, "
-            f"measured {measured.params:.4g}{outside} ({size:+.1%}); value {_span(forward.loss)}, measured {measured.loss:.4g} "
-            f"({loss:+.1%})."
+            f"measured {measured.params:.4g}{outside} ({size:+.1%}); value {_span(forward.loss)}, measured "
+            f"{measured.loss:.4g} ({loss:+.1%})."
         )
 
 

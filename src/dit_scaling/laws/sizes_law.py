@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 def _column(table: pd.DataFrame, name: str) -> Array:
-    return np.log(table[name].to_numpy(dtype=float))
+    return np.asarray(np.log(table[name].to_numpy(dtype=float)))
 
 
 FORMS: Mapping[str, Callable[[pd.DataFrame], list[Array]]] = {

@@ -105,13 +105,7 @@ def _forward(frontier: Frontier, table: pd.DataFrame, metric: str) -> tuple[Forw
 
 def _of_metrics(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the first guidance scale under the names of the table of losses."""
-    rows = table[table["guidance_scale"] == table["guidance_scale"].iloc[0]]
+    rows: pd.DataFrame = table[table["guidance_scale"] == table["guidance_scale"].iloc[0]]
     flops = 2e9 * rows["train_gflops"]  # a multiply-add is two operations
-    about = {
-        "params": 1e6 * rows["params_m"],
-        "flops": flops,
-        "images": rows["images_seen"],
-        "budget": np.nan,
-        "role": "",
-    }
-    return rows.assign(**about)
+    named = rows.assign(params=1e6 * rows["params_m"], flops=flops, images=rows["images_seen"])
+    return named.assign(budget=np.nan, role="")

@@ -20,6 +20,8 @@ HUBER = 0.01
 SHARES = (0.02, 0.4, 0.8)
 """Of the smallest y, that a start gives to the floor."""
 EXPONENTS = (0.1, 0.4, 1.0)
+EVALUATIONS = 300
+"""Of a fit: where data do not tell a number, its valley has no end."""
 BOUNDS = {"ln floor": (-30.0, 3.0), "ln scale": (-30.0, 30.0), "exponent": (0.0, 8.0)}
 
 
@@ -71,7 +73,12 @@ def fit_sum_law(x: Array, y: Array, *, floor: bool, start: SumLaw | None = None)
     firsts = _starts(columns, floor, y, scale) if start is None else [_theta(start, reference, floor)]
     fits = [
         least_squares(
-            residuals, np.clip(first, low + 1e-6, high - 1e-6), bounds=(low, high), loss="huber", f_scale=HUBER
+            residuals,
+            np.clip(first, low + 1e-6, high - 1e-6),
+            bounds=(low, high),
+            loss="huber",
+            f_scale=HUBER,
+            max_nfev=EVALUATIONS,
         )
         for first in firsts
     ]

@@ -156,7 +156,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
         for seed in study.training.seeds:
             digest, done = stages.train(variant.slug, seed).digest, 0
             size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
-            for step in study.training.exports:
+            for step in study.exports(name):
                 yield Job(
                     "training",
                     f"{name} seed {seed} to step {step:,}",
