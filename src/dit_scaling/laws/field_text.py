@@ -77,8 +77,8 @@ def _field() -> Iterator[str]:
     law = fit_field(at_equal_steps())
     yield (
         f"Across families at 400K steps of batch 256, without guidance: {law.models} models of "
-        f"{', '.join(law.families)}. One line ln FID on ln Gflops: FID ~ Gflops^{law.exponent:.3f}, R^2 {law.r_squared:.3f}; models lie "
-        f"{law.residual:.0%} about it, reproductions of one model {law.spread:.1%}."
+        f"{', '.join(law.families)}. One line ln FID on ln Gflops: FID ~ Gflops^{law.exponent:.3f}, R^2 "
+        f"{law.r_squared:.3f}; models lie {law.residual:.0%} about it, reproductions of one model {law.spread:.1%}."
     )
     verdict = "does not explain FID across architectures" if law.p_offsets < 1 - LEVEL else "is not shown to fall short"
     slopes = "differ" if law.p_slopes < 1 - LEVEL else "are not told apart"

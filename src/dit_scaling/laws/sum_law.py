@@ -68,6 +68,12 @@ def fit_sum_law(x: Array, y: Array, *, floor: bool, start: SumLaw | None = None)
     def residuals(theta: Array) -> Array:
         return np.asarray(np.log(_value(theta, ln_ratios, floor)) - ln_y)
 
+    def jacobian(theta: Array) -> Array:
+        _, scales, exponents = _parts(theta, columns, floor)
+        shares = scales * np.exp(-exponents * ln_ratios) / _value(theta, ln_ratios, floor)[:, None]
+        rest = [1 - shares.sum(axis=1)] if floor else []
+        return np.column_stack([shares, -ln_ratios * shares, *rest])
+
     low, high = (np.array(_limits(columns, floor, side)) for side in (0, 1))
     scale = float(np.log(y.mean()))
     firsts = _starts(columns, floor, y, scale) if start is None else [_theta(start, reference, floor)]
@@ -75,6 +81,7 @@ def fit_sum_law(x: Array, y: Array, *, floor: bool, start: SumLaw | None = None)
         least_squares(
             residuals,
             np.clip(first, low + 1e-6, high - 1e-6),
+            jacobian,
             bounds=(low, high),
             loss="huber",
             f_scale=HUBER,

@@ -3,16 +3,8 @@
 import itertools
 import math
 
-from dit_scaling.losses.evaluate import BANDS, Array, ImageLosses
-
-HEADLINE = "held_out_mse"
-"""Mean squared error of the noise over all timesteps, of the EMA weights on held-out images."""
-TRAINING = "training_mse"
-"""The same on training images."""
-RAW = "raw_held_out_mse"
-"""The same of the weights as they were trained, not averaged."""
-BAND_COLUMNS = tuple(f"{HEADLINE}_{100 * low:.0f}_{100 * high:.0f}" for low, high in itertools.pairwise(BANDS))
-"""The headline by bands of timesteps, from and to so many percent of all."""
+from dit_scaling.losses.evaluate import Array, ImageLosses
+from dit_scaling.losses.names import BAND_COLUMNS, BANDS, HEADLINE
 
 
 def mean_and_error(values: Array) -> tuple[float, float]:

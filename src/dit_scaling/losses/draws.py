@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.losses.names import BATCH
 from dit_scaling.training.batches import seed_for
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-BATCH = 64  # images of which a network sees one draw at a time
 
 
 @dataclass(frozen=True)

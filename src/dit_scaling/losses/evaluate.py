@@ -16,9 +16,6 @@ from dit_scaling.losses.draws import Draws
 
 Array = NDArray[np.float64]
 
-BANDS = (0.0, 0.1, 0.3, 0.6, 1.0)
-"""Limits of the bands of timesteps, as shares of all; half of the error lies in the first."""
-
 
 @dataclass(frozen=True)
 class ImageLosses:

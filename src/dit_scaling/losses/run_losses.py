@@ -12,9 +12,10 @@ from dit_scaling.common.files import atomic_path, write_json
 from dit_scaling.config.stages import LossSettings
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.losses.columns import RAW, TRAINING, beside_columns, held_out_columns
+from dit_scaling.losses.columns import beside_columns, held_out_columns
 from dit_scaling.losses.draws import draw_batches
 from dit_scaling.losses.evaluate import Array, ImageLosses, image_losses
+from dit_scaling.losses.names import RAW, TRAINING
 from dit_scaling.models.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)
