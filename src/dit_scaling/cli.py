@@ -140,6 +140,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
     price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
+    chances: Annotated[bool, typer.Option("--chances", help="Also simulate how likely each verdict is.")] = False,
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
@@ -159,7 +160,7 @@ def plan(
         found = devices_as_measured(device or "a100", devices or 8, study)
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
-    typer.echo(tell_plan(study, found, diff, price_per_hour))
+    typer.echo(tell_plan(study, found, diff, price_per_hour, chances))
 
 
 @app.command()
@@ -211,8 +212,7 @@ def claims(
         return
     typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
-        condition = f" Only if {claim['condition']}." if claim["condition"] else ""
-        typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")
+        typer.echo(f"Claim {claim['claim']}: {claim['words']}. {claim['statement']}. {claim['reason']}")
         alone = [pair for pair in claim["comparisons"] if pair["outcome"] == "unresolved"]
         if alone:
             pairs = ", ".join(f"{pair['favoured']} and {pair['other']}" for pair in alone)
