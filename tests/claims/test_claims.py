@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from dit_scaling.claims.metrics_table import check_table
 from dit_scaling.claims.noise import Model, Runs, estimate, estimate_runs
 from dit_scaling.claims.verdicts import DECIDED, SUPPORT, Evidence
 from dit_scaling.common.errors import UserError
-from dit_scaling.paper.published import reproduction_spread, spread_choices, table4
+from dit_scaling.paper.published import reproduction_spread, reproductions, spread_choices, table4
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -152,6 +153,23 @@ def test_a_wider_spread_leaves_the_smallest_step_of_table_4_open() -> None:
     small = evaluate_claims(table4(), spread=spread_choices()["size S only"])
     assert small["1"].would_be == "supported in part, from S to B, from B to L; not told apart: L to XL"
     assert small["2"].would_be == small["3"].would_be == "supported"
+
+
+@pytest.mark.parametrize(("exponent", "first", "p"), [(0.306, "supported", 0.036), (0.99, "supported in part", 0.091)])
+def test_a_spread_that_grows_with_fid_as_it_fits_best_changes_no_verdict_on_table_4(
+    exponent: float, first: str, p: float
+) -> None:
+    """Spread ~ FID^exponent with the sums of squares of ``reproductions``, on one degree of freedom less."""
+    logs = [np.log(group.to_numpy()) for _, group in reproductions().groupby("variant")["fid50k"]]
+    scaled = sum(np.sum((values - values.mean()) ** 2) / math.exp(2 * exponent * values.mean()) for values in logs)
+    estimates, noise = estimate(check_table(table4()), "fid50k")
+    grown = [
+        replace(e, variance=scaled / noise.df * math.exp(2 * exponent * e.ln_metric), measured=True) for e in estimates
+    ]
+    evidence = Evidence(tuple(grown), replace(noise, df=noise.df - 1), "fid50k", 0.05, frozenset(), frozenset())
+    claims = judge(evidence, "DiT")[1:]
+    assert [claim.verdict for claim in claims] == [first, "supported", "supported"]
+    assert claims[0].steps[-1].effect.p == pytest.approx(p, abs=5e-4)
 
 
 FOUR = ("DiT-B/2", "DiT-L/2", "DiT-XL/2", "DiT-XL/4")
