@@ -17,14 +17,12 @@ def rest_on_seeds(taken: Claim, measured: Claim, unmeasured: Sequence[str], cond
     Args:
         taken: the claim judged on all variants, with what ``condition`` says in place of scatter that is unknown.
         measured: the claim judged on the others alone.
-        unmeasured: variants whose scatter is unknown.
+        unmeasured: variants of the claim whose scatter is unknown.
         condition: what is assumed of them.
     """
     if taken.verdict == "not testable" or measured == taken:
         return taken
-    members = {name for pair in taken.comparisons for name in (pair.favoured, pair.other)}
-    missed = [name for name in unmeasured if name in members or taken.correlations]
-    names = f"without {', '.join(missed)}, whose scatter was not measured"
+    names = f"without {', '.join(unmeasured)}, whose scatter was not measured"
     if measured.verdict == "contradicted":
         return replace(measured, reason=f"{names}, {measured.reason}")
     if measured.verdict in SUPPORT and taken.verdict in SUPPORT:

@@ -13,7 +13,6 @@ from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES
 from dit_scaling.data.imagenet import TRAINING as IMAGENET_TRAINING
 from dit_scaling.data.listing import class_folders, image_files
 from dit_scaling.data.sources import open_source
-from dit_scaling.plan.chances import describe_chances
 from dit_scaling.plan.jobs import Job, list_jobs
 from dit_scaling.plan.price import Devices
 from dit_scaling.plan.rerun import changed_against_jobs, changed_against_results
@@ -40,20 +39,15 @@ def plan_study(study: Study) -> Planned:
     return Planned(study, list_jobs(study, stages, images), images)
 
 
-def tell_plan(
-    study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0, with_chances: bool = False
-) -> str:
+def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0) -> str:
     """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
-
-    ``with_chances`` adds the chance of each verdict, which is simulated for some seconds.
 
     Raises:
         UserError: a study cannot be planned, or ``diff`` is neither.
     """
     planned = plan_study(study)
     if diff is None:
-        text = describe_plan(planned.study, planned.jobs, devices, planned.images, hourly)
-        return "\n".join([text, "", *describe_chances(study, planned.images)]) if with_chances else text
+        return describe_plan(planned.study, planned.jobs, devices, planned.images, hourly)
     if diff.is_dir():
         if not (diff / "data" / "provenance.json").is_file():
             raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
