@@ -1,8 +1,8 @@
 """Verdicts rest on scatter that was measured; what would follow from an assumed one is said beside them.
 
 Each claim is judged twice: on all variants, with the assumed scatter where none was measured, and on the variants whose
-own seeds show theirs. The second decides. So taking seeds away can make a verdict only weaker, however small the
-scatter is that takes their place.
+own seeds show theirs. The second decides, so no claim gains by seeds that are missing, however small the scatter is
+that is assumed in their place.
 """
 
 from collections.abc import Sequence

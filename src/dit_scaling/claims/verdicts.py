@@ -38,8 +38,8 @@ not change the verdict: the claim ranks two single measures, and the reason says
 A verdict rests on **scatter that was measured**, by each variant's own seeds. Where some variants have one seed, the
 others decide: *supported in part* at most, and those left out are named. Where all have, the claim is inconclusive.
 Beside it stands what it **would be** on a **condition**: that runs scatter as published reproductions do, or as the
-noisiest variant that was measured. So a table with one seed a variant, as the paper's, can be read, and fewer seeds
-never make more of a claim.
+noisiest variant that was measured. So a table with one seed a variant, as the paper's, can be read, and no claim gains
+by scatter that is not measured.
 """
 
 from dataclasses import asdict, dataclass
