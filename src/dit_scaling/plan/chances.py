@@ -1,5 +1,6 @@
 """The chance that each claim ends supported: simulated studies, judged as the report judges the real one."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ def chances(study: Study, expected: Expected, studies: int = STUDIES) -> list[Ch
     Runs scatter normally and alike around ``expected``. The same draws serve every number of seeds and samples, so that
     more of them are seldom worse by chance.
     """
-    draws = np.random.default_rng(0).normal(size=(studies, len(expected.models), MOST_SEEDS))
-    seeds, samples = min(len(study.training.seeds), MOST_SEEDS), study.sampling.num_samples
+    seeds, samples = len(study.training.seeds), study.sampling.num_samples
+    draws = np.random.default_rng(0).normal(size=(studies, len(expected.models), max(seeds, MOST_SEEDS)))
 
     @cache
     def shares(seeds: int, samples: int) -> Shares:
@@ -95,7 +96,7 @@ def describe_chances(study: Study, images: int) -> list[str]:
         lines.append("With one seed nothing is supported or contradicted, as no scatter is measured: it takes two.")
     few = len(expected.models) < MIN_VARIANTS
     for chance in chances(study, expected):
-        lines.append(_describe(chance, study.sampling.num_samples))
+        lines.append(_describe(chance, seeds, study.sampling.num_samples))
         if chance.claim == "3" and few:
             lines[-1] += f" It takes {MIN_VARIANTS} variants."
     return lines
@@ -137,23 +138,26 @@ def _more(samples: int) -> list[int]:
     return counts
 
 
-def _describe(chance: Chance, samples: int) -> str:
+def _describe(chance: Chance, seeds: int, samples: int) -> str:
     name = f"Claim {chance.claim}"
     if chance.verdicts.get("not testable"):
         return f"{name}: not testable with these variants."
-    error = (chance.supported * (1 - chance.supported) / STUDIES) ** 0.5
-    text = f"{name}: supported {chance.supported:.0%} (+-{100 * error:.0f})"
+    text = f"{name}: supported {chance.supported:.1%}"
+    if seeds > 1:  # with one the share is 0 by rule, not by counting
+        counted = (chance.supported * STUDIES + 1) / (STUDIES + 2)  # Laplace's, as all or none of 200 is not certain
+        text += f" (+-{100 * math.sqrt(counted * (1 - counted) / STUDIES):.1f} points)"
     if chance.verdicts[ON_CONDITION]:
-        text += f", {ON_CONDITION} on the assumed scatter {chance.verdicts[ON_CONDITION]:.0%}"
+        text += f", {ON_CONDITION} on the assumed scatter {chance.verdicts[ON_CONDITION]:.1%}"
     if chance.limited:
-        text += f", in part or on average {chance.limited:.0%}"
+        text += f", in part or on average {chance.limited:.1%}"
     against = chance.verdicts.get("contradicted", 0.0)
-    text += f", contradicted {against:.0%}" if against else ""
+    text += f", contradicted {against:.1%}" if against else ""
     if chance.supported >= WANTED:
         return f"{text}; {WANTED:.0%} is reached with {chance.seeds} seeds."
     more = "not within" if chance.seeds is None else "with"
     text += f"; {WANTED:.0%} {more} {chance.seeds or MOST_SEEDS} seeds"
     if samples < MOST_SAMPLES:
-        reached = f"with {chance.samples:,}" if chance.samples else f"not with {MOST_SAMPLES:,}"
-        text += f", or {reached} samples"
+        text += (
+            f", or with {chance.samples:,} samples" if chance.samples else f", and not with {MOST_SAMPLES:,} samples"
+        )
     return f"{text}."
