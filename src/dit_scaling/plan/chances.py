@@ -156,8 +156,8 @@ def _describe(chance: Chance, seeds: int, samples: int) -> str:
         return f"{text}; {WANTED:.0%} is reached with {chance.seeds} seeds."
     more = "not within" if chance.seeds is None else "with"
     text += f"; {WANTED:.0%} {more} {chance.seeds or MOST_SEEDS} seeds"
-    if samples < MOST_SAMPLES:
-        text += (
-            f", or with {chance.samples:,} samples" if chance.samples else f", and not with {MOST_SAMPLES:,} samples"
-        )
+    if chance.samples:
+        text += f", or with {chance.samples:,} samples"
+    elif samples < MOST_SAMPLES:
+        text += f", and not with {MOST_SAMPLES:,} samples"
     return f"{text}."
