@@ -1,4 +1,4 @@
-"""A study for scaling laws, end to end on the tiny study's images: one job per run, nothing sampled, a table of losses."""
+"""A study for scaling laws, end to end on the tiny study's images: one job per run, nothing sampled, a table."""
 
 from pathlib import Path
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
-from dit_scaling.claims.noise import equal_variances_p
 from dit_scaling.common.errors import UserError
 
 Array = NDArray[np.float64]
@@ -104,8 +104,10 @@ def pools(grid: Grid) -> bool:
         there = np.flatnonzero(np.isfinite(grid.ln_value[size]).any(axis=0))
         values = grid.ln_value[size, :, there[-1]]
         last.append(values[np.isfinite(values)])
-    p = equal_variances_p([values for values in last if len(values) > 1])
-    return p is None or p >= DOUBT
+    several = [values for values in last if len(values) > 1]
+    if len(several) < 2:
+        return True
+    return all(np.ptp(values) > 0 for values in several) and bool(stats.bartlett(*several).pvalue >= DOUBT)
 
 
 def scatter(grid: Grid) -> tuple[float, int]:
