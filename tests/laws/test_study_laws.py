@@ -17,7 +17,14 @@ from dit_scaling.laws.laws_text import UNIDENTIFIED, describe_laws
 from dit_scaling.laws.next_runs import width
 from dit_scaling.laws.study_laws import fit_laws, read_laws_table
 from dit_scaling.plan.price import devices_as_measured
-from dit_scaling.plan.reach import flops_of_hours, parse_budget, reach_of, read_study, training_rate
+from dit_scaling.plan.reach import (
+    flops_of_hours,
+    parse_budget,
+    reach_of,
+    read_study,
+    tell_reach_of_study,
+    training_rate,
+)
 from dit_scaling.results.loss_table import write_loss_table
 from known_laws import BUDGETS, best, isoflop_table
 from pipeline import ROOT
@@ -144,3 +151,13 @@ def test_hours_are_flops_at_the_rate_of_the_plan(results: Path) -> None:
     assert flops_of_hours(2.0, "h100", study) == pytest.approx(7200 * rate)
     with pytest.raises(UserError, match="settings"):
         read_study(results / "nowhere")
+
+
+def test_plan_tells_what_its_dearest_run_can_reach(results: Path) -> None:
+    told = tell_reach_of_study(ISOFLOP, results)
+    assert "Budget: 3.84e+12 training FLOPs, 2.5 times the largest measured" in told
+    assert "another" not in told
+    other = load_study(CONFIG / "config.yaml")
+    assert "They are of another recipe than this study's" not in tell_reach_of_study(other, results)
+    faster = other.model_copy(update={"training": other.training.model_copy(update={"learning_rate": 1e-3})})
+    assert "They are of another recipe than this study's, and taken to hold." in tell_reach_of_study(faster, results)

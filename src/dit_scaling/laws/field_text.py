@@ -59,7 +59,7 @@ def _family(name: str, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _pairs(rows: pd.DataFrame) -> str:
-    """Each model against the one before it: told apart, one-sided, beyond the spread of reproductions."""
+    """Each model against the one before it: one run each, so that the scatter of reproductions is assumed."""
     spread = reproduction_spread()
     found = []
     for (_, smaller), (_, larger) in pairwise(rows.iterrows()):
@@ -68,9 +68,7 @@ def _pairs(rows: pd.DataFrame) -> str:
         found.append(
             f"{larger['model']} {larger['fid50k']:g} under {smaller['model']} {smaller['fid50k']:g} (p = {p:.2g})"
         )
-    return (
-        "; ".join(found) + f". One-sided, reproductions differ by {spread.sd:.1%} with {spread.df} degrees of freedom."
-    )
+    return "; ".join(found) + f". One-sided, if runs scatter as reproductions do ({spread.sd:.1%}, {spread.df} df)."
 
 
 def _field() -> Iterator[str]:

@@ -20,6 +20,7 @@ from dit_scaling.metrics.catalogue import HEADLINE as DISTANCE
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.plan.command import plan_study
 from dit_scaling.plan.price import Devices, devices_as_measured
+from dit_scaling.variants import count_gflops
 
 FARTHEST = 100.0
 """Budgets beyond the largest fitted, over it, at which nothing is predicted."""
@@ -137,6 +138,24 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
             f"+-{reach.next_runs.width:.2%}.",
         ]
     )
+
+
+def tell_reach_of_study(study: Study, results: Path) -> str:
+    """What the dearest run of a study can reach by the laws of another's ``results``, and where the two differ.
+
+    Raises:
+        UserError: as `reach_of`.
+    """
+    channels, batch = study.vae.latent_channels, study.training.batch_size
+    gflops = {name: count_gflops(study.variant(name), study.latent_size, channels) for name in study.trained}
+    dearest = max(FLOPS_PER_GFLOP * each * batch * study.exports(name)[-1] for name, each in gflops.items())
+    source = read_study(results)
+    parts = {"data": "data", "vae": "autoencoder", "diffusion": "noise schedule"}
+    other = [told for name, told in parts.items() if getattr(study, name) != getattr(source, name)]
+    other += ["recipe"] if study.training.recipe != source.training.recipe else []
+    doubt = f" They are of another {', '.join(other)} than this study's, and taken to hold." if other else ""
+    told = describe_reach(reach_of(results, dearest, batch), batch)
+    return f"\nThe dearest run, by the laws of {results}.{doubt}\n{told}"
 
 
 def _distance(table: pd.DataFrame, flops: float) -> tuple[str, Interval] | str:
