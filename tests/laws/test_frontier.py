@@ -6,7 +6,7 @@ import pytest
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.frontier import Frontier, Interval, fit_frontier
-from dit_scaling.laws.grid import Grid, grid_of, pools, resampled_means, scatter
+from dit_scaling.laws.run_grid import Grid, grid_of, pools, resampled_means, scatter
 from dit_scaling.laws.study_laws import fit_laws
 from known_laws import BUDGETS, LOSS_EXPONENT, PARAMS, SIZE_EXPONENT, best, isoflop_table
 

@@ -7,7 +7,7 @@ import pytest
 from dit_scaling.claims.fits import fit_power_law
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
-from dit_scaling.laws.grid import grid_of
+from dit_scaling.laws.run_grid import grid_of
 from dit_scaling.laws.sum_law import fit_sum_law
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e4, 3e5, 6), np.geomspace(1e4, 5e5, 7)))

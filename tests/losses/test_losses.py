@@ -16,8 +16,8 @@ from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.columns import held_out_columns, mean_and_error
 from dit_scaling.losses.draws import Draws, draw_batches, stratified_timesteps
-from dit_scaling.losses.evaluate import ImageLosses, image_losses, prior_bits
-from dit_scaling.losses.names import BAND_COLUMNS, HEADLINE
+from dit_scaling.losses.image_losses import ImageLosses, image_losses, prior_bits
+from dit_scaling.losses.loss_names import BAND_COLUMNS, HEADLINE
 from dit_scaling.losses.run_losses import LossFiles, losses_of, measure_run
 from dit_scaling.models.checkpoints import CheckpointHeader, save_model
 from dit_scaling.training.initial import initial_model

@@ -20,7 +20,7 @@ from scipy import stats
 
 from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
-from dit_scaling.losses.names import HEADLINE as HELD_OUT_LOSS
+from dit_scaling.losses.loss_names import HEADLINE as HELD_OUT_LOSS
 from dit_scaling.metrics.catalogue import parse_column
 
 MAX_PERMUTED = 8  # variants: 40,320 orders; beyond, Student's t is close enough

@@ -19,7 +19,7 @@ def laws(
     from dit_scaling.laws.backtest import back_test
     from dit_scaling.laws.laws_text import describe_backtest, describe_laws
     from dit_scaling.laws.study_laws import fit_laws, read_laws_table
-    from dit_scaling.losses.names import HEADLINE
+    from dit_scaling.losses.loss_names import HEADLINE
 
     if (results is None) != published:
         raise UserError("Give the folder of a study's results, or --published, and not both.")

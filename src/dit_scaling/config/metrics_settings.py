@@ -81,7 +81,7 @@ class Metrics(Section):
     """Resamples of the generated images behind the standard error of the Frechet distance."""
     loss_images: Annotated[int, Field(ge=2), Before(500)] = 500
     """Held-out images of the held-out loss, or all where there are fewer; and as many of the training images."""
-    loss_draws: Annotated[Count, Before(10)] = 10
+    loss_draws: Annotated[Count, Before(5)] = 5
     """Timesteps at which each of them is noised, stratified over all."""
 
     @property

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.frontier import LEVEL, Interval
-from dit_scaling.laws.grid import Grid, resampled_means
+from dit_scaling.laws.run_grid import Grid, resampled_means
 from dit_scaling.laws.sum_law import SumLaw, fit_sum_law
 
 Array = NDArray[np.float64]

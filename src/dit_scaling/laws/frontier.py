@@ -1,8 +1,8 @@
 """IsoFLOP parabolas, and the frontier through their minima: N_opt(C) ~ C^g and L_opt(C) ~ C^-c (arXiv 2203.15556, 3.2).
 
 ln L is a parabola in ln N at each budget, through all sizes that the design put there: the window is fixed before
-anything is measured. Straight lines in ln C lead through the minima. Intervals come from replicates (``grid``) in which
-other seeds were drawn, and with them one of the admissible windows of budgets: all, or all but the lowest. The spread
+anything is measured. Straight lines in ln C lead through the minima. Intervals come from replicates (``run_grid``) in
+which other seeds were drawn, and with them one of the admissible windows of budgets: all, or all but the lowest. The spread
 over windows, and what the lines leave over of the minima beyond the seeds' scatter, are the term for the law's form.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.laws.grid import Grid, pools, resampled_means, scatter
+from dit_scaling.laws.run_grid import Grid, pools, resampled_means, scatter
 
 Array = NDArray[np.float64]
 

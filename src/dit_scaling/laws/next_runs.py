@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.frontier import Frontier, Interval, fit_frontier
-from dit_scaling.laws.grid import Grid
+from dit_scaling.laws.run_grid import Grid
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
 from dit_scaling.laws.frontier import Frontier, Interval, Minimum, fit_frontier, minima_of
-from dit_scaling.laws.grid import Grid, grid_of
-from dit_scaling.losses.names import HEADLINE
+from dit_scaling.laws.run_grid import Grid, grid_of
+from dit_scaling.losses.loss_names import HEADLINE
 
 COLUMNS = ("variant", "seed", "step", "params", "gflops", "flops", "images", "budget", "role")
 

@@ -3,8 +3,8 @@
 import itertools
 import math
 
-from dit_scaling.losses.evaluate import Array, ImageLosses
-from dit_scaling.losses.names import BAND_COLUMNS, BANDS, HEADLINE
+from dit_scaling.losses.image_losses import Array, ImageLosses
+from dit_scaling.losses.loss_names import BAND_COLUMNS, BANDS, HEADLINE
 
 
 def mean_and_error(values: Array) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.latents.reader import LatentReader
-from dit_scaling.losses.names import BATCH
+from dit_scaling.losses.loss_names import BATCH
 from dit_scaling.training.batches import seed_for
 
 GOLDEN = (math.sqrt(5) - 1) / 2

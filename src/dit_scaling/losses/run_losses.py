@@ -14,8 +14,8 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.columns import beside_columns, held_out_columns
 from dit_scaling.losses.draws import draw_batches
-from dit_scaling.losses.evaluate import Array, ImageLosses, image_losses
-from dit_scaling.losses.names import RAW, TRAINING
+from dit_scaling.losses.image_losses import Array, ImageLosses, image_losses
+from dit_scaling.losses.loss_names import RAW, TRAINING
 from dit_scaling.models.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)

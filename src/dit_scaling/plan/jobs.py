@@ -8,7 +8,7 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
-from dit_scaling.losses.names import BATCH, SETS
+from dit_scaling.losses.loss_names import BATCH, SETS
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost

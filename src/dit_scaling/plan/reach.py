@@ -15,7 +15,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, fit_frontier
 from dit_scaling.laws.next_runs import NextRuns, best_next_runs, width
 from dit_scaling.laws.study_laws import budget_grid, read_laws_table
-from dit_scaling.losses.names import HEADLINE
+from dit_scaling.losses.loss_names import HEADLINE
 from dit_scaling.metrics.catalogue import HEADLINE as DISTANCE
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.plan.command import plan_study

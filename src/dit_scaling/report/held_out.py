@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dit_scaling.losses.names import HEADLINE, TRAINING
+from dit_scaling.losses.loss_names import HEADLINE, TRAINING
 from dit_scaling.report.canvas import Drawing, add_variant_legend, pad_log, use_log
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.style import style_variants

@@ -14,7 +14,7 @@ from dit_scaling.latents.manifest import read_manifest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.columns import mean_and_error
 from dit_scaling.losses.draws import draw_batches
-from dit_scaling.losses.evaluate import image_losses
+from dit_scaling.losses.image_losses import image_losses
 
 IMAGES, DRAWS = 128, 5
 """Of each split: a look, which the study's own held-out loss makes sharper."""
