@@ -85,6 +85,7 @@ else:
 rule loss_table:
     input:
         losses=every_run("losses.json"),
+        losses_of_images=every_run("losses.npz"),
     output:
         table="<results>/losses.csv",
         provenance="<results>/losses-provenance.json",

@@ -2,8 +2,9 @@
 
 ln L is a parabola in ln N at each budget, through all sizes that the design put there: the window is fixed before
 anything is measured. Straight lines in ln C lead through the minima. Intervals come from replicates (``run_grid``) in
-which other seeds were drawn, and with them one of the admissible windows of budgets: all, or all but the lowest. The spread
-over windows, and what the lines leave over of the minima beyond the seeds' scatter, are the term for the law's form.
+which other seeds were drawn, and with them one of the admissible windows of budgets: all, or all but the lowest. The
+spread over windows, and what the lines leave over of the minima beyond the seeds' scatter, are the term for the
+law's form.
 """
 
 from dataclasses import dataclass

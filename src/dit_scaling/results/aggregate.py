@@ -14,6 +14,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Evaluation
 from dit_scaling.config.study import Study
+from dit_scaling.losses.paired import above_best
 from dit_scaling.variants import count_gflops, count_parameters, count_tokens, training_gflops
 
 GIVEN = {"device": "none, weights were given"}
@@ -133,7 +134,13 @@ def add_losses(table: pd.DataFrame, records: Mapping[tuple[str, int], Path]) -> 
         for (variant, seed), path in records.items()
         for step, columns in _read_losses(path).items()
     ]
-    return table.merge(pd.DataFrame(rows), on=["variant", "seed", "step"], how="left") if rows else table
+    if not rows:
+        return table
+    losses = pd.DataFrame(rows)
+    above = above_best({run: path.with_suffix(".npz") for run, path in records.items()})
+    if not above.empty:
+        losses = losses.merge(above, on=["variant", "seed", "step"], how="left")
+    return table.merge(losses, on=["variant", "seed", "step"], how="left")
 
 
 def _read_losses(path: Path) -> dict[str, dict[str, float]]:
