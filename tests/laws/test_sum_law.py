@@ -8,6 +8,7 @@ from dit_scaling.claims.fits import fit_power_law
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
 from dit_scaling.laws.run_grid import grid_of
+from dit_scaling.laws.single_laws import single_laws
 from dit_scaling.laws.sum_law import fit_sum_law
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e4, 3e5, 6), np.geomspace(1e4, 5e5, 7)))
@@ -79,3 +80,20 @@ def test_what_they_do_not_identify_has_no_number() -> None:
     law = fitted(0.0, 0.02, 10)
     known = {parameter.name: parameter.interval for parameter in law.parameters}
     assert known["E"] is None
+
+
+def test_laws_of_one_quantity_have_their_exponents_and_floors() -> None:
+    rng, rows = np.random.default_rng(2), []
+    for params in np.geomspace(1e4, 1e6, 6):
+        for seed in range(4):
+            for images in np.geomspace(1e4, 1e6, 6):
+                value = (0.1 + 3 * images**-0.4) * params**-0.05 * np.exp(rng.normal(0, 0.0005))
+                rows.append({"variant": f"{params:.0f}", "seed": seed, "params": params, "images": images, "y": value})
+    grid = grid_of(pd.DataFrame(rows), "y", "images")
+    by_params, by_images = single_laws(grid, np.broadcast_to(grid.stops, grid.means.shape))
+    assert by_params.exponent.low <= 0.05 <= by_params.exponent.high
+    assert by_params.floor is None
+    assert by_images.floor is not None
+    params = grid.params[0]
+    assert by_images.floor.value == pytest.approx(0.1 * params**-0.05, rel=0.05)
+    assert by_images.residual > 10 * by_params.residual  # no straight line in logarithms

@@ -148,7 +148,6 @@ def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path
     [
         ("latents", "latents", 1),
         ("train", "train_milestone", 8),
-        ("losses", "held_out_loss", 4),
         ("sample", "sample_part", 8),
         ("features", "extract_features", 8),
         ("score", "score_samples", 8),
@@ -163,7 +162,6 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
         "latents",
         "preflight",
         "train_milestone",
-        "held_out_loss",
         "sample_part",
         "extract_features",
         "score_samples",
@@ -175,6 +173,12 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
     assert set(needed) <= jobs.keys()
     assert not jobs.keys() & set(order[len(needed) :])
     assert len(jobs[last]) == count
+
+
+def test_losses_are_measured_without_sampling(nothing: Path) -> None:
+    jobs = plan(nothing, "losses")
+    assert len(jobs["held_out_loss"]) == 4
+    assert not jobs.keys() & {"sample_part", "classifier", "extractor", "aggregate"}
 
 
 def test_until_stops_after_a_stage(nothing: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.laws.frontier import LEVEL, Interval
+from dit_scaling.laws.frontier import LEVEL, Interval, interval_of
 from dit_scaling.laws.run_grid import Grid, resampled_means
 from dit_scaling.laws.sum_law import SumLaw, fit_sum_law
 
@@ -75,7 +75,7 @@ def fit_additive(grid: Grid, images: Array, replicates: int = REPLICATES, seed: 
         Parameter(name, _identified(name, column, smallest)) for name, column in zip(NAMES, numbers.T, strict=True)
     )
     implied = numbers[:, 4] / (numbers[:, 2] + numbers[:, 4])
-    return AdditiveLaw(best, parameters, _interval(implied), others)
+    return AdditiveLaw(best, parameters, interval_of(implied), others)
 
 
 def _numbers(law: SumLaw) -> tuple[float, ...]:
@@ -85,13 +85,8 @@ def _numbers(law: SumLaw) -> tuple[float, ...]:
 
 def _identified(name: str, values: Array, smallest: float) -> Interval | None:
     """The interval of a parameter, or None where it is too wide; scales are judged by their logarithms."""
-    interval = _interval(values)
+    interval = interval_of(values)
     if name in ("A", "B"):
         return interval if interval.low > 0 and interval.high / interval.low < (1 + IDENTIFIED) ** 2 else None
     narrow = interval.high - interval.low <= 2 * IDENTIFIED * abs(interval.value)
     return interval if narrow and (name != "E" or interval.low > FLOOR_SHARE * smallest) else None
-
-
-def _interval(values: Array) -> Interval:
-    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(values[0]), float(low), float(high))

@@ -100,7 +100,8 @@ def fit_frontier(grid: Grid, replicates: int = REPLICATES, seed: int = 0) -> Fro
     if len(grid.stops) < FEWEST_BUDGETS or (window.sum(axis=0) < FEWEST_SIZES).any():
         raise UserError(
             f"A frontier needs {FEWEST_BUDGETS} budgets of training compute or more, and {FEWEST_SIZES} sizes or more "
-            f"at each: there are {len(grid.stops)} with {', '.join(map(str, window.sum(axis=0)))} sizes."
+            f"at each: there are {len(grid.stops)} with {', '.join(map(str, window.sum(axis=0)))}. A study with `laws` "
+            "trains what is needed, as config/embedded-isoflop.yaml."
         )
     drawn = np.concatenate([grid.means[None], resampled_means(grid, replicates, seed)])
     vertices, bowls = _vertices(grid, drawn)
@@ -116,8 +117,8 @@ def fit_frontier(grid: Grid, replicates: int = REPLICATES, seed: int = 0) -> Fro
     run_sd, df = scatter(grid)
     return Frontier(
         minima=minima,
-        size_exponent=_interval(lines[:, 0, 1]),
-        loss_exponent=_interval(-lines[:, 1, 1]),
+        size_exponent=interval_of(lines[:, 0, 1]),
+        loss_exponent=interval_of(-lines[:, 1, 1]),
         pooled=pools(grid),
         run_sd=run_sd,
         df=df,
@@ -186,6 +187,7 @@ def _form_sds(grid: Grid, vertices: Array) -> tuple[float, float]:
     return sds[0], sds[1]
 
 
-def _interval(values: Array) -> Interval:
+def interval_of(values: Array) -> Interval:
+    """The first of the values, and the quantiles of the others, its replicates."""
     low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values[0]), float(low), float(high))

@@ -7,6 +7,7 @@ import pandas as pd
 from dit_scaling.laws.additive import AdditiveLaw
 from dit_scaling.laws.backtest import Prediction, summarise, tabulate
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval
+from dit_scaling.laws.single_laws import SingleLaw
 from dit_scaling.laws.study_laws import StudyLaws
 
 PUBLISHED = (
@@ -18,9 +19,8 @@ UNIDENTIFIED = "not identified by these data"
 
 def describe_laws(laws: StudyLaws) -> str:
     """The laws of a study."""
-    return "\n".join(
-        [f"Laws of {laws.metric}. Intervals: {LEVEL:.0%}.", "", *_frontier(laws), "", *_additive(laws.additive)]
-    )
+    head = f"Laws of {laws.metric}. Intervals: {LEVEL:.0%}."
+    return "\n".join([head, "", *_frontier(laws), "", *_additive(laws.additive), "", *_single(laws.single)])
 
 
 def describe_backtest(predictions: Sequence[Prediction]) -> str:
@@ -85,6 +85,18 @@ def _additive(law: AdditiveLaw | str) -> Iterator[str]:
     for parameter in law.parameters:
         yield f"- {parameter.name}: {_span(parameter.interval) if parameter.interval else UNIDENTIFIED}"
     yield f"- best size ~ C^(b / (a + b)) = C^{_span(law.size_exponent)}"
+
+
+def _single(laws: tuple[SingleLaw, ...] | str) -> Iterator[str]:
+    if isinstance(laws, str):
+        yield f"No laws of one quantity: {laws}"
+        return
+    for law in laws:
+        floor = f"floor {_span(law.floor)}" if law.floor else f"a floor is {UNIDENTIFIED}"
+        yield (
+            f"In {law.quantity} ({law.points} points): value ~ x^-{_span(law.exponent)}, residual {law.residual:.2%}; "
+            f"{floor}."
+        )
 
 
 def _span(interval: Interval) -> str:

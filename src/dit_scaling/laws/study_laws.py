@@ -1,17 +1,24 @@
 """The laws of one study, from its table of losses or of metrics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
 from dit_scaling.laws.frontier import Frontier, Interval, Minimum, fit_frontier, minima_of
 from dit_scaling.laws.run_grid import Grid, grid_of
+from dit_scaling.laws.single_laws import SingleLaw, single_laws
 from dit_scaling.losses.loss_names import HEADLINE
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
 
 COLUMNS = ("variant", "seed", "step", "params", "gflops", "flops", "images", "budget", "role")
 
@@ -34,6 +41,7 @@ class StudyLaws:
     frontier: Frontier | str
     forward: tuple[Forward, ...]
     additive: AdditiveLaw | str
+    single: tuple[SingleLaw, ...] | str
 
 
 def read_laws_table(results: Path) -> pd.DataFrame:
@@ -65,9 +73,11 @@ def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
     if metric not in table.columns:
         raise UserError(f"The table has no column {metric}: its losses were not measured.")
     fitted = table[table["role"] != "predict"]
-    frontier = _attempt_frontier(fitted, metric)
+    frontier = _attempt(lambda: fit_frontier(budget_grid(fitted, metric)))
     forward = _forward(frontier, table, metric) if isinstance(frontier, Frontier) else ()
-    return StudyLaws(metric, table, frontier, forward, _attempt_additive(fitted, metric))
+    grid, images = _grid_with_images(fitted, metric)
+    additive = _attempt(lambda: fit_additive(grid, images))
+    return StudyLaws(metric, table, frontier, forward, additive, _attempt(lambda: tuple(single_laws(grid, images))))
 
 
 def budget_grid(table: pd.DataFrame, metric: str) -> Grid:
@@ -76,22 +86,20 @@ def budget_grid(table: pd.DataFrame, metric: str) -> Grid:
     return grid_of(named, metric, "budget") if len(named) else grid_of(table, metric, "flops")
 
 
-def _attempt_frontier(table: pd.DataFrame, metric: str) -> Frontier | str:
+def _attempt(fit: Callable[[], T]) -> T | str:
     try:
-        return fit_frontier(budget_grid(table, metric))
+        return fit()
     except UserError as error:
         return str(error)
 
 
-def _attempt_additive(table: pd.DataFrame, metric: str) -> AdditiveLaw | str:
-    try:
-        named = table["budget"].notna().all()
-        grid = grid_of(table, metric, "budget" if named else "images")
-        gflops = table.groupby("variant")["gflops"].first().loc[list(grid.names)].to_numpy(dtype=float)
-        images = np.broadcast_to(grid.stops, grid.means.shape)
-        return fit_additive(grid, images / (FLOPS_PER_GFLOP * gflops[:, None]) if named else images)
-    except UserError as error:
-        return str(error)
+def _grid_with_images(table: pd.DataFrame, metric: str) -> tuple[Grid, Array]:
+    """The grid over budgets where all rows name one, else over images; and the images of each cell (S, B)."""
+    named = bool(table["budget"].notna().all())
+    grid = grid_of(table, metric, "budget" if named else "images")
+    gflops = table.groupby("variant")["gflops"].first().loc[list(grid.names)].to_numpy(dtype=float)
+    stops = np.broadcast_to(grid.stops, grid.means.shape)
+    return grid, np.asarray(stops / (FLOPS_PER_GFLOP * gflops[:, None]) if named else stops)
 
 
 def _forward(frontier: Frontier, table: pd.DataFrame, metric: str) -> tuple[Forward, ...]:
