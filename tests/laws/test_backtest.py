@@ -7,8 +7,10 @@ from dit_scaling.claims.fits import fit_power_law
 from dit_scaling.common.errors import UserError
 from dit_scaling.laws.backtest import Prediction, back_test, summarise, tabulate
 from dit_scaling.laws.curve import fit_curve
+from dit_scaling.laws.laws_text import describe_backtest
 from dit_scaling.laws.sizes_law import FORMS, fit_sizes
 from dit_scaling.paper.published import convergence, table4
+from pipeline import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +23,12 @@ def test_the_field_is_predicted_as_well_as_the_docs_say(predictions: list[Predic
     assert together["predictions"] == len(predictions) == 31
     assert 0.80 <= together["covered"] <= 0.97
     assert together["median error"] <= 0.10
+
+
+def test_the_docs_show_what_the_command_prints(predictions: list[Prediction]) -> None:
+    page = (ROOT / "docs" / "scaling-laws.md").read_text()
+    assert describe_backtest(predictions).split("\n\n")[0] in page
+    assert describe_backtest(predictions).split("\n\n")[1] in page
 
 
 def test_each_prediction_is_of_what_was_published(predictions: list[Prediction]) -> None:
