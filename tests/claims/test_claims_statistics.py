@@ -134,14 +134,15 @@ def test_standard_errors_go_through_the_delta_method() -> None:
     assert "what another training seed would change" in noise.source
 
 
+@pytest.mark.no_cover
 def test_one_seed_is_judged_no_more_surely_than_reproductions_allow() -> None:
     """Standard errors of 1%, as of 4,000 samples, beside a scatter of 7.3% between trainings."""
     rng, spread, false_alarms = np.random.default_rng(0), reproduction_spread(), 0
-    for _ in range(200):
+    for _ in range(100):
         equal = 100 * np.exp(spread.sd * rng.standard_normal(12))
         report = evaluate_claims(table4().assign(fid50k=equal, fid50k_se=0.01 * equal))
         false_alarms += any(c.outcome != "unresolved" for c in report["1"].comparisons)
-    assert false_alarms <= 20  # two directions at 5% each
+    assert false_alarms <= 10  # two directions at 5% each
 
 
 def test_a_standard_error_of_zero_leaves_the_noise_of_training() -> None:
