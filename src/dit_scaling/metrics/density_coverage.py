@@ -62,8 +62,8 @@ def _measure(comparison: Comparison) -> dict[str, float]:
 
 
 def _cost(sizes: Sizes) -> float:
-    """Distances within the reference, and to it."""
-    return float(sizes.real) * (sizes.real + sizes.images) * (sizes.dim + PER_PAIR)
+    """Distances to the reference; those within it are searched once, and count for precision and recall."""
+    return float(sizes.real) * sizes.images * (sizes.dim + PER_PAIR)
 
 
 DENSITY_COVERAGE = Measure(_measure, frozenset({"reference images"}), _cost)
