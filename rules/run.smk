@@ -40,7 +40,7 @@ if workflow.is_main_process:
 onstart:
     note_runner(Path(RESULTS))
     # Training lasts for days; all other jobs end soon, or begin again from their start.
-    pass_on_stops("train_milestone.py")
+    pass_on_stops("train_milestone", "train_milestone.py")
     withdrawn = withdraw(Path(RESULTS), STAGES)
     if withdrawn:
         logger.warning(

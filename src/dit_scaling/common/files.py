@@ -51,9 +51,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """Files and folders below ``folder`` that killed processes left half-written, or others are writing now."""
+    return sorted(folder.rglob(f"{TEMPORARY}*"))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes left half-written below ``folder``; nobody else may be writing there."""
-    for path in folder.rglob(f"{TEMPORARY}*"):
+    for path in leftovers(folder):
         _remove(path)
 
 

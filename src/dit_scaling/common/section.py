@@ -7,6 +7,7 @@ written without it, as before there was one, and read back with it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -75,6 +76,7 @@ class Section(BaseModel):
         return self.model_copy(update=parts | absent)
 
 
+@cache
 def _marked(kind: type[Section]) -> dict[str, Any]:
     """What held before the keys of ``kind`` that were added later."""
     fields = kind.model_fields.items()

@@ -70,10 +70,6 @@ class Study(Section):
         """The variant of that name, its size from the study's tables or those shipped."""
         return parse_variant(name, self.sizes, self.unet_sizes)
 
-    def variant_by_slug(self, slug: str) -> AnyVariant:
-        """The study's variant whose file name is ``slug``."""
-        return next(variant for name in self.variants if (variant := self.variant(name)).slug == slug)
-
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = impossible_settings(self)
