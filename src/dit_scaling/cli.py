@@ -12,9 +12,12 @@ import typer
 
 from dit_scaling.common.allocator import keep_freed_memory
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.lacking_memory import fixed_memory_named, refuse_little_address_space
 
 TIMED = ("bench", "plan")
 """Commands that may time training, which they do as the pipeline's jobs train."""
+COMPUTING = ("bench", "diagnose", "export")
+"""Commands that load torch."""
 
 app = typer.Typer(
     help="Scaling studies of latent diffusion transformers. The pipeline itself is run with snakemake.",
@@ -392,10 +395,14 @@ def _named(config: list[Path]) -> str:
 
 def main() -> None:
     """Entry point: one readable paragraph and exit code 2 for bad input."""
-    if sys.argv[1:2] and sys.argv[1] in TIMED:
+    command = next(iter(sys.argv[1:]), "")
+    if command in TIMED:
         keep_freed_memory()
     try:
-        app()
+        if command in COMPUTING:
+            refuse_little_address_space()
+        with fixed_memory_named(f"dit-scaling {command}"):
+            app()
     except UserError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dit_scaling.results.before_start import LOOKS, before_start, find_cache, folder_to_look_from
+from dit_scaling.common.errors import UserError
+from dit_scaling.results.before_start import folder_to_look_from
 from pipeline import ROOT, TINY
 
 COMMAND = ("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"))
@@ -58,3 +58,38 @@ def test_snakemake_looks_where_it_can_write_nothing(theirs: Path, look: Look, as
     assert words in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     assert sorted(theirs.rglob("*")) == before
+
+
+@pytest.fixture
+def locked_out(tmp_path: Path) -> Path:
+    """A folder in which Snakemake cannot have its own, whoever asks."""
+    folder = tmp_path / "a" / "clone"
+    folder.mkdir(parents=True)
+    (folder / ".snakemake").touch()
+    (folder / "results").mkdir()
+    (tmp_path / "a" / "images").mkdir()
+    return folder
+
+
+def test_every_relative_path_leads_where_it_did_and_snakemake_has_a_folder(locked_out: Path) -> None:
+    place = folder_to_look_from(locked_out, looks=True, report=None)
+    assert place is not None
+    for path in (".", "results", "../images", "../clone/results", "results/../../images"):
+        assert names(place / path) == names(locked_out / path), path
+    (place / ".snakemake" / "log").mkdir()
+
+
+def test_what_makes_something_is_refused_with_what_to_do(locked_out: Path) -> None:
+    with pytest.raises(UserError, match="copy it to a folder of yours"):
+        folder_to_look_from(locked_out, looks=False, report=None)
+    with pytest.raises(UserError, match=r"--report /tmp/mine\.zip"):
+        folder_to_look_from(locked_out, looks=True, report=Path("mine.zip"))
+    assert folder_to_look_from(locked_out, looks=True, report=Path("/tmp/mine.zip"))
+
+
+def test_where_there_is_room_nothing_changes(tmp_path: Path) -> None:
+    assert folder_to_look_from(tmp_path, looks=False, report=Path("mine.zip")) is None
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
