@@ -1,4 +1,4 @@
-"""What Snakemake itself does around the jobs: locks of a killed run, results of other settings, a report of what is there."""
+"""What Snakemake does around the jobs: locks of a killed run, results of other settings, a report of what is there."""
 
 import os
 from pathlib import Path
