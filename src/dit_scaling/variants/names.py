@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 UNET: Final = "UNet"
 
-SIZE = r"[A-Za-z0-9]+"
+SIZE = r"[A-Za-z0-9]{1,64}"
 DIT_NAME = rf"DiT-({SIZE})/([1-9][0-9]*)"
 UNET_NAME = rf"{UNET}-({SIZE})"
 
