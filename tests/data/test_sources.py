@@ -10,7 +10,6 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
