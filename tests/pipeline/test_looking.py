@@ -49,15 +49,19 @@ def look(theirs: Path, tmp_path: Path) -> Look:
     [
         (["-n"], "Nothing to be done"),
         (["--summary"], "results/tiny/report.html\t"),
-        (["--report", "report.zip"], "report.zip cannot be written: Permission denied. Name a file elsewhere"),
+        (["--report", "{}/report.zip"], "Report created"),
     ],
 )
-def test_snakemake_looks_where_it_can_write_nothing(theirs: Path, look: Look, asked: list[str], words: str) -> None:
+def test_snakemake_looks_where_it_can_write_nothing(
+    theirs: Path, look: Look, tmp_path: Path, asked: list[str], words: str
+) -> None:
     before = sorted(theirs.rglob("*"))
-    run = look(*COMMAND, *asked, *STUDY)
+    run = look(*COMMAND, *(word.format(tmp_path) for word in asked), *STUDY)
     assert words in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     assert sorted(theirs.rglob("*")) == before
+    assert run.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} <= {"report.zip"}
 
 
 @pytest.fixture
