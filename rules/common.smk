@@ -104,7 +104,7 @@ wildcard_constraints:
 
 
 def stops_of(slug):
-    return STUDY.stops(STUDY.variant_by_slug(slug).name)
+    return STUDY.stops(VARIANTS[slug].name)
 
 
 def every_step(file, slugs=SLUGS):

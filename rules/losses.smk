@@ -6,7 +6,7 @@ def kept_weights(file):
 
     def weights_of_run(wildcards):
         measured = recorded_inputs(Path(RUN.format(**wildcards), "losses.provenance.json"))
-        name = STUDY.variant_by_slug(wildcards.variant).name
+        name = VARIANTS[wildcards.variant].name
         paths = [Path(STEP.format(**wildcards, step=step), file) for step in STUDY.exports(name)]
         trained = [path for path in paths if path.with_name("provenance.json").exists()]
         return [str(path) for path in paths if path not in trained or path.exists() or str(path) in measured]

@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from dit_scaling.config import load_study
+from dit_scaling.data.assets import open_stages
+from dit_scaling.results.status import read_status
 from pipeline import TINY, plan, snakemake
 
 LAWS = {
@@ -42,3 +45,7 @@ def test_the_whole_study_ends_in_its_table(tmp_path: Path, config: Path) -> None
     assert table[["held_out_mse", "training_mse", "held_out_bound"]].gt(0).all(axis=None)
     assert "raw_held_out_mse" not in table.columns
     assert plan(tmp_path, config=config) == {}
+    study, results = load_study(config), tmp_path / "results" / "laws"
+    status = read_status(study, open_stages(study, results), results)
+    assert {(run.state, run.step == run.steps) for run in status.runs} == {("done", True)}
+    assert all(status.shared.values())
