@@ -240,3 +240,18 @@ def test_sampling_settings_count_while_a_job_upstream_runs(copied: Path) -> None
     jobs = plan(copied, "--forcerun", "vae", config=edited(copied, {"sampling.steps": 6}))
     assert len(jobs["sample_part"]) == 8
     assert "train_milestone" not in jobs
+
+
+# --- losses of studies that finished before there were any
+
+
+def test_losses_of_a_finished_study_cost_no_training_though_weights_were_deleted(copied: Path) -> None:
+    for path in [*copied.glob(f"{RESULTS}/*/seed-0/losses*"), *copied.glob(f"{RESULTS}/*/seed-0/*/raw.safetensors")]:
+        path.unlink()
+    assert plan(copied).keys() == {"held_out_loss", *VERDICT}
+
+
+def test_weights_deleted_after_they_were_measured_are_not_asked_for(copied: Path) -> None:
+    for path in copied.glob(f"{RESULTS}/*/seed-0/*/raw.safetensors"):
+        path.unlink()
+    assert plan(copied) == {}
