@@ -12,10 +12,11 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
-from dit_scaling.laws.frontier import Frontier
+from dit_scaling.laws.frontier import Frontier, minima_of
 from dit_scaling.laws.laws_text import UNIDENTIFIED, describe_laws
 from dit_scaling.laws.next_runs import width
-from dit_scaling.laws.study_laws import fit_laws, read_laws_table
+from dit_scaling.laws.run_grid import grid_of
+from dit_scaling.laws.study_laws import at_equal_compute, fit_laws, read_laws_table
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
     flops_of_hours,
@@ -26,7 +27,7 @@ from dit_scaling.plan.reach import (
     training_rate,
 )
 from dit_scaling.results.loss_table import write_loss_table
-from known_laws import BUDGETS, best, isoflop_table
+from known_laws import BUDGETS, CURVATURE, PARAMS, best, isoflop_table
 from pipeline import ROOT
 
 CONFIG = ROOT / "config"
@@ -101,6 +102,29 @@ def test_a_table_of_metrics_serves_too(tmp_path: Path) -> None:
     laws = fit_laws(read_laws_table(tmp_path))
     assert isinstance(laws.frontier, Frontier)
     assert len(laws.frontier.minima) == len(BUDGETS)
+
+
+def test_exports_at_equal_steps_are_read_off_at_equal_compute() -> None:
+    rows = []
+    for size, params in enumerate(PARAMS):
+        for flops in 60 * params * np.geomspace(2e3, 8e6, 24):  # exports of all sizes at the same steps
+            at, loss = best(flops)
+            value = loss * np.exp(CURVATURE * np.log(params / at) ** 2)
+            rows += [
+                {"variant": f"DiT-W{size}/2", "seed": seed, "params": params, "flops": flops, "held_out_mse": value}
+                for seed in range(2)
+            ]
+    table = pd.DataFrame(rows)
+    met = at_equal_compute(table, "held_out_mse")
+    assert (met.groupby("flops")["variant"].nunique() >= 4).all()
+    flops = met["flops"].unique()
+    assert (flops[1:] / flops[:-1] >= 1.4).all()
+    few = met[met["flops"].between(1e11, 2e12)]
+    grid = grid_of(few, "held_out_mse")
+    for minimum in minima_of(grid):
+        assert (minimum.params, minimum.loss) == pytest.approx(best(minimum.flops), rel=0.02)
+    alone = at_equal_compute(table[table["params"] > PARAMS[5]], "held_out_mse")
+    assert alone.empty
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
-from dit_scaling.laws.frontier import Frontier, Interval, Minimum, fit_frontier, minima_of
+from dit_scaling.laws.frontier import FEWEST_SIZES, Frontier, Interval, Minimum, fit_frontier, minima_of
 from dit_scaling.laws.run_grid import Grid, grid_of
 from dit_scaling.laws.single_laws import SingleLaw, single_laws
 from dit_scaling.losses.loss_names import HEADLINE
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
+
+APART = 1.4
+"""Least ratio of two budgets that are read off exports at other steps."""
+SLACK = 1.01
+"""Budgets so near to a run's first or last export are at it: steps are whole numbers."""
 
 COLUMNS = ("variant", "seed", "step", "params", "gflops", "flops", "images", "budget", "role")
 
@@ -81,9 +86,39 @@ def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
 
 
 def budget_grid(table: pd.DataFrame, metric: str) -> Grid:
-    """The grid over budgets: those that the study names, else the training compute at which exports meet."""
+    """The grid over budgets: those that the study names, else those that enough sizes have passed (`at_equal_compute`).
+
+    Raises:
+        UserError: as `grid_of`.
+    """
     named = table.dropna(subset=["budget"])
-    return grid_of(named, metric, "budget") if len(named) else grid_of(table, metric, "flops")
+    if len(named):
+        return grid_of(named, metric, "budget")
+    met = at_equal_compute(table, metric)
+    return grid_of(table if met.empty else met, metric, "flops")
+
+
+def at_equal_compute(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Values of all runs at the budgets that ``FEWEST_SIZES`` sizes or more have passed, between their own exports.
+
+    Straight in logarithms between two exports of a run; nothing is continued beyond its first and last. Budgets are
+    those of exports, ``APART`` or more apart. Empty where no budget was passed by enough sizes.
+    """
+    rows = table.dropna(subset=[metric]).sort_values("flops")
+    runs = {(str(name), int(seed)): own for (name, seed), own in rows.groupby(["variant", "seed"])}
+    reach = {key: (own["flops"].iloc[0] / SLACK, own["flops"].iloc[-1] * SLACK) for key, own in runs.items()}
+    budgets: list[float] = []
+    for flops in rows["flops"].unique():
+        sizes = {variant for (variant, _), (low, high) in reach.items() if low <= flops <= high}
+        if len(sizes) >= FEWEST_SIZES and (not budgets or flops >= APART * budgets[-1]):
+            budgets.append(float(flops))
+    found = []
+    for (variant, seed), own in runs.items():
+        inside = [flops for flops in budgets if reach[variant, seed][0] <= flops <= reach[variant, seed][1]]
+        values = np.exp(np.interp(np.log(inside), np.log(own["flops"]), np.log(own[metric])))
+        about = {"variant": variant, "seed": seed, "params": own["params"].iloc[0]}
+        found += [{**about, "flops": flops, metric: value} for flops, value in zip(inside, values, strict=True)]
+    return pd.DataFrame(found)
 
 
 def _attempt(fit: Callable[[], T]) -> T | str:
