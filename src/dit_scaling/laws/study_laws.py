@@ -105,7 +105,7 @@ def at_equal_compute(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     those of exports, ``APART`` or more apart. Empty where no budget was passed by enough sizes.
     """
     rows = table.dropna(subset=[metric]).sort_values("flops")
-    runs = {(str(name), int(seed)): own for (name, seed), own in rows.groupby(["variant", "seed"])}
+    runs = dict(iter(rows.groupby(["variant", "seed"])))
     reach = {key: (own["flops"].iloc[0] / SLACK, own["flops"].iloc[-1] * SLACK) for key, own in runs.items()}
     budgets: list[float] = []
     for flops in rows["flops"].unique():
