@@ -1,8 +1,6 @@
 """One run of a whole study: whose it is, what a killed one left, and how its jobs are told to stop."""
 
 import contextlib
-import getpass
-import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -73,11 +71,3 @@ def pass_on_stops(script: str) -> None:
     signal.signal(signal.SIGTERM, tell)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, tell)
-
-
-def name_user() -> None:
-    """Name a user whom a container knows by number only: Snakemake and torch ask for a name, and take it from USER."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["USER"] = f"uid-{os.getuid()}"
