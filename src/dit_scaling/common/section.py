@@ -15,6 +15,8 @@ from dit_scaling.common.files import canonical_json, digest
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What numpy's generators take, and torch's."""
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 

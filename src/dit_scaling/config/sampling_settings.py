@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dit_scaling.common.registry import NameIn
-from dit_scaling.common.section import Count, Section
+from dit_scaling.common.section import Count, Section, Seed
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 
 SamplerName = Annotated[str, NameIn(SAMPLERS)]
@@ -33,7 +33,7 @@ class Sampling(Section):
     """tf32: TF32 products and convolutions on GPUs, several times faster there. bfloat16: the network under autocast,
     its outputs and the sampler's own arithmetic in float32. The VAE decodes in TF32 always, features are float32."""
     labels: Literal["balanced", "random"] = "balanced"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     keep_samples: bool = True
     """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
 

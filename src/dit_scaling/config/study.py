@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dit_scaling.common.section import Before, Section
+from dit_scaling.common.section import Before, Section, Seed
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import Metrics
@@ -28,7 +28,7 @@ class Study(Section):
 
     study: Name
     """Name of the study; its results are in results/NAME."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the held-out split, the VAE and the feature network."""
     data: ImageSettings
     vae: VaeChoice

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dit_scaling.common.section import Count
+from dit_scaling.common.section import Count, Seed
 from dit_scaling.config.recipe import Recipe
 
 # YAML reads a bare `off` as false.
@@ -26,7 +26,7 @@ class Training(Recipe):
     """At every export each run is judged: on track, undertrained or broken. ``stop`` trains a broken run no further."""
     gate_steps: tuple[Count, ...] = ()
     """Further, early steps at which runs are judged, but not sampled and scored."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One run per variant and seed. Several seeds make the verdicts' uncertainty one of training runs."""
 
     @property
