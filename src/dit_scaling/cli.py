@@ -12,6 +12,7 @@ import typer
 
 from dit_scaling.common.allocator import keep_freed_memory
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.surroundings import give_home, name_user
 
 TIMED = ("bench", "plan")
 """Commands that may time training, which they do as the pipeline's jobs train."""
@@ -51,11 +52,13 @@ def check(config: ConfigFiles) -> None:
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
     from dit_scaling.data.split import require_shards, require_training_images
-    from dit_scaling.data.survey import describe_inventory, survey
+    from dit_scaling.data.survey import describe_inventory, require_readable, survey
+    from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
     require_order(study)
+    require_given_files(study)
     source = open_source(study.data)
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
@@ -64,6 +67,7 @@ def check(config: ConfigFiles) -> None:
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
             typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
+        require_readable(seen)
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")
@@ -392,6 +396,8 @@ def _named(config: list[Path]) -> str:
 
 def main() -> None:
     """Entry point: one readable paragraph and exit code 2 for bad input."""
+    name_user()
+    give_home(Path("cache/home"))
     if sys.argv[1:2] and sys.argv[1] in TIMED:
         keep_freed_memory()
     try:

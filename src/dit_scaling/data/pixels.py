@@ -1,13 +1,21 @@
 """Images as files hold them, to 8-bit RGB or grey: every mode and depth that Pillow gives is converted or refused."""
 
 import contextlib
+import math
+import os
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, UnidentifiedImageError
 
+from dit_scaling.common.foreign import name_foreign
+
+PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
+MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
+"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 ORIENTATION = 0x0112  # of EXIF and TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # of TIFF
 WHITE_IS_ZERO = 0
@@ -84,13 +92,28 @@ def traits(image: Image.Image) -> Traits:
     )
 
 
-def pixel_problem(image: Image.Image) -> str | None:
-    """Why an opened image's mode is refused, from its header alone; None where it is not."""
-    try:
-        _white_of(image)
-    except PixelError as error:
-        return str(error)
-    return None
+def require_usable(image: Image.Image) -> None:
+    """See from its header alone that an opened image can be read.
+
+    Raises:
+        PixelError: it has more pixels than `MOST_PIXELS`, or a mode that is refused.
+    """
+    if math.prod(image.size) > MOST_PIXELS:
+        raise PixelError(
+            f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
+            f"memory; {PIXELS_VARIABLE} sets another limit"
+        )
+    _white_of(image)
+
+
+def describe_fault(content: bytes, error: Exception) -> str:
+    """Why an encoded image cannot be read, from what reading it raised."""
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    if not content:
+        return "the file is empty"
+    foreign = name_foreign(content)
+    return f"it is {foreign}" if foreign else "its content is of no image format that is read here"
 
 
 def orientation(image: Image.Image) -> int:

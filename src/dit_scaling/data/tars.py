@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import atomic_path, digest
+from dit_scaling.common.files import atomic_path, digest, parse_json_once
 from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
 
 INDEX_FILE = ".dit-scaling-index.npz"
@@ -201,20 +201,15 @@ def _json_number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
         TarError: two of the keys hold different numbers, or a key stands there twice.
     """
 
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len(dict(pairs)) < len(pairs):
-            raise TarError(f"member {member.name} has a key twice")
-        return dict(pairs)
-
     if member.size > JSON_BYTES:
         return None
     stream.seek(member.offset_data)
     try:
-        content = json.loads(stream.read(member.size), object_pairs_hook=once)
-    except TarError:
-        raise
-    except (ValueError, RecursionError):
+        content = parse_json_once(stream.read(member.size))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
+    except ValueError as error:
+        raise TarError(f"member {member.name}: {error}") from None
     values = [content[key] for key in JSON_KEYS if key in content] if isinstance(content, dict) else []
     numbers = {value for value in values if type(value) is int and 0 <= value < 10**LABEL_DIGITS}
     if len(numbers) > 1:

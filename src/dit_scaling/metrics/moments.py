@@ -219,7 +219,7 @@ def _read_arrays(path: Path, required: tuple[str, ...], optional: tuple[str, ...
                     f"{path} has no key {missing[0]!r} (it has: {', '.join(archive)}). "
                     "Moments need mu and sigma; those behind sFID need mu_s and sigma_s."
                 )
-            twice = [key for key in required if archive.files.count(key) > 1]
+            twice = [key for key in (*required, *optional) if archive.files.count(key) > 1]
             if twice:
                 raise UserError(f"{path} holds {twice[0]} twice. Make or download it again.")
             return {key: archive[key] for key in (*required, *optional) if key in archive}
