@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dit_scaling.common.registry import NameIn
-from dit_scaling.common.section import Count, Section, Seed
+from dit_scaling.common.section import Before, Count, Section, Seed
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 
 SamplerName = Annotated[str, NameIn(SAMPLERS)]
@@ -32,6 +32,8 @@ class Sampling(Section):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """tf32: TF32 products and convolutions on GPUs, several times faster there. bfloat16: the network under autocast,
     its outputs and the sampler's own arithmetic in float32. The VAE decodes in TF32 always, features are float32."""
+    compile: Annotated[bool, Before(False)] = False
+    """Compile the network (torch.compile) where there is a C++ compiler; a minute or two a job before it pays."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Seed = 0
     keep_samples: bool = True

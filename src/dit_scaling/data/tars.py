@@ -88,7 +88,9 @@ def open_tars(root: Path) -> TarIndex:
         except OSError as error:
             raise UserError(f"{root / name} cannot be read: {error.strerror or error}.") from None
         except (tarfile.TarError, TarError, ValueError, OverflowError) as error:  # tarfile lets some PAX headers pass.
-            raise UserError(f"{root / name} is no usable webdataset tar: {error}. Repair or remove it.") from None
+            raise UserError(
+                f"{root / name} is no usable webdataset tar: {error}. Repair it, or pack it again."
+            ) from None
     columns = np.array([rows.tar, rows.offset, rows.size, rows.label], dtype=np.int64)
     tar, offset, size, label = columns
     if not rows.keys:
