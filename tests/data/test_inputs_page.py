@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import re
 import tarfile
 from collections.abc import Callable
@@ -457,6 +458,14 @@ def _half(root: Path, vae: Path) -> None:
     refused("in half precision", load)
 
 
+@row("weights that are a pointer of Git LFS or a web page")
+def _vae_foreign(root: Path, vae: Path) -> None:
+    load = altered(root, vae)
+    for text, words in (("version https://git-lfs", "Git LFS"), ("<!DOCTYPE html>", "a web page")):
+        (root / "diffusion_pytorch_model.safetensors").write_text(text)
+        refused(f"holds no weights but .*{words}", load)
+
+
 @row("shift_factor, latents_mean, latents_std, keys unknown here")
 def _shifts(root: Path, vae: Path) -> None:
     for key in ("shift_factor", "latents_mean", "latents_std", "batch_norm_eps"):
@@ -505,3 +514,19 @@ def _unknown(root: Path, _: Path) -> None:
 def _covariances(root: Path, _: Path) -> None:
     for sigma in (np.triu(np.ones((3, 3))), -np.eye(3), np.zeros((3, 3)), np.eye(3) + 0j, np.eye(3, dtype=int)):
         refused("sigma", lambda sigma=sigma: load_moments(moments(root, sigma=sigma)))  # type: ignore[misc]
+
+
+@row("another number of images than the study trains on")
+def _another_count(root: Path, _: Path) -> None:
+    assert "500 images" in load_moments(moments(root, count=500)).describe()
+
+
+@row("a pickle, a pointer of Git LFS, a web page in its place")
+def _no_npz(root: Path, _: Path) -> None:
+    for content, words in (
+        (pickle.dumps([1.0]), "no npz of plain numbers"),
+        (b"version https://git-lfs", "Git LFS"),
+        (b"<html>", "a web page"),
+    ):
+        (root / "a.npz").write_bytes(content)
+        refused(words, lambda: load_moments(root / "a.npz"))

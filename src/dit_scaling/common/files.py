@@ -113,7 +113,7 @@ def _writable_target(path: Path, is_kind: Callable[[int], bool], kind: str) -> P
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise UserError(f"{path} is a link that leads back to itself. Delete it, or name another file.") from None
+        raise UserError(f"{path} is a link that leads back to itself. Name another file.") from None
     if not is_kind(mode):
         raise UserError(f"{path} is there already and is not {kind}, so it is left as it is. Name another one.")
     return target

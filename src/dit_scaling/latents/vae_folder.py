@@ -7,7 +7,7 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import parse_json_once
-from dit_scaling.common.foreign import name_foreign
+from dit_scaling.common.foreign import name_foreign_file
 
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -58,16 +58,11 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
     if problem is not None:
         raise UserError(f"{path}: {problem}.")
     for file in (folder / name for name in WEIGHTS):
-        if file.is_file() and (foreign := name_foreign(_begin(file))):
+        if foreign := name_foreign_file(file):
             raise UserError(f"{file} holds no weights but {foreign}.")
     if not any((folder / name).is_file() for name in WEIGHTS) and not list(folder.glob("*.index.json")):
         raise UserError(f"{folder} cannot be loaded as an AutoencoderKL: it has no {WEIGHTS[0]}{_instead(folder)}")
     return dict(config)
-
-
-def _begin(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(64)
 
 
 def config_problem(config: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.foreign import name_foreign
+from dit_scaling.common.foreign import name_foreign_file
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -71,9 +71,7 @@ def _values() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    with path.open("rb") as stream:
-        foreign = name_foreign(stream.read(64))
-    if foreign:
+    if foreign := name_foreign_file(path):
         return UserError(f"{path} is no checkpoint but {foreign}.")
     text = ESCAPES.sub("", str(error))
     unsafe = re.search(r"GLOBAL ([\w.]+)", text)
