@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dit_scaling.common import lacking_memory
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import fixed_memory_named, memory_named
 
@@ -55,8 +55,9 @@ def test_where_no_setting_makes_it_smaller_room_is_made(error: Exception) -> Non
 
 
 def test_on_a_gpu_its_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lacking_memory, "_on_gpu", lambda: True)
-    monkeypatch.setattr(lacking_memory, "_memory", lambda: "NVIDIA T4 (15 GiB)")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(total_memory=15 * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA T4")
     with pytest.raises(UserError) as told, fixed_memory_named("the job of rule gate"):
         raise torch.OutOfMemoryError
     for words in ("NVIDIA T4 (15 GiB)", "resources.jobs_per_gpu to 1", "resources.device to cpu"):

@@ -41,6 +41,7 @@ def test_a_cache_whose_name_would_be_a_placeholder_is_refused(cache: str) -> Non
         parse_study(CONFIG | {"resources": {"cache": cache}})
 
 
+@pytest.mark.dag
 def test_snakemake_plans_unusual_scales_and_braces_in_the_path_of_the_images(tmp_path: Any) -> None:
     from PIL import Image
 

@@ -119,6 +119,7 @@ def test_only_regular_files_are_read(tmp_path: Path, make: Callable[[Path], None
     ],
 )
 @pytest.mark.parametrize("given", [True, False], ids=["--configfile", "config/config.yaml"])
+@pytest.mark.dag
 def test_snakemake_refuses_it_too(tmp_path: Path, damage: str, words: str, given: bool) -> None:
     path = tmp_path / "config" / "config.yaml"
     path.parent.mkdir()
@@ -130,6 +131,7 @@ def test_snakemake_refuses_it_too(tmp_path: Path, damage: str, words: str, given
 
 
 @pytest.mark.parametrize("make", [make_fifo, make_link_to_zeros])
+@pytest.mark.dag
 def test_snakemake_refuses_what_is_no_regular_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
     (tmp_path / "config").mkdir()
     make(tmp_path / "config" / "config.yaml")
