@@ -17,7 +17,8 @@ from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.job_records import JobRecord
-from dit_scaling.results.status import Run, describe_status, read_status
+from dit_scaling.results.status import Run, read_status
+from dit_scaling.results.status_text import describe_status
 from dit_scaling.training.lock import locked
 from pipeline import TINY
 from report_study import CONFIG

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -13,6 +15,7 @@ from dit_scaling.cli.clean_command import clean
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.options import StudyCommand
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
@@ -20,6 +23,7 @@ from dit_scaling.cli.status_command import status
 from dit_scaling.cli.variants_command import variants
 from dit_scaling.cli.verify_command import verify
 from dit_scaling.common.allocator import keep_freed_memory
+from dit_scaling.common.colour import coloured
 from dit_scaling.common.errors import UserError
 
 
@@ -54,14 +58,25 @@ COMMANDS = (
 )
 """All commands, in the order of ``--help``."""
 
-app = typer.Typer(
-    help="Scaling studies of latent diffusion transformers. The pipeline itself is run with snakemake.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in COMMANDS:
-    app.command(command.name)(command.run)
+    app.command(command.name, cls=StudyCommand)(command.run)
+
+
+def tell_version(asked: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if asked:
+        typer.echo(f"dit-scaling {version('dit-scaling')}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe_program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Scaling studies of latent diffusion transformers. The pipeline itself is run with snakemake."""
 
 
 def main() -> None:
@@ -71,5 +86,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"{coloured('Error:', 'red', sys.stderr)} {error}", err=True, color=True)
         sys.exit(2)

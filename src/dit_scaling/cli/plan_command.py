@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import ConfigOption
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption
 
 
 def plan(
-    config: ConfigOption,
+    config: ConfigFiles = EMBEDDED,
     device: Annotated[
         str | None,
         typer.Option(help="h200, h100, a100 or a100-40gb; a100 where none is named, this machine for a CPU's study."),
@@ -22,6 +22,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
     price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
@@ -41,4 +42,4 @@ def plan(
         found = devices_as_measured(device or "a100", devices or 8, study)
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
-    typer.echo(tell_plan(study, found, diff, price_per_hour))
+    typer.echo(tell_plan(study, found, diff, price_per_hour, as_json))
