@@ -12,6 +12,7 @@ from dit_scaling.cli.bench_command import bench
 from dit_scaling.cli.check_command import check
 from dit_scaling.cli.claims_command import claims
 from dit_scaling.cli.clean_command import clean
+from dit_scaling.cli.compare_command import compare
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
@@ -49,6 +50,7 @@ COMMANDS = (
     Command(plan, times_training=True),
     Command(bench, times_training=True),
     Command(claims),
+    Command(compare),
     Command(export),
     Command(export_samples),
     Command(clean),
