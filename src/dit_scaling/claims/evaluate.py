@@ -1,28 +1,18 @@
 """From a table of metrics to the report on all claims."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.claims.comparisons import (
-    EQUAL_GFLOPS_RATIO,
-    Pair,
-    family_pairs,
-    holm,
-    patch_pairs,
-    patch_step,
-    size_pairs,
-    size_step,
-)
+from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, holm
 from dit_scaling.claims.contrasts import difference
-from dit_scaling.claims.gflops import judge_gflops
+from dit_scaling.claims.judge import judge, judged_family
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric, untold
 from dit_scaling.claims.noise import Estimate, Noise, estimate
-from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
 from dit_scaling.claims.table_costs import costs_note
-from dit_scaling.claims.verdicts import SUPPORT, Claim, ClaimsReport, Evidence, Exclusion
+from dit_scaling.claims.verdicts import ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
 from dit_scaling.variants import UNET
@@ -68,95 +58,16 @@ def evaluate_claims(
             f"Bottleneck {', '.join(unknown)} is no variant of the table. Correct the name or leave it out."
         )
     imageless = _imageless(estimates, noise, decoded_noise, alpha)
-    family = _judged_family(estimates)
-
-    def evidence(members: Sequence[Estimate]) -> Evidence:
-        return Evidence(tuple(members), noise, metric, alpha, frozenset(declared), frozenset(imageless))
-
-    transformers = [e for e in estimates if e.family == family]
-    unets = [e for e in estimates if e.family == UNET]
-    judged = evidence(transformers)
+    family = judged_family(estimates)
+    evidence = Evidence(tuple(estimates), noise, metric, alpha, frozenset(declared), frozenset(imageless))
     return ClaimsReport(
-        claims=(
-            _judge_families(family, transformers, unets, evidence(estimates)),
-            _judge(
-                "1",
-                "At equal patch every larger size has the lower metric",
-                size_pairs(transformers),
-                judged,
-                "no two sizes were run at one patch",
-                size_step,
-            ),
-            _judge(
-                "2",
-                "At equal size every smaller patch has the lower metric",
-                patch_pairs(transformers),
-                judged,
-                "no two patches were run at one size",
-                patch_step,
-            ),
-            judge_gflops(judged),
-        ),
+        claims=judge(evidence, family),
         metric=metric,
         alpha=alpha,
         noise=noise.source,
         assumptions=_assumptions(estimates, noise, decoded_noise, (step_note, untold(rows), costs_note(rows))),
         exclusions=_exclusions(estimates, declared, imageless, family),
     )
-
-
-def _judge(
-    number: str,
-    statement: str,
-    pairs: Sequence[Pair],
-    evidence: Evidence,
-    absent: str,
-    step: Callable[[Pair], str],
-) -> Claim:
-    judged = judge_pairs(pairs, evidence, absent, step)
-    compared = {name for c in judged.comparisons for name in (c.favoured, c.other)}
-    members = [e for e in evidence.estimates if e.variant in compared]
-    scope = f", over {_scope(members)}" if members else ""
-    return Claim(
-        claim=number,
-        statement=statement,
-        verdict=judged.verdict,
-        reason=f"{judged.reason}{scope}.",
-        qualification=judged.qualification,
-        condition=evidence.noise.condition if judged.verdict in SUPPORT else "",
-        effect=judged.pooled.mean if judged.pooled else None,
-        confidence=confidence_of(judged.pooled, evidence.alpha),
-        steps=judged.steps,
-        comparisons=judged.comparisons,
-    )
-
-
-def _judge_families(
-    family: str, transformers: Sequence[Estimate], unets: Sequence[Estimate], evidence: Evidence
-) -> Claim:
-    absent = f"no pair of {family} and {UNET} with Gflops equal within a factor of {EQUAL_GFLOPS_RATIO} was run"
-    if not transformers or not unets:
-        absent = f"{UNET if transformers else 'a transformer family'} was not run"
-    statement = (
-        f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
-    )
-    return _judge("0", statement, family_pairs(transformers, unets), evidence, absent, lambda _: "all")
-
-
-def _scope(members: Sequence[Estimate]) -> str:
-    sizes = dict.fromkeys(e.size for e in sorted(members, key=lambda e: (e.params_m, e.size)))
-    patches = sorted({e.patch for e in members if e.patch is not None})
-    plural = "es" if len(patches) > 1 else ""
-    return f"size{'s' if len(sizes) > 1 else ''} {', '.join(sizes)} at patch{plural} {', '.join(map(str, patches))}"
-
-
-def _judged_family(estimates: Sequence[Estimate]) -> str:
-    families = sorted({e.family for e in estimates} - {UNET})
-    if "DiT" in families or not families:
-        return "DiT"
-    if len(families) > 1:
-        raise UserError(f"The table mixes families ({', '.join(families)}), none of them DiT. Give one a table.")
-    return families[0]
 
 
 def _imageless(estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, alpha: float) -> list[str]:
@@ -184,7 +95,7 @@ def _assumptions(
         f"Gflops count as equal within a factor of {EQUAL_GFLOPS_RATIO}",
     ]
     if noise.condition:
-        notes.insert(1, f"not measured, and a condition of every support: {noise.condition}")
+        notes.insert(1, f"not measured, so no verdict rests on it: {noise.condition}")
     if decoded_noise is None:
         notes.append("decoded noise was not measured: that every variant made images at all is taken on trust")
     if all(e.runs == 1 for e in estimates):

@@ -19,6 +19,7 @@ from dit_scaling.data.sources import open_source
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
+from dit_scaling.health.preflight.compiled_checks import check_compiled
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
 from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.latent_checks import (
@@ -35,6 +36,7 @@ from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.health.preflight.vae_checks import check_vae
 from dit_scaling.latents.autoencoder import open_vae
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.models.compiling import compiler_found
 from dit_scaling.sampling.images import write_grid
 from dit_scaling.training.runtime import Runtime
 
@@ -111,7 +113,7 @@ def list_groups(
         write_grid(pictures / "overfit_batch.png", images, columns=len(batch.labels))
         return [check_overfitted(batch)]
 
-    return {
+    groups: dict[str, Group] = {
         "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
@@ -124,6 +126,11 @@ def list_groups(
         "mixed precision": lambda: check_precision(diffusion, draws, training, device),
         "overfitted batch": overfitted_batch,
     }
+    if settings.recipe.compile and compiler_found():
+        groups["compiled training"] = lambda: check_compiled(
+            diffusion, reader, training, settings.recipe.precision, device
+        )
+    return groups
 
 
 def run_group(name: str, group: Group) -> list[Check]:
