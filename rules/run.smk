@@ -69,9 +69,9 @@ def watch_run():
     from growing_report import GrowingReport
 
     jobs = {
-        job.jobid: Work(job.rule.name, tuple(str(Path(file).relative_to(RESULTS)) for file in job.output))
+        job.jobid: Work(job.rule.name, tuple(str(file).removeprefix(f"{RESULTS}/") for file in job.output))
         for job in workflow.dag.needrun_jobs()
-        if job.output and all(Path(file).is_relative_to(RESULTS) for file in job.output)
+        if job.output
     }
     GROWING.append(GrowingReport(STUDY, PARTIAL / "report.html", logger))
     lines = not TOLD.verbose and not TOLD.quiet

@@ -134,7 +134,12 @@ def test_a_word_is_no_number_written_otherwise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "meant"),
-    [(["chek"], "'check'"), (["plan", "--device", "h2000"], "'h200'"), (["bench", "DiT-XLL/2"], "'XL'")],
+    [
+        (["chek"], "'check'"),
+        (["plan", "--device", "h2000"], "'h200'"),
+        (["bench", "DiT-XLL/2"], "'XL'"),
+        (["bench", "--device", "cdua"], "'cuda'"),
+    ],
 )
 def test_a_misspelt_word_of_a_command_is_guessed(words: list[str], meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

@@ -7,6 +7,9 @@ import typer
 
 from dit_scaling.cli.options import JsonOption
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.spelling import did_you_mean
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def bench(
@@ -37,6 +40,8 @@ def bench(
     from dit_scaling.config import load_study
     from dit_scaling.plan.bench import STAGES, tell_bench
 
+    if device not in DEVICES:
+        raise UserError(f"--device {device}: choose one of {', '.join(DEVICES)}.{did_you_mean(device, DEVICES)}")
     config = [Path(word) for word in targets or [] if word.endswith((".yaml", ".yml"))]
     variants = [word for word in targets or [] if Path(word) not in config]
     study = load_study(*config) if config else None
