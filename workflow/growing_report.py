@@ -12,7 +12,7 @@ import psutil
 from dit_scaling.config.study import Study
 
 SHARE = 0.02
-"""CPU seconds that reports before the last one may take for each second of a run; the first is written in any case."""
+"""CPU seconds that reports before the last one may take for each second of a run."""
 SOON = 60.0
 """Seconds before which there is none: a run that ends within a minute needs none before its last."""
 EVALUATED = ("score_samples", "memorisation")
@@ -58,7 +58,7 @@ class GrowingReport:
 
     def _affordable(self) -> bool:
         seconds = time.monotonic() - self._begin
-        return seconds >= SOON and (not self._told or self._spent < SHARE * seconds)
+        return seconds >= SOON and self._spent <= SHARE * seconds
 
     def _collect(self) -> None:
         """See whether the process has ended, and what it cost."""
