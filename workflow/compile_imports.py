@@ -1,4 +1,4 @@
-"""Import all that jobs and commands import, so that its bytecode is on disk: a sixth of the files that the packages hold.
+"""Import all that jobs and commands import, so that its bytecode is on disk: a sixth of what the packages hold.
 
 Jobs of a fresh environment would else compile the same files side by side, and each of them anew where
 PYTHONDONTWRITEBYTECODE is set, which `make setup` takes away for this.
