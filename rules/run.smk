@@ -8,14 +8,13 @@ from dit_scaling.common.lacking_memory import refuse_little_address_space
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.results.gate_findings import broken_runs, read_gates
 from dit_scaling.results.run_outcome import describe_outcome
-from dit_scaling.results.run_control import drop_stale_locks, name_user, note_runner, pass_on_stops
+from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
 # Beside this file: the Snakefile may be included by another one.
 sys.path.append(str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "workflow"))
 from run_lines import RunLines, be_quiet, respect_no_color
 
-name_user()
 PARTIAL = Path(RESULTS) / "partial"
 BEGAN = time.monotonic()
 GROWING = []

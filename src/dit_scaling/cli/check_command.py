@@ -17,6 +17,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     from dit_scaling.config import load_study
     from dit_scaling.data.class_order import require_order
     from dit_scaling.data.sources import open_source
+    from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
@@ -37,6 +38,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     if fault is not None:
         typer.echo(f"{found}. Everything but the images was checked; docs/imagenet.md says how images lie.")
         raise fault
+    require_given_files(study)
     typer.echo(f"{found}. No errors.")
 
 
@@ -59,7 +61,7 @@ def _tell_images(study: "Study", source: "ImageSource") -> None:
     from dit_scaling.config.image_settings import ImageFiles
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.split import require_shards, require_training_images
-    from dit_scaling.data.survey import describe_inventory, survey
+    from dit_scaling.data.survey import describe_inventory, require_readable, survey
 
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
@@ -70,6 +72,7 @@ def _tell_images(study: "Study", source: "ImageSource") -> None:
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
             typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
+        require_readable(seen)
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ from dit_scaling.common.allocator import keep_freed_memory
 from dit_scaling.common.colour import coloured
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import fixed_memory_named, refuse_little_address_space
+from dit_scaling.common.surroundings import give_home, name_user
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def describe_program(
 
 def main() -> None:
     """Entry point: one readable paragraph and exit code 2 for bad input."""
+    name_user()
+    give_home(Path("cache/home"))
     name = next(iter(sys.argv[1:]), "")
     asked = next((command for command in COMMANDS if command.name == name), None)
     if asked and asked.times_training:
