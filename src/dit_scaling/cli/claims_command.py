@@ -1,17 +1,18 @@
 """``claims``: verdicts about a table of metrics."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dit_scaling.cli.options import JsonOption, tell_json
 
 
 def claims(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet: variant, size, patch, params_m, gflops, a metric.")],
     metric: Annotated[str | None, typer.Option(help="Column to judge; fid50k, or the only fid*/fd_* column.")] = None,
     decoded_noise: Annotated[float | None, typer.Option(help="The same metric on decoded Gaussian noise.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge the paper's claims on a table of metrics."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
@@ -20,7 +21,7 @@ def claims(
     check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        tell_json(report)
         return
     typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
