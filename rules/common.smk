@@ -15,7 +15,8 @@ from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.files import read_json
+from dit_scaling.common.provenance import recorded_inputs, settings_digest
 from dit_scaling.common.surroundings import give_home, name_user
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
@@ -111,6 +112,10 @@ wildcard_constraints:
     extractor=r"classifier|inception|clean|dinov2",
 
 
+def stops_of(slug):
+    return STUDY.stops(VARIANTS[slug].name)
+
+
 def every_step(file, slugs=SLUGS):
     """`file` of every variant, seed and exported step of the study."""
     return [
@@ -124,6 +129,11 @@ def every_step(file, slugs=SLUGS):
             allow_missing=True,
         )
     ]
+
+
+def every_run(file):
+    """`file` of every run that the study trains."""
+    return expand(f"{RUN}/{file}", variant=TRAINED, seed=STUDY.training.seeds)
 
 
 def last_step(file):

@@ -117,7 +117,7 @@ onerror:
     from dit_scaling.report.partial import write_partial_report
 
     try:
-        partial = write_partial_report(STUDY, STAGES, Path(RESULTS))
+        partial = None if STUDY.laws else write_partial_report(STUDY, STAGES, Path(RESULTS))
     except UserError as error:
         logger.error(f"Error: {error}")
         partial = None

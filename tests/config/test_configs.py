@@ -34,6 +34,7 @@ def jobs_of(trainings: int, parts: int, scores: int, memorisations: int) -> dict
         "score_samples": scores,
         "levels": 1,
         "memorisation": memorisations,
+        "held_out_loss": memorisations,  # each variant has one seed
     }
 
 

@@ -45,6 +45,7 @@ def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
     assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
         "encode_shard": 3,
         "train": 8,
+        "losses": 4,
         "sample": 8,
         "features": 8,
         "score": 8,
@@ -202,6 +203,12 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
     assert set(needed) <= jobs.keys()
     assert not jobs.keys() & set(order[len(needed) :])
     assert len(jobs[last]) == count
+
+
+def test_losses_are_measured_without_sampling(nothing: Path) -> None:
+    jobs = plan(nothing, "losses")
+    assert len(jobs["held_out_loss"]) == 4
+    assert not jobs.keys() & {"sample_part", "classifier", "extractor", "aggregate"}
 
 
 def test_until_stops_after_a_stage(nothing: Path) -> None:

@@ -17,8 +17,10 @@ from dit_scaling.cli.compare_command import compare
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.laws_command import laws
 from dit_scaling.cli.options import StudyCommand
 from dit_scaling.cli.plan_command import plan
+from dit_scaling.cli.predict_command import predict
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
 from dit_scaling.cli.status_command import status
@@ -55,6 +57,8 @@ COMMANDS = (
     Command(bench, times_training=True, loads_torch=True),
     Command(claims),
     Command(compare),
+    Command(laws),
+    Command(predict),
     Command(export, loads_torch=True),
     Command(export_samples),
     Command(clean),

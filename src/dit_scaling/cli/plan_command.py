@@ -22,6 +22,9 @@ def plan(
     ] = None,
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
+    laws_of: Annotated[
+        Path | None, typer.Option("--from", help="results/STUDY, whose laws say what the dearest run can reach.")
+    ] = None,
     price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
     chances: Annotated[bool, typer.Option("--chances", help="Also simulate how likely each verdict is.")] = False,
     as_json: JsonOption = False,
@@ -44,9 +47,13 @@ def plan(
         found = devices_as_measured(device or "a100", devices or 8, study)
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
-    if chances and as_json:
-        raise UserError("--chances are sentences: leave --json out, or --chances.")
+    if as_json and (chances or laws_of):
+        raise UserError("--chances and --from give sentences: leave --json out, or them.")
     typer.echo(tell_plan(study, found, diff, price_per_hour, as_json))
+    if laws_of is not None:
+        from dit_scaling.plan.reach import tell_reach_of_study
+
+        typer.echo(tell_reach_of_study(study, laws_of))
     if chances:
         from dit_scaling.plan.chances import describe_chances
         from dit_scaling.plan.command import look_at

@@ -120,6 +120,17 @@ class GateSettings(Section):
     """Last step of the run: what looks early before it looks undertrained at it."""
 
 
+class LossSettings(Section):
+    """The loss of all exports of one run on held-out images, and on as many that it is trained on."""
+
+    training: str
+    """Digest of the training settings."""
+    steps: tuple[Count, ...]
+    images: Count
+    draws: Count
+    seed: int
+
+
 class ExtractorSettings(Section):
     extractor: AnyExtractor
     data: DataSettings
@@ -324,6 +335,17 @@ class Stages:
             sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
+        )
+
+    def losses(self, slug: str, seed: int) -> LossSettings:
+        """Settings of the losses of one run's exports."""
+        metrics = self._study.metrics
+        return LossSettings(
+            training=self.train(slug, seed).digest,
+            steps=self._study.exports(self._variants[slug].name),
+            images=metrics.loss_images,
+            draws=metrics.loss_draws,
+            seed=self._study.seed,
         )
 
     @_remembered

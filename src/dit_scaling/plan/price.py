@@ -16,7 +16,7 @@ PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("
 
 FLOAT32_SHARE = 0.4
 
-STAGES = ("VAE", "latents", "reference", "training", "sampling", "features", "score")
+STAGES = ("VAE", "latents", "reference", "training", "losses", "sampling", "features", "score")
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def read_status(study: Study, stages: Stages, results: Path, now: float | None =
         for seed in study.training.seeds
     )
     outdated = of_other_settings(results, stages)
-    reported = shared["aggregate"] and not outdated and (results / REPORT).exists()
+    reported = shared.get("aggregate", False) and not outdated and (results / REPORT).exists()
     failures = tuple(record for record in records if record.failure)
     return StudyStatus(study.study, shared, runs, reported, outdated, failures, tuple(broken))
 
@@ -103,6 +103,8 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
         "vae": ("vae/provenance.json", stages.vae()),
         "latents": ("latents/provenance.json", stages.latents()),
     }
+    if study.laws is not None:
+        return shared | {"losses": ("losses-provenance.json", stages.report())}
     for extractor in study.metrics.extractors:
         folder = f"reference/{extractor.kind}"
         shared[f"{extractor.kind} features"] = (f"{folder}/extractor-provenance.json", stages.extractor(extractor.kind))
@@ -125,18 +127,20 @@ def _read_run(
 ) -> Run:
     slug, exports = study.variant(variant).slug, study.exports(variant)
     settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
-    sampling, steps = study.sampling, study.training.steps
+    sampling, steps = study.sampling, exports[-1]
     kinds = [extractor.kind for extractor in study.metrics.extractors]
+    measured = settings_digest(place / "losses.provenance.json") == stages.losses(slug, seed).digest
     exported = [
         step
         for step in exports
-        if variant in study.checkpoints
+        if (study.laws and measured)
+        or variant in study.checkpoints
         or settings_digest(place / f"step-{step}" / "provenance.json") == settings.digest
     ]
     wanted = [
         (step, scale, place / f"step-{step}" / sampling.folder(scale))
         for step in exports
-        for scale in sampling.guidance_scales
+        for scale in ([] if study.laws else sampling.guidance_scales)
     ]
     sampled = sum(
         settings_digest(folder / "samples" / f"part-{part:05d}.provenance.json")
