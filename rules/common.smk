@@ -11,6 +11,7 @@ from snakemake.utils import min_version, validate
 from dit_scaling.common.allocator import KEPT_MEMORY
 from dit_scaling.data.assets import locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
+from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
@@ -51,7 +52,9 @@ if not workflow.config_settings.configfiles:
 
 
 try:
-    STUDY = parse_study(config)
+    # Values given on the command line stand in no file.
+    CONFIG_PLACES = [] if workflow.config_settings.config else [Path(file) for file in CONFIG_FILES]
+    STUDY = parse_study(config, CONFIG_PLACES)
     # Without defaults: Snakemake would fill in those of the first kind of data and of VAE, whichever the config names.
     validate(config, "../config/study.schema.json", set_default=False)
     check_source(STUDY.data)
@@ -69,7 +72,7 @@ try:
     }
     STAGES = open_stages(STUDY, Path(RESULTS))
 except UserError as error:
-    logger.error(f"Error: {error}")
+    logger.error(f"Error: {placed(str(error), CONFIG_PLACES)}")
     sys.exit(2)
 
 # A report that is packed here speaks of the settings of now.

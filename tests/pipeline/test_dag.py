@@ -76,6 +76,36 @@ def test_snakemakes_own_report_has_the_figures_and_the_claims_on_its_landing_pag
         assert caption.text.split(".")[0].split("'")[0] in page
 
 
+def test_a_run_tells_a_line_a_job_and_ends_with_verdicts_and_report(study: Path) -> None:
+    told = (study / "told.txt").read_text()
+    jobs = re.findall(r"^ *(\d+) of (\d+)  stage (\d+) of (\d+): (\w+)", told, re.MULTILINE)
+    records = list((study / RESULTS / "times").rglob("*.tsv"))
+    assert len(jobs) == len(records) + 1  # The report has no record of its time.
+    assert [int(done) for done, *_ in jobs] == list(range(1, len(jobs) + 1))
+    assert {total for _, total, *_ in jobs} == {str(len(jobs))}
+    stages = [
+        "images",
+        "autoencoder",
+        "latents",
+        "preflight",
+        "reference",
+        "training",
+        "sampling",
+        "features",
+        "score",
+        "report",
+    ]
+    assert {(int(number), stage) for _, _, number, _, stage in jobs} == set(enumerate(stages, start=1))
+    assert "rule train_milestone" not in told
+    assert " INFO " not in told
+    end = told[told.index("\nTook ") :]
+    for claim in json.loads((study / RESULTS / "claims.json").read_text())["claims"]:
+        assert (f"Claim {claim['claim']}: {claim['words']}." in end) == (claim["verdict"] != "not testable")
+    assert f"The report: {RESULTS}/report.html" in end
+    (log,) = sorted((study / ".snakemake" / "log").glob("*.log"))[:1]
+    assert "rule train_milestone" in log.read_text()
+
+
 def test_status_of_a_finished_study_is_done(study: Path) -> None:
     config = parse_study(yaml.safe_load(TINY.read_text()))
     status = read_status(config, open_stages(config, study / RESULTS), study / RESULTS)

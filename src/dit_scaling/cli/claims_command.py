@@ -1,11 +1,11 @@
 """``claims``: verdicts about a table of metrics."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dit_scaling.cli.options import JsonOption, tell_json
 from dit_scaling.common.errors import UserError
 
 
@@ -18,7 +18,7 @@ def claims(
     published: Annotated[
         str | None, typer.Option(help="A published family, as SiT, or all: what the field's own figures say.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge the paper's claims on a table of metrics, or on published families of models."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
@@ -34,7 +34,7 @@ def claims(
     check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        tell_json(report)
         return
     typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVa
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.section import Before, Count, Section
-from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.image_settings import ImageFiles, ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
@@ -254,7 +254,10 @@ class Stages:
         self._references = references or {}
 
     def data(self) -> DataSettings:
-        return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
+        data = self._study.data
+        if isinstance(data, ImageFiles):  # What is expected of the images is no setting of what is made of them.
+            data = data.model_copy(update={"count": None})
+        return DataSettings(data=data, seed=self._study.seed, fingerprint=self._data_fingerprint)
 
     @_remembered
     def vae(self) -> VaeSettings:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from dit_scaling.common.section import Before, Section, Seed
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
+from dit_scaling.config.complaints import ImpossibleSettingsError
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.laws_settings import Budget, Laws
 from dit_scaling.config.metrics_settings import Metrics
@@ -90,7 +91,7 @@ class Study(Section):
     def _check(self) -> Self:
         problems = impossible_settings(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ImpossibleSettingsError(problems)
         return self
 
     def warnings(self) -> list[str]:
