@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import EMBEDDED, ConfigOption
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles
 
 AddOption = Annotated[
     Path | None,
@@ -14,7 +14,7 @@ AddOption = Annotated[
 BundleOption = Annotated[Path | None, typer.Option(help="ZIP to write: the page with all files that it links.")]
 
 
-def report(config: ConfigOption = EMBEDDED, add: AddOption = None, bundle: BundleOption = None) -> None:
+def report(config: ConfigFiles = EMBEDDED, add: AddOption = None, bundle: BundleOption = None) -> None:
     """Add points to a finished study's report, or pack it with all its files."""
     from dit_scaling.config import load_study
     from dit_scaling.report.command import make_report
