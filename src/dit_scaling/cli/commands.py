@@ -22,6 +22,7 @@ from dit_scaling.cli.options import StudyCommand
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.predict_command import predict
 from dit_scaling.cli.prefetch_command import prefetch
+from dit_scaling.cli.report_command import report
 from dit_scaling.cli.schema_command import schema
 from dit_scaling.cli.status_command import status
 from dit_scaling.cli.variants_command import variants
@@ -63,6 +64,7 @@ COMMANDS = (
     Command(export_samples),
     Command(clean),
     Command(verify),
+    Command(report),
     Command(diagnose, loads_torch=True),
     Command(schema),
 )

@@ -44,6 +44,8 @@ from dit_scaling.models.checkpoints import load_model
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
 
+REPORT = "../../../report.html"
+"""The study's report, seen from a gate's page in VARIANT/seed-N/step-N."""
 SAMPLES = 64
 SHOWN = 16
 LINES = 12
@@ -180,6 +182,7 @@ def _describe(
         status=verdict.status,
         verdict=verdict.reason,
         checks=tuple(checks),
+        report=REPORT,
         sections=(
             Section(
                 "Samples",
