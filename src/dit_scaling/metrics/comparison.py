@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.config.stages import Scoring
+from dit_scaling.metrics.blocks import choose_blocks
 from dit_scaling.metrics.moments import Moments
 
-Need = Literal["reference images", "spatial features", "logits", "classes"]
+Need = Literal["reference images", "spatial features", "logits", "classes", "images to extrapolate"]
 """What not every comparison has; moments and features of the samples, and moments of the reference, are in each."""
 
 
@@ -61,6 +62,7 @@ class Comparison:
             "spatial features": self.samples.spatial is not None and self.reference.spatial is not None,
             "logits": self.samples.logit_weights is not None,
             "classes": self.samples.classes is not None and self.samples.labels is not None,
+            "images to extrapolate": choose_blocks(*self.samples.features.shape) is not None,
         }[need]
 
 
