@@ -16,6 +16,7 @@ from dit_scaling.cli.export_samples_command import export_samples
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
+from dit_scaling.cli.score_command import score
 from dit_scaling.cli.status_command import status
 from dit_scaling.cli.variants_command import variants
 from dit_scaling.cli.verify_command import verify
@@ -47,6 +48,7 @@ COMMANDS = (
     Command(claims),
     Command(export),
     Command(export_samples),
+    Command(score),
     Command(clean),
     Command(verify),
     Command(diagnose),
