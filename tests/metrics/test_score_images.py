@@ -207,6 +207,20 @@ def test_no_network_at_all_is_refused_with_the_remedy(tmp_path: Path) -> None:
         ask(tmp_path, samples, samples, features=("vgg",))
 
 
+@pytest.mark.parametrize("content", ["missing", "text", "npz of other things"])
+def test_a_bad_reference_is_refused_before_any_image_is_looked_at(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stripes, "__call__", lambda *_: pytest.fail("an image was looked at"))
+    reference = tmp_path / "reference.npz"
+    if content == "text":
+        reference.write_text("no archive")
+    elif content == "npz of other things":
+        npz(reference, mu=np.zeros(3))
+    with pytest.raises(UserError, match=r"reference\.npz"):
+        ask(tmp_path, npz(tmp_path / "made.npz", arr_0=pictures(20, 0)), reference)
+
+
 def test_a_handful_of_images_is_refused(tmp_path: Path) -> None:
     samples = npz(tmp_path / "made.npz", arr_0=pictures(9, 0))
     with pytest.raises(UserError, match="holds 9 images; 10 are needed"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dit_scaling.config import Stages, load_study
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.training import loggers
 from dit_scaling.training.bands import BandLosses
@@ -16,6 +17,7 @@ from dit_scaling.training.loggers import LoggedRun, logged
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.records import WINDOW
 from dit_scaling.training.runtime import Runtime
+from pipeline import ROOT
 
 CPU = torch.device("cpu")
 RECORDING = """
@@ -166,3 +168,21 @@ def test_tensorboard_reads_what_was_logged_and_hides_what_a_resume_repeats(
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "run")).Reload()
     found = {event.step: round(event.value, 3) for event in events.Scalars("loss/loss")}
     assert found == {50: 50.0, 150: 150.1, 200: 200.1, 250: 250.1}
+
+
+def test_loggers_change_no_digest() -> None:
+    study = load_study(ROOT / "config" / "config.yaml")
+    with_loggers = study.model_copy(
+        update={"training": study.training.model_copy(update={"loggers": ("tensorboard", "wandb")})}
+    )
+    slug, seed, step = study.variant(study.variants[0]).slug, study.training.seeds[0], study.training.steps
+    plain, logging_too = (Stages(some, "images") for some in (study, with_loggers))
+    for ask in (
+        lambda stages: stages.train(slug, seed),
+        lambda stages: stages.preflight(),
+        lambda stages: stages.gate(slug, seed, step),
+        lambda stages: stages.score(slug, seed, step, 1.0, ()),
+        lambda stages: stages.aggregate(),
+        lambda stages: stages.report(),
+    ):
+        assert ask(plain).digest == ask(logging_too).digest

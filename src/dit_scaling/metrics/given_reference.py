@@ -46,6 +46,20 @@ def study_extractor(reference: Path) -> Path | None:
     return record if record.is_file() and (reference / "moments.npz").is_file() else None
 
 
+def check_given(path: Path) -> None:
+    """See that a reference is there and of a readable kind, before samples are looked at for hours.
+
+    Raises:
+        UserError: it is not.
+    """
+    if study_extractor(path) is not None:
+        read_reference(ReferenceFiles(path / "moments.npz", path / "features.npy"))
+    elif _holds_moments(path):
+        load_moments(path)
+    else:
+        open_images(path)
+
+
 def read_given(path: Path, networks: Sequence[Extractor], see: See, side: int | None) -> GivenReference:
     """The reference of each network that ``path`` allows.
 

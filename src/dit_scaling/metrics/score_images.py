@@ -22,7 +22,7 @@ from dit_scaling.metrics.comparability import hindrances
 from dit_scaling.metrics.comparison import Comparison, ImageSet, Need
 from dit_scaling.metrics.extraction import BATCH, Sight, protocol_of
 from dit_scaling.metrics.features import Extractor
-from dit_scaling.metrics.given_reference import GivenReference, of_running, read_given
+from dit_scaling.metrics.given_reference import GivenReference, check_given, of_running, read_given
 from dit_scaling.metrics.inception_score import SPLITS
 from dit_scaling.metrics.intervals import find_interval
 from dit_scaling.metrics.kept import Seen
@@ -82,6 +82,7 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
     samples = open_images(asked.images)
     if samples.count < SPLITS:
         raise UserError(f"{asked.images} holds {samples.count} images; {SPLITS} are needed at least.")
+    check_given(asked.reference)
     networks, absent = open_networks(asked.features, asked.cache, asked.device, fetch=asked.fetch)
     seen = see_all(networks, samples.batches(BATCH), samples)
     height, width = next(iter(samples.sizes))
