@@ -15,6 +15,7 @@ from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.surroundings import give_home, name_user
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
@@ -26,6 +27,11 @@ min_version("9.27")
 # Jobs inherit it, those of a cluster from the Snakemake that runs them there.
 for name, value in KEPT_MEMORY.items():
     os.environ.setdefault(name, value)
+
+name_user()
+home = give_home(Path("cache/home"))
+if home and workflow.is_main_process:
+    logger.warning(f"HOME cannot be written: caches go to {home}.")
 
 # A config file given on the command line is a study of its own, not a change to the embedded one.
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
@@ -78,8 +84,9 @@ EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"
 FEATURES = f"{EVALUATION}/features"
 SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 HEADLINE = f"{RESULTS}/reference/{EXTRACTORS[0]}"
-SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
-TRAINED = [STUDY.variant(name).slug for name in STUDY.trained]
+VARIANTS = {variant.slug: variant for variant in map(STUDY.variant, STUDY.variants)}
+SLUGS = list(VARIANTS)
+TRAINED = [slug for slug, variant in VARIANTS.items() if variant.name in STUDY.trained]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
 
@@ -110,7 +117,7 @@ def every_step(file, slugs=SLUGS):
             f"{STEP}/{file}",
             variant=slug,
             seed=STUDY.training.seeds,
-            step=STUDY.exports(STUDY.variant_by_slug(slug).name),
+            step=STUDY.exports(VARIANTS[slug].name),
             allow_missing=True,
         )
     ]

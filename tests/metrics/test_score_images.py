@@ -16,12 +16,15 @@ from typer.testing import CliRunner
 
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import read_json
 from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics import wanted_networks
 from dit_scaling.metrics.features import Features
 from dit_scaling.metrics.kept import ReferenceFiles
 from dit_scaling.metrics.moments import RunningMoments, save_moments
 from dit_scaling.metrics.score_images import Asked, describe_score, score_images
+from dit_scaling.sampling.archive import export_samples
+from jobs import EVALUATION, RESULTS, SmallStudy
 
 SIDE, DIM = 16, 8
 SCORING = Scoring(kid_subsets=5, kid_subset_size=50, neighbours=3, bootstrap=10, seed=0)
@@ -236,3 +239,22 @@ def test_the_command_writes_the_record_and_a_line_per_metric(tmp_path: Path) -> 
     assert record["images"]["count"] == 80
     lines = [line.split()[0] for line in answer.output.splitlines() if line.startswith("  ")]
     assert lines == [figure["metric"] for figure in record["figures"]]
+
+
+def test_a_studys_own_samples_score_as_in_the_study(small_study: SmallStudy, tmp_path: Path) -> None:
+    evaluation, reference = small_study.folder / EVALUATION, small_study.folder / RESULTS / "reference" / "classifier"
+    export_samples(evaluation, tmp_path / "samples.npz")  # grey ones, with three channels
+    arguments = ["score", tmp_path / "samples.npz", "--reference", reference, "--json", "--bootstrap", "10"]
+    answer = CliRunner().invoke(app, list(map(str, arguments)))
+    assert answer.exit_code == 0, answer.exception
+    found = by_metric(json.loads(answer.stdout))
+    record = read_json(evaluation / "metrics.json")
+    assert found["fd_classifier4"]["value"] == pytest.approx(record["fd_classifier4"], rel=1e-9)
+    assert set(found) < set(record)
+
+
+def test_coloured_images_are_no_match_for_a_study_of_grey_ones(small_study: SmallStudy, tmp_path: Path) -> None:
+    reference = small_study.folder / RESULTS / "reference" / "classifier"
+    with pytest.raises(UserError, match="the images are coloured"):
+        samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+        ask(tmp_path, samples, reference, features=(str(reference / "extractor.json"),))

@@ -1,7 +1,6 @@
 """Images of any origin, without labels: ADM's npz, a folder or a tar, read a batch at a time."""
 
 import io
-import math
 import tarfile
 import zipfile
 from collections import Counter
@@ -16,8 +15,7 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES
-from dit_scaling.data.pixels import flatten
-from dit_scaling.data.sources import MOST_PIXELS
+from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
 from dit_scaling.metrics.features import to_rgb
 from dit_scaling.sampling.archive import count_images, read_image_batches
 
@@ -144,13 +142,14 @@ def _count_members(tars: Iterable[Path]) -> int:
 
 
 def _decoded(images: LooseImages, contents: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, Image.Image]]:
+    most_pixels()  # a wrong variable is no fault of an image
     for name, content in contents:
         try:
             with Image.open(io.BytesIO(content)) as image:
-                if math.prod(image.size) > MOST_PIXELS:
-                    raise ValueError(f"its {image.width} x {image.height} pixels are more than {MOST_PIXELS:,}")
+                require_usable(image)
                 flat = flatten(image, 3, None, upright=False)
                 images.formats[str(image.format)] += 1
         except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
-            raise UserError(f"{name} cannot be read as an image ({error}). Repair it, or take it out.") from None
+            fault = describe_fault(content, error)
+            raise UserError(f"{name} cannot be read as an image ({fault}). Repair it, or take it out.") from None
         yield name, flat

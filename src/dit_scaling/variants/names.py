@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
@@ -11,9 +11,11 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Count
 from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize
 
+T = TypeVar("T")
+
 UNET: Final = "UNet"
 
-SIZE = r"[A-Za-z0-9]+"
+SIZE = r"[A-Za-z0-9]{1,64}"
 DIT_NAME = rf"DiT-({SIZE})/([1-9][0-9]*)"
 UNET_NAME = rf"{UNET}-({SIZE})"
 
@@ -72,13 +74,9 @@ def parse_variant(
         UserError: the name has another form, or the size is not in the table.
     """
     if match := re.fullmatch(DIT_NAME, name):
-        known = {**SIZES, **(sizes or {})}
-        _check_size(name, match[1], known)
-        return Variant(size=match[1], patch=int(match[2]), **dict(known[match[1]]))
+        return Variant(size=match[1], patch=int(match[2]), **dict(_size_of(name, match[1], sizes or {}, SIZES)))
     if match := re.fullmatch(UNET_NAME, name):
-        unets = {**UNET_SIZES, **(unet_sizes or {})}
-        _check_size(name, match[1], unets)
-        return UNetVariant(size=match[1], **dict(unets[match[1]]))
+        return UNetVariant(size=match[1], **dict(_size_of(name, match[1], unet_sizes or {}, UNET_SIZES)))
     raise UserError(
         f"'{name}' is not a variant name. Write DiT-SIZE/PATCH, for example DiT-XL/2, or UNet-SIZE, for example UNet-B."
     )
@@ -94,6 +92,9 @@ def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
     return variant
 
 
-def _check_size(name: str, size: str, known: Iterable[str]) -> None:
-    if size not in known:
-        raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join(known)}).")
+def _size_of(name: str, size: str, own: Mapping[str, T], shipped: Mapping[str, T]) -> T:
+    """The size of that name in a study's ``own`` table, or among those ``shipped``."""
+    for table in (own, shipped):
+        if size in table:
+            return table[size]
+    raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join({**shipped, **own})}).")
