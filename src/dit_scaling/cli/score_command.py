@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,7 +28,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of lines.")] = False,
     cache: Annotated[Path, typer.Option(help="Folder of the networks' weights.")] = Path("cache"),
     fetch: Annotated[bool, typer.Option(help="Fetch weights that are missing.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks compute.")] = "auto",
     bootstrap: Annotated[int, typer.Option(min=10, help="Resamples behind the interval of a Frechet distance.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of resamples, subsets and blocks.")] = 0,
 ) -> None:
