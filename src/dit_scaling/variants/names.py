@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Count
+from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize
 
 T = TypeVar("T")
@@ -79,7 +80,14 @@ def parse_variant(
         return UNetVariant(size=match[1], **dict(_size_of(name, match[1], unet_sizes or {}, UNET_SIZES)))
     raise UserError(
         f"'{name}' is not a variant name. Write DiT-SIZE/PATCH, for example DiT-XL/2, or UNet-SIZE, for example UNet-B."
+        + did_you_mean(name, usual_names(sizes or {}, unet_sizes or {}))
     )
+
+
+def usual_names(sizes: Iterable[str], unet_sizes: Iterable[str]) -> list[str]:
+    """Names of variants of the sizes shipped and of others by name, with the paper's patches and 1."""
+    dits = [f"DiT-{size}/{patch}" for size in (*SIZES, *sizes) for patch in (1, 2, 4, 8)]
+    return [*dits, *(f"{UNET}-{size}" for size in (*UNET_SIZES, *unet_sizes))]
 
 
 def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
@@ -97,4 +105,6 @@ def _size_of(name: str, size: str, own: Mapping[str, T], shipped: Mapping[str, T
     for table in (own, shipped):
         if size in table:
             return table[size]
-    raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join({**shipped, **own})}).")
+    known = {**shipped, **own}
+    hint = did_you_mean(size, known)
+    raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join(known)}).{hint}")
