@@ -418,5 +418,6 @@ class Stages:
     def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})
-        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling}
+        training = self._study.training.model_copy(update={"loggers": ()})
+        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling, "training": training}
         return self._study.model_copy(update=defaults)

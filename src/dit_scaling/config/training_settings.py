@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dit_scaling.common.section import Seed, Step
+from dit_scaling.common.section import Before, Seed, Step
 from dit_scaling.config.recipe import Recipe
 
 # YAML reads a bare `off` as false.
@@ -13,6 +13,7 @@ Gates = Annotated[
     BeforeValidator(lambda value: "off" if value is False else value),
     WithJsonSchema({"enum": ["stop", "warn", "off", False]}),
 ]
+LoggerName = Literal["tensorboard", "wandb"]
 
 
 class Training(Recipe):
@@ -28,6 +29,9 @@ class Training(Recipe):
     """Further, early steps at which runs are judged, but not sampled and scored."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One run per variant and seed. Several seeds make the verdicts' uncertainty one of training runs."""
+    loggers: Annotated[tuple[LoggerName, ...], Before(())] = ()
+    """What training is also logged to, with the extras of that name installed; nothing here changes a result. One that
+    fails, hangs or has no network is left behind, and training goes on."""
 
     @property
     def recipe(self) -> Recipe:

@@ -10,6 +10,7 @@ from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.models import Network
 from dit_scaling.models.compiling import compiled
+from dit_scaling.training.bands import BandLosses
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
@@ -23,6 +24,7 @@ class TrainingStep:
         weights: (n,) all trained weights; the model's parameters are views of it.
         ema: (n,) their moving average.
         exp_avg, exp_avg_sq: (n,) AdamW's moments.
+        bands: takes the loss of every sample of this rank's share, where someone asks for it by bands of timesteps.
     """
 
     def __init__(self, model: Network, recipe: Recipe, diffusion: GaussianDiffusion, ranks: Ranks = ALONE) -> None:
@@ -36,7 +38,13 @@ class TrainingStep:
         self._optimiser = torch.optim.AdamW(
             [self.weights], recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
+        self.bands: BandLosses | None = None
         self.start_at(0)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step; before the first, the recipe's."""
+        return float(self._optimiser.param_groups[0]["lr"])
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -74,6 +82,8 @@ class TrainingStep:
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                     losses = self._diffusion.training_losses(self._network, part.x0, part.t, part.y, part.noise)
                 torch.autograd.backward(weight * losses["loss"].mean())
+            if self.bands is not None:
+                self.bands.add(part.t, losses["loss"])
             means += weight * torch.stack([losses[name].detach().mean() for name in ("loss", "mse", "vb")])
         self._flat.take_gradients()
         norm = get_total_norm([self._flat.gradient])
