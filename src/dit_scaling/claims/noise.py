@@ -26,7 +26,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread, reproduction_spread
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.metrics.catalogue import INCEPTION, Metric, parse_column
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, family_of, network_of
 
 Dash = tuple[float, tuple[float, ...]]
 
@@ -55,7 +54,7 @@ def order_variants(points: pd.DataFrame) -> pd.DataFrame:
     """
     variants = points.drop_duplicates("variant")
     place = variants.groupby("series")["params_m"].transform("max")
-    ordered = variants.assign(unet=variants["variant"].map(family_of) == UNET, place=place)
+    ordered = variants.assign(unet=variants["variant"].map(family_of).map(network_of) == UNET, place=place)
     ordered = ordered.sort_values(["unet", "place", "series", "patch"], ascending=[True, True, True, False])
     return ordered.drop(columns=["unet", "place"])
 

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.recipe import Recipe
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.base import Process
 from dit_scaling.models import Network
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingStep:
-    """Hybrid loss, AdamW at a constant rate after a linear warm-up, EMA of the weights (section 4 of the paper).
+    """The objective's loss, AdamW at a constant rate after a linear warm-up, EMA of the weights (section 4).
 
     Attributes:
         weights: (n,) all trained weights; the model's parameters are views of it.
@@ -31,7 +31,7 @@ class TrainingStep:
         exp_avg, exp_avg_sq: (n,) AdamW's moments.
     """
 
-    def __init__(self, model: Network, recipe: Recipe, diffusion: GaussianDiffusion, ranks: Ranks = ALONE) -> None:
+    def __init__(self, model: Network, recipe: Recipe, diffusion: Process, ranks: Ranks = ALONE) -> None:
         """``model`` on its device."""
         self._recipe, self._diffusion, self._ranks = recipe, diffusion, ranks
         self._flat = FlatParameters(model)

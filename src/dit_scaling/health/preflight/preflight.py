@@ -1,5 +1,6 @@
 """The preflight stage: every check once, their record and pictures, and a stop where one fails."""
 
+import functools
 import logging
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data.sources import open_source
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
+from dit_scaling.health.contract import check_contract
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
 from dit_scaling.health.preflight.formula_networks import probe_settings
@@ -39,6 +41,7 @@ from dit_scaling.sampling.images import write_grid
 from dit_scaling.training.runtime import Runtime
 
 PICTURED = 8
+LONG = ("mixed precision", "overfitted batch")  # groups that train or compute gradients come last
 
 Group = Callable[[], list[Check]]
 
@@ -88,10 +91,10 @@ def list_groups(
 ) -> dict[str, Group]:
     """All checks in groups, causes before consequences; none has run yet."""
     data, training = settings.latents.vae.data, probe_settings(settings)
+    runtime = Runtime(device=device)
     source, reader = open_source(data.data), LatentReader(manifest, "train")
     vae = open_vae(vae_json).to(device)
     pairs, draws = read_pairs(reader, source), read_draws(reader, training)
-    diffusion, runtime = create_diffusion(settings.diffusion), Runtime(device=device)
 
     def pictured_pairs() -> list[Check]:
         image, mirror = (decode_means(vae, means, pairs.images.shape[-1]) for means in pairs.means.unbind(1))
@@ -103,26 +106,44 @@ def list_groups(
         with tempfile.TemporaryDirectory() as folder:
             return check_real_steps(training, manifest, Path(folder), runtime)
 
-    def overfitted_batch() -> list[Check]:
-        with tempfile.TemporaryDirectory() as folder:
-            batch = overfit_batch(diffusion, reader, training, settings.sampling, Path(folder), runtime)
-        scaled = torch.cat([batch.latents, batch.samples]) / reader.manifest.scale
-        images = decode_means(vae, scaled, pairs.images.shape[-1])
-        write_grid(pictures / "overfit_batch.png", images, columns=len(batch.labels))
-        return [check_overfitted(batch)]
+    def of_objective(some: PreflightSettings, picture: str) -> dict[str, Group]:
+        """What depends on what networks are trained for."""
+        probe, diffusion = probe_settings(some), create_diffusion(some.diffusion)
+        draws = read_draws(reader, probe)
 
+        def overfitted_batch() -> list[Check]:
+            with tempfile.TemporaryDirectory() as folder:
+                batch = overfit_batch(diffusion, reader, probe, some.sampling, Path(folder), runtime)
+            scaled = torch.cat([batch.latents, batch.samples]) / reader.manifest.scale
+            images = decode_means(vae, scaled, pairs.images.shape[-1])
+            write_grid(pictures / picture, images, columns=len(batch.labels))
+            return [check_overfitted(batch)]
+
+        own = {f"contract of {v.name}": functools.partial(check_contract, v, some) for v in some.own}
+        return {
+            "loss": lambda: check_loss(diffusion, draws, probe),
+            "sampler": lambda: check_sampler(diffusion, some.sampling),
+            **own,
+            "mixed precision": lambda: check_precision(diffusion, draws, probe, device),
+            "overfitted batch": overfitted_batch,
+        }
+
+    first = of_objective(settings, "overfit_batch.png")
     return {
         "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
         "label histogram": lambda: [check_histogram(reader, source, data)],
         "batches": lambda: check_draws(draws, training, vae.config.scaling_factor),
-        "loss": lambda: check_loss(diffusion, draws, training),
-        "sampler": lambda: check_sampler(diffusion, settings.sampling),
+        **{name: group for name, group in first.items() if name not in LONG},
         "EMA": lambda: check_formula(settings.recipe.ema_decay, settings.recipe.ema_ramp),
         "real steps": real_steps,
-        "mixed precision": lambda: check_precision(diffusion, draws, training, device),
-        "overfitted batch": overfitted_batch,
+        **{name: group for name, group in first.items() if name in LONG},
+        **{
+            f"{name}, {some.diffusion.objective}": group
+            for some in settings.further
+            for name, group in of_objective(some, f"overfit_batch_{some.diffusion.objective}.png").items()
+        },
     }
 
 
