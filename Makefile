@@ -41,7 +41,7 @@ test: $(READY) ## run the tests and show the coverage of src, or with ARGS="test
 	$(RUN) pytest -n 2 --dist loadfile $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
 # The rooms that need no study, no ranks and no feature network.
-FAST := $(addprefix tests/,common config variants diffusion models sampling paper plan results)
+FAST := $(addprefix tests/,common cli config variants diffusion models sampling paper plan results)
 test-fast: export OMP_NUM_THREADS := 1
 test-fast: $(READY) ## run tests that take less than a minute together, without any study
 	$(RUN) pytest -n 2 --dist worksteal $(FAST) $(ARGS)

@@ -20,13 +20,11 @@ from benchmarks.row import (
     at_most_seconds,
     nothing_in_common,
 )
+from dit_scaling import cli
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 MORE, HELP = 0.5, 0.5  # seconds
-COMMANDS = (
-    *("check", "prefetch", "variants", "status", "plan", "bench", "claims", "export", "export-samples", "clean"),
-    *("diagnose", "schema"),
-)
+COMMANDS = tuple(command.name for command in cli.COMMANDS)
 
 # What a stage cannot do without. Whatever else its own modules import counts as ours.
 LIBRARIES = {

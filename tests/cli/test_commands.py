@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,8 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dit_scaling import cli
-from dit_scaling.cli import app, main
+from dit_scaling.cli import COMMANDS, app, commands, main
 from dit_scaling.common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +21,21 @@ def run(*arguments: object) -> tuple[int, str]:
     return answer.returncode, answer.stdout + answer.stderr
 
 
-@pytest.mark.parametrize("command", ["check", "variants", "claims", "export", "export-samples", "schema"])
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
 def test_help_explains_each_command(command: str) -> None:
     answer = CliRunner().invoke(app, [command, "--help"])
     assert answer.exit_code == 0
-    assert command in answer.output
     assert "Usage" in answer.output
+    assert f" {command} " in answer.output
+
+
+def test_it_runs_as_a_module() -> None:
+    answers = [
+        subprocess.run([sys.executable, *program, "--help"], capture_output=True, text=True, check=True).stdout
+        for program in (["-m", "dit_scaling.cli"], ["-c", "from dit_scaling.cli import main; main()"])
+    ]
+    listed = [re.findall(r"^\W*([a-z-]+) {2,}", answer.split("Commands")[1], re.MULTILINE) for answer in answers]
+    assert listed == [[command.name for command in COMMANDS]] * 2
 
 
 def test_check_accepts_the_embedded_study() -> None:
@@ -179,8 +188,8 @@ def test_main_exits_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("command", "kept"), [("bench", True), ("plan", True), ("check", False)])
 def test_what_times_training_keeps_freed_memory(command: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(command))
+    monkeypatch.setattr(commands, "keep_freed_memory", lambda: asked.append(command))
     monkeypatch.setattr(sys, "argv", ["dit-scaling", command, "--help"])
     with pytest.raises(SystemExit):
-        cli.main()
+        main()
     assert bool(asked) is kept

@@ -1,0 +1,44 @@
+"""``plan``: what a study costs, and what it can show."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dit_scaling.cli.options import ConfigOption
+
+
+def plan(
+    config: ConfigOption,
+    device: Annotated[
+        str | None,
+        typer.Option(help="h200, h100, a100 or a100-40gb; a100 where none is named, this machine for a CPU's study."),
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="How many; 8, or this machine's cores over threads.")] = None,
+    utilisation: Annotated[
+        float | None,
+        typer.Option(help="Share of the data sheet's peak that is reached, instead of measured rates."),
+    ] = None,
+    probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
+    diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
+    price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
+) -> None:
+    """Price a study before it starts, and say what its budget can show."""
+    from dit_scaling.config import load_study
+    from dit_scaling.plan.command import tell_plan
+    from dit_scaling.plan.price import devices_as_measured, stated_devices
+
+    study = load_study(*config)
+    here = device is None and utilisation is None and study.resources.device == "cpu"
+    if probe or here:
+        import os
+
+        from dit_scaling.plan.throughput import measured_devices
+
+        cores = max(1, (os.cpu_count() or 1) // study.resources.threads)
+        found = measured_devices(study, devices or (cores if here else 8))
+    elif utilisation is None:
+        found = devices_as_measured(device or "a100", devices or 8, study)
+    else:
+        found = stated_devices(device or "a100", devices or 8, utilisation, study)
+    typer.echo(tell_plan(study, found, diff, price_per_hour))

@@ -1,0 +1,21 @@
+"""``prefetch``: what jobs would need a network for."""
+
+from pathlib import Path
+
+import typer
+
+from dit_scaling.cli.options import ConfigOption
+
+
+def prefetch(config: ConfigOption) -> None:
+    """Fetch what a study needs from the network into its cache, so that no job needs a network."""
+    import logging
+
+    from dit_scaling.config import load_study
+    from dit_scaling.data.assets import needed_assets
+    from dit_scaling.data.fetch import fetch
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    study = load_study(*config)
+    for asset in needed_assets(study):
+        typer.echo(f"{fetch(asset, Path(study.resources.cache))}: whole, sha256 as {asset.known_from}")
