@@ -1,15 +1,14 @@
 """From a table of metrics to the report on all claims."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
+from dit_scaling.claims.claim_of_pairs import judge_claim
 from dit_scaling.claims.comparisons import (
     EQUAL_GFLOPS_RATIO,
-    Pair,
-    family_pairs,
     holm,
     patch_pairs,
     patch_step,
@@ -17,15 +16,19 @@ from dit_scaling.claims.comparisons import (
     size_step,
 )
 from dit_scaling.claims.contrasts import difference
+from dit_scaling.claims.families import judge_families, judge_lower
 from dit_scaling.claims.gflops import judge_gflops
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric, untold
 from dit_scaling.claims.noise import Estimate, Noise, estimate
-from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
 from dit_scaling.claims.table_costs import costs_note
-from dit_scaling.claims.verdicts import SUPPORT, Claim, ClaimsReport, Evidence, Exclusion
+from dit_scaling.claims.verdicts import ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, network_of
+
+TRANSFORMER_OVER_UNET = (
+    f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
+)
 
 
 def evaluate_claims(
@@ -36,8 +39,11 @@ def evaluate_claims(
     bottlenecks: Mapping[str, str] | None = None,
     alpha: float = 0.05,
     spread: Spread | None = None,
+    families: Sequence[tuple[str, str]] = (),
 ) -> ClaimsReport:
     """Judge the four claims of arXiv 2212.09748 on a table of metrics; the rules stand in ``claims.verdicts``.
+
+    Claims between families, declared in advance, come after them (``claims.families``).
 
     Args:
         table: one row per trained model, with the columns of ``read_metrics_table``. Claims 1 to 3 are judged on the
@@ -48,6 +54,7 @@ def evaluate_claims(
         bottlenecks: variant name -> reason, declared before the results were seen; no evidence either.
         alpha: level of each claim's tests, in (0, 1).
         spread: between reproductions of one variant, where seeds do not tell it; by default the published one.
+        families: pairs of which the first is claimed to have the lower metric at equal Gflops at every size.
 
     Raises:
         UserError: the table is refused (``check_table``, ``check_protocol``, ``estimate``) or mixes families, a
@@ -74,12 +81,11 @@ def evaluate_claims(
         return Evidence(tuple(members), noise, metric, alpha, frozenset(declared), frozenset(imageless))
 
     transformers = [e for e in estimates if e.family == family]
-    unets = [e for e in estimates if e.family == UNET]
     judged = evidence(transformers)
     return ClaimsReport(
         claims=(
-            _judge_families(family, transformers, unets, evidence(estimates)),
-            _judge(
+            judge_lower("0", family, UNET, evidence(estimates), TRANSFORMER_OVER_UNET),
+            judge_claim(
                 "1",
                 "At equal patch every larger size has the lower metric",
                 size_pairs(transformers),
@@ -87,7 +93,7 @@ def evaluate_claims(
                 "no two sizes were run at one patch",
                 size_step,
             ),
-            _judge(
+            judge_claim(
                 "2",
                 "At equal size every smaller patch has the lower metric",
                 patch_pairs(transformers),
@@ -96,6 +102,7 @@ def evaluate_claims(
                 patch_step,
             ),
             judge_gflops(judged),
+            *(judge_families(f"{better} over {than}", better, than, evidence(estimates)) for better, than in families),
         ),
         metric=metric,
         alpha=alpha,
@@ -105,53 +112,8 @@ def evaluate_claims(
     )
 
 
-def _judge(
-    number: str,
-    statement: str,
-    pairs: Sequence[Pair],
-    evidence: Evidence,
-    absent: str,
-    step: Callable[[Pair], str],
-) -> Claim:
-    judged = judge_pairs(pairs, evidence, absent, step)
-    compared = {name for c in judged.comparisons for name in (c.favoured, c.other)}
-    members = [e for e in evidence.estimates if e.variant in compared]
-    scope = f", over {_scope(members)}" if members else ""
-    return Claim(
-        claim=number,
-        statement=statement,
-        verdict=judged.verdict,
-        reason=f"{judged.reason}{scope}.",
-        qualification=judged.qualification,
-        condition=evidence.noise.condition if judged.verdict in SUPPORT else "",
-        effect=judged.pooled.mean if judged.pooled else None,
-        confidence=confidence_of(judged.pooled, evidence.alpha),
-        steps=judged.steps,
-        comparisons=judged.comparisons,
-    )
-
-
-def _judge_families(
-    family: str, transformers: Sequence[Estimate], unets: Sequence[Estimate], evidence: Evidence
-) -> Claim:
-    absent = f"no pair of {family} and {UNET} with Gflops equal within a factor of {EQUAL_GFLOPS_RATIO} was run"
-    if not transformers or not unets:
-        absent = f"{UNET if transformers else 'a transformer family'} was not run"
-    statement = (
-        f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
-    )
-    return _judge("0", statement, family_pairs(transformers, unets), evidence, absent, lambda _: "all")
-
-
-def _scope(members: Sequence[Estimate]) -> str:
-    sizes = dict.fromkeys(e.size for e in sorted(members, key=lambda e: (e.params_m, e.size)))
-    patches = sorted({e.patch for e in members if e.patch is not None})
-    plural = "es" if len(patches) > 1 else ""
-    return f"size{'s' if len(sizes) > 1 else ''} {', '.join(sizes)} at patch{plural} {', '.join(map(str, patches))}"
-
-
 def _judged_family(estimates: Sequence[Estimate]) -> str:
-    families = sorted({e.family for e in estimates} - {UNET})
+    families = sorted({e.family for e in estimates if network_of(e.family) != UNET})
     if "DiT" in families or not families:
         return "DiT"
     if len(families) > 1:
@@ -204,6 +166,6 @@ def _exclusions(
     exclusions += [
         Exclusion(e.variant, f"family {e.family}: claims 1 to 3 are judged on {family}")
         for e in estimates
-        if e.family not in (family, UNET)
+        if e.family != family and network_of(e.family) != UNET
     ]
     return tuple(exclusions)

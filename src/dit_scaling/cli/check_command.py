@@ -14,6 +14,7 @@ def check(config: ConfigFiles) -> None:
     from dit_scaling.data.sources import open_source
     from dit_scaling.data.split import require_shards, require_training_images
     from dit_scaling.data.survey import describe_inventory, survey
+    from dit_scaling.health.contract import refuse_broken_contracts
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
@@ -26,6 +27,7 @@ def check(config: ConfigFiles) -> None:
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
             typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
+    refuse_broken_contracts(study)
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")

@@ -7,7 +7,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import MNIST_IMAGES, MNIST_LABELS
 from dit_scaling.diffusion.process import OBJECTIVES, PAPER_OBJECTIVE
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
-from dit_scaling.variants import FAMILIES, Variant, family_row
+from dit_scaling.variants import FAMILIES, Variant, family_of, family_row
 
 if TYPE_CHECKING:
     from dit_scaling.config.study import Study
@@ -48,11 +48,19 @@ def impossible_settings(study: "Study") -> list[str]:
     for name in study.claims.bottlenecks:
         if name not in study.variants:
             problems.append(f"claims.bottlenecks: {name} is not one of the variants")
+    lines = set(map(family_of, study.variants))
+    for number, claim in enumerate(study.claims.families):
+        problems += [
+            f"claims.families.{number}: no variant is of family {family}; there are {', '.join(sorted(lines))}"
+            for family in (claim.better, claim.than)
+            if family not in lines
+        ]
     for name in study.checkpoints:
         if name not in study.variants:
             problems.append(f"checkpoints: {name} is not one of the variants")
     if study.checkpoints and len(training.seeds) > 1:
         problems.append("training.seeds: given checkpoints are of one training run each, so there can be one seed only")
+    problems += _impossible_parametrisation(study)
     if training.warmup_steps > training.steps:
         problems.append(
             f"training.warmup_steps: {training.warmup_steps} is longer than training ({training.steps} steps)"
@@ -97,6 +105,20 @@ def _impossible_variant(study: "Study", name: str) -> list[str]:
     except UserError as error:
         return [f"variants: {error}"]
     return family_row(variant).problems(variant, study.latent_size)
+
+
+def _impossible_parametrisation(study: "Study") -> list[str]:
+    """muP's rules are those of DiT, whose heads must keep their width."""
+    if study.training.parametrisation == "standard" or any(_impossible_variant(study, name) for name in study.variants):
+        return []
+    key, variants = "training.parametrisation", [study.variant(name) for name in study.trained]
+    others = [variant.name for variant in variants if not isinstance(variant, Variant)]
+    heads = {variant.hidden_size // variant.num_heads for variant in variants if isinstance(variant, Variant)}
+    problems = [f"{key}: mup has rules for DiT only, not for {', '.join(others)}"] if others else []
+    if len(heads) > 1:
+        widths = ", ".join(map(str, sorted(heads)))
+        problems.append(f"{key}: mup needs heads of one width, but hidden_size / num_heads is {widths}")
+    return problems
 
 
 def _impossible_samplers(study: "Study") -> list[str]:

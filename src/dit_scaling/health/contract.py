@@ -5,9 +5,10 @@ import copy
 import torch
 from torch import Tensor
 
-from dit_scaling.config.stages import PreflightSettings
-from dit_scaling.diffusion.process import create_diffusion
-from dit_scaling.health.check import Check, at_most
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.study import Study
+from dit_scaling.diffusion.process import AnyProcess, create_diffusion
+from dit_scaling.health.check import Check, at_most, describe_failures
 from dit_scaling.models.own import OwnNetwork
 from dit_scaling.variants import ClassVariant, count_gflops
 from dit_scaling.variants.own_class import own_multiply_adds
@@ -17,14 +18,20 @@ MOVED = 0.05  # standard deviation of what is added to the weights, as gates tha
 SAME = 1e-4  # of the output's size, by which one computation may differ from another
 
 
-def check_contract(variant: ClassVariant, settings: PreflightSettings) -> list[Check]:
+def check_contract(
+    variant: ClassVariant, process: AnyProcess, shape: tuple[int, int, int], classes: int
+) -> list[Check]:
     """Shapes, null class, conditioning, gradients, determinism, compilation and Gflops of one variant, on the CPU.
+
+    Args:
+        variant: names the class.
+        process: what it is to be trained for.
+        shape: of the study's latents, (C, H, W).
+        classes: of the study, without the null class.
 
     Raises:
         UserError: the class cannot be imported or built.
     """
-    shape = (settings.in_channels, settings.input_size, settings.input_size)
-    classes = settings.num_classes
 
     def build() -> OwnNetwork:
         torch.manual_seed(0)
@@ -34,9 +41,9 @@ def check_contract(variant: ClassVariant, settings: PreflightSettings) -> list[C
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((SAMPLES, *shape), generator=generator)
     y = torch.arange(SAMPLES) % classes
-    diffusion = create_diffusion(settings.diffusion)
+    diffusion = create_diffusion(process)
     t = diffusion.draw_times(SAMPLES, generator)
-    checks = [_check_shape(network(x, t, y), x, settings.diffusion.objective), _check_seed(network, again)]
+    checks = [_check_shape(network(x, t, y), x, process.objective), _check_seed(network, again)]
     if not all(check.passed for check in checks):
         return checks
     with torch.no_grad():
@@ -50,6 +57,21 @@ def check_contract(variant: ClassVariant, settings: PreflightSettings) -> list[C
         _check_compiled(network, x, t, y),
         *_check_costs(variant, shape),
     ]
+
+
+def refuse_broken_contracts(study: Study) -> None:
+    """Check every class of one's own that a study names.
+
+    Raises:
+        UserError: one does not keep to the contract: each failed check with its value and what it means.
+    """
+    latents = (study.vae.latent_channels, study.latent_size, study.latent_size)
+    for name in study.variants:
+        variant = study.variant(name)
+        if isinstance(variant, ClassVariant):
+            checks = check_contract(variant, study.process(study.objective(variant)), latents, study.data.classes)
+            if not all(check.passed for check in checks):
+                raise UserError(f"{name}: {describe_failures(checks)}")
 
 
 def _check_shape(output: Tensor, x: Tensor, objective: str) -> Check:
@@ -159,8 +181,8 @@ def _check_costs(variant: ClassVariant, shape: tuple[int, int, int]) -> list[Che
             "Gflops by its own formula",
             abs(own / 1e9 / counted - 1),
             0.01,
-            f"the class's multiply_adds gives {own / 1e9:.4g} Gflops, and torch's counter {counted:.4g} (difference, as "
-            "a share)",
+            f"the class's multiply_adds gives {own / 1e9:.4g} Gflops, and torch's counter {counted:.4g} (difference, "
+            "as a share)",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""What variants cost: weights, tokens, and "Gflops": as in the paper, 1e9 multiply-adds of a forward pass of a latent."""
+"""What variants cost: weights, tokens, and "Gflops": as in the paper 1e9 multiply-adds of a forward pass."""
 
 from dit_scaling.variants.families import family_row
 from dit_scaling.variants.names import AnyVariant
@@ -13,9 +13,9 @@ def count_tokens(variant: AnyVariant, input_size: int) -> int | None:
     return None if variant.patch is None else (input_size // variant.patch) ** 2
 
 
-def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: int = 4) -> int:
-    """Number of trained weights; of a class of one's own, of a network built for latents of 32 x 32."""
-    return family_row(variant).parameters(variant, num_classes, in_channels)
+def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: int = 4, input_size: int = 32) -> int:
+    """Number of trained weights; ``input_size`` matters to classes of one's own alone."""
+    return family_row(variant).parameters(variant, num_classes, in_channels, input_size)
 
 
 def count_gflops(variant: AnyVariant, input_size: int = 32, in_channels: int = 4) -> float:

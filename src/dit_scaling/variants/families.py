@@ -36,8 +36,8 @@ class Family:
     """(variant, input size) to what keeps it from being built, as `key: reason`."""
     shape: Callable[[Any], tuple[int | None, int | None]]
     """Depth and width, where a variant has one number for them."""
-    parameters: Callable[[Any, int, int], int]
-    """(variant, classes, channels) to the number of weights."""
+    parameters: Callable[[Any, int, int, int], int]
+    """(variant, classes, channels, input size) to the number of weights."""
     multiply_adds: Callable[[Any, int, int], int]
     """(variant, input size, channels) to those of one forward pass of one latent."""
 
@@ -58,7 +58,7 @@ FAMILIES: dict[str, Family] = {
             variant=Variant,
             problems=dit_problems,
             shape=lambda variant: (variant.depth, variant.hidden_size),
-            parameters=count_dit_parameters,
+            parameters=lambda variant, classes, channels, _size: count_dit_parameters(variant, classes, channels),
             multiply_adds=count_dit_multiply_adds,
         ),
         Family(
@@ -70,7 +70,7 @@ FAMILIES: dict[str, Family] = {
             variant=UNetVariant,
             problems=_unet_problems,
             shape=lambda variant: (None, variant.channels),
-            parameters=count_unet_parameters,
+            parameters=lambda variant, classes, channels, _size: count_unet_parameters(variant, classes, channels),
             multiply_adds=count_unet_multiply_adds,
         ),
     )

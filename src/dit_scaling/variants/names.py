@@ -24,6 +24,7 @@ SLUG = r"[A-Za-z_][A-Za-z0-9_.]*(@[a-z]+)?-[A-Za-z0-9]+(-[0-9]+)?"
 
 SizeName = Annotated[str, Field(pattern=rf"^{SIZE}$")]
 VariantName = Annotated[str, Field(pattern=rf"^{NAME}$")]
+FamilyName = Annotated[str, Field(pattern=rf"^([A-Za-z]+|{CLASS})(?:@[a-z]+)?$")]
 ClassPath = Annotated[str, Field(pattern=rf"^{CLASS}$")]
 Option = int | float | bool | str
 

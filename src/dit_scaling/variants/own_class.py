@@ -83,7 +83,7 @@ def _counted(text: str, input_size: int, num_classes: int, in_channels: int) -> 
     return weights, counter.get_total_flops() // 2
 
 
-def count_class_parameters(variant: ClassVariant, num_classes: int, in_channels: int, input_size: int = 32) -> int:
+def count_class_parameters(variant: ClassVariant, num_classes: int, in_channels: int, input_size: int) -> int:
     """Number of trained weights, of a network built without memory."""
     return _counted(variant.canonical(), input_size, num_classes, in_channels)[0]
 

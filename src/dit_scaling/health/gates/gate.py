@@ -191,8 +191,8 @@ def _describe(
             ),
             Section(
                 "One-step predictions",
-                f"Mean squared error of the predicted {target} by timestep, what one has that predicts nothing, and what "
-                "the variance of the latents alone allows.",
+                f"Mean squared error of the predicted {target} by timestep, what one has that predicts nothing, and "
+                "what the variance of the latents alone allows.",
                 numbers=tabulate(
                     ("timestep", "raw weights", "EMA weights", "predicts nothing", "variance alone"),
                     (

@@ -21,6 +21,7 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
 from dit_scaling.health.contract import check_contract
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
+from dit_scaling.health.preflight.coordinates import check_coordinates
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
 from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.latent_checks import (
@@ -119,7 +120,13 @@ def list_groups(
             write_grid(pictures / picture, images, columns=len(batch.labels))
             return [check_overfitted(batch)]
 
-        own = {f"contract of {v.name}": functools.partial(check_contract, v, some) for v in some.own}
+        shape = (some.in_channels, some.input_size, some.input_size)
+        own = {
+            f"contract of {variant.name}": functools.partial(
+                check_contract, variant, some.diffusion, shape, some.num_classes
+            )
+            for variant in some.own
+        }
         return {
             "loss": lambda: check_loss(diffusion, draws, probe),
             "sampler": lambda: check_sampler(diffusion, some.sampling),
@@ -129,6 +136,8 @@ def list_groups(
         }
 
     first = of_objective(settings, "overfit_batch.png")
+    if settings.recipe.parametrisation == "mup":
+        first["coordinates"] = lambda: check_coordinates(settings)
     return {
         "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
