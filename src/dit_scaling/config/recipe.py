@@ -25,8 +25,8 @@ class Recipe(Section):
     ema_ramp: bool = False
     """Use min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start."""
     parametrisation: Annotated[Literal["standard", "mup"], Before("standard")] = "standard"
-    """mup scales initial weights and learning rates by hidden_size / mup_base_width (arXiv 2505.15270), so that the best
-    rate of a narrow DiT is that of a wide one; at the base width it is the paper's."""
+    """mup scales initial weights and learning rates by hidden_size / mup_base_width (arXiv 2505.15270), so that the
+    best rate of a narrow DiT is that of a wide one; at the base width it is the paper's."""
     mup_base_width: Annotated[Count, Before(384)] = 384
     """The hidden size at which ``learning_rate`` is meant."""
     class_dropout_prob: Fraction = 0.1

@@ -27,7 +27,7 @@ def scale_initialisation(model: DiT, base_width: int) -> None:
     patches = model.x_embedder.proj.weight
     fan_in = patches[0].numel()
     with torch.no_grad():
-        model.t_embedder["mlp"][2].weight.mul_((base_width / width) ** 0.5)
+        model.get_parameter("t_embedder.mlp.2.weight").mul_((base_width / width) ** 0.5)
         patches.mul_(((fan_in + width) / (fan_in + base_width)) ** 0.5)
 
 

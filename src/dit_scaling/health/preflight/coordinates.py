@@ -29,8 +29,8 @@ def check_coordinates(settings: PreflightSettings) -> list[Check]:
             growth(sizes),
             -LIMIT,
             LIMIT,
-            "rates or initial weights are not muP's: the size of outputs after some steps follows a power of the width, "
-            "so that no one rate is right for all widths (the power, over widths "
+            "rates or initial weights are not muP's: the size of outputs after some steps follows a power of the "
+            "width, so that no one rate is right for all widths (the power, over widths "
             f"{', '.join(map(str, WIDTHS))}: {', '.join(f'{size:.3g}' for size in sizes)})",
         )
     ]
