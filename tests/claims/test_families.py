@@ -73,14 +73,14 @@ def test_families_without_a_pair_are_not_testable() -> None:
     assert report["0"].verdict == "not testable"
 
 
-def test_the_gap_is_the_line_of_scipy_and_its_half_is_rarely_wrong() -> None:
+def test_the_gap_is_the_line_of_scipy() -> None:
     data = table(lambda x: -0.3 + 0.02 * x)
-    means = np.log(data.assign(ln=np.log(data["fd_x8"])).groupby("variant")["ln"].mean().pipe(np.exp))
+    means = data.assign(ln=np.log(data["fd_x8"])).groupby("variant")["ln"].mean()
     x = np.log(list(GFLOPS.values()))
     gaps = [means[f"DiT@flow-{size}/2"] - means[f"DiT-{size}/2"] for size in GFLOPS]
     line = stats.linregress(x, gaps)
     first, last = (100 * np.expm1(line.intercept + line.slope * place) for place in (x[0], x[-1]))
-    assert f"from {first:+.1f}% at 0.5 Gflops to {last:+.1f}% at 32 Gflops" in judged(data).reason
+    assert f"from {first:+.1f}% at 0.5 Gflops to {last:+.1f}% at 32, p" in judged(data).reason
 
 
 def test_claims_1_to_3_are_judged_on_dit_alone() -> None:

@@ -179,9 +179,8 @@ def test_the_schedule_of_the_formulas_is_diffusers(schedule: str) -> None:
 def test_the_loss_of_an_untrained_network_on_the_papers_process_is_1_01() -> None:
     diffusion = create_diffusion(PAPER_PROCESS)
     noise = torch.randn(1000, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert untrained_loss(diffusion, torch.arange(1000), torch.zeros_like(noise), noise) == pytest.approx(
-        1.01, abs=0.01
-    )
+    x0 = torch.zeros_like(noise)
+    assert untrained_loss(diffusion, torch.arange(1000), x0, noise) == pytest.approx(1.01, abs=0.01)
 
 
 COSINE, SHORT = DiffusionSettings(schedule="cosine"), DiffusionSettings(num_timesteps=500)

@@ -15,7 +15,7 @@ from dit_scaling.variants.own_class import own_multiply_adds
 
 SAMPLES = 4
 MOVED = 0.05  # standard deviation of what is added to the weights, as gates that start at zero hide what is behind them
-SAME = 1e-4  # of the output's size, by which one computation may differ from another
+SAME = 1e-5  # of the output's size, by which one computation may differ from another
 
 
 def check_contract(
