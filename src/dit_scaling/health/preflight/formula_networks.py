@@ -96,4 +96,5 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
         gradient_clip=1.0,
         precision="float32",
         compile=False,
+        parametrisation="standard",
     )

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,7 @@ def list_groups(
     runtime = Runtime(device=device)
     source, reader = open_source(data.data), LatentReader(manifest, "train")
     vae = open_vae(vae_json).to(device)
-    pairs, draws = read_pairs(reader, source), read_draws(reader, training)
+    pairs = read_pairs(reader, source)
 
     def pictured_pairs() -> list[Check]:
         image, mirror = (decode_means(vae, means, pairs.images.shape[-1]) for means in pairs.means.unbind(1))
@@ -128,6 +128,7 @@ def list_groups(
             for variant in some.own
         }
         return {
+            "batches": lambda: check_draws(draws, probe, vae.config.scaling_factor),
             "loss": lambda: check_loss(diffusion, draws, probe),
             "sampler": lambda: check_sampler(diffusion, some.sampling),
             **own,
@@ -143,17 +144,21 @@ def list_groups(
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
         "label histogram": lambda: [check_histogram(reader, source, data)],
-        "batches": lambda: check_draws(draws, training, vae.config.scaling_factor),
         **{name: group for name, group in first.items() if name not in LONG},
         "EMA": lambda: check_formula(settings.recipe.ema_decay, settings.recipe.ema_ramp),
         "real steps": real_steps,
         **{name: group for name, group in first.items() if name in LONG},
         **{
-            f"{name}, {some.diffusion.objective}": group
+            f"{name}, {some.diffusion.objective}": functools.partial(_named, some.diffusion.objective, group)
             for some in settings.further
             for name, group in of_objective(some, f"overfit_batch_{some.diffusion.objective}.png").items()
         },
     }
+
+
+def _named(objective: str, group: Group) -> list[Check]:
+    """The checks of a group, which another objective has too, under names of their own."""
+    return [replace(check, name=f"{check.name}, {objective}") for check in group()]
 
 
 def run_group(name: str, group: Group) -> list[Check]:
