@@ -61,7 +61,8 @@ def train(manifest: Path, width: int, rate: float, parametrisation: str, seed: i
         except UserError:  # weights that are no numbers any more
             return float("nan")
         lines = states.export_path(steps, "metrics.jsonl").read_text().splitlines()
-    return statistics.mean(json.loads(line)["mse"] for line in lines[3 * len(lines) // 4 :])
+    errors: list[float] = [json.loads(line)["mse"] for line in lines[3 * len(lines) // 4 :]]
+    return statistics.mean(errors)
 
 
 def runs(
@@ -86,7 +87,8 @@ def best_rates(table: "pd.DataFrame") -> "pd.DataFrame":
     """By parametrisation and width the rate of the least mean error over seeds; one that diverged counts as worst."""
     worst = table.assign(error=table["error"].fillna(float("inf")))
     means = worst.groupby(["parametrisation", "width", "rate"], as_index=False)["error"].mean()
-    return means.loc[means.groupby(["parametrisation", "width"])["error"].idxmin()].reset_index(drop=True)
+    best: pd.DataFrame = means.loc[means.groupby(["parametrisation", "width"])["error"].idxmin()]
+    return best.reset_index(drop=True)
 
 
 def main() -> None:

@@ -46,9 +46,9 @@ class Modern(nn.Module):
         self.blocks = nn.ModuleList(Block(hidden_size, num_heads) for _ in range(depth))
         self.last = nn.Linear(hidden_size, 2 * hidden_size)
         self.head = nn.Linear(hidden_size, 2 * patch_dim)
-        for layer in (self.last, self.head, *(block.modulation for block in self.blocks)):
-            nn.init.zeros_(layer.weight)  # adaLN-Zero: every block is the identity, and the output zero
-            nn.init.zeros_(layer.bias)
+        for name, weight in self.named_parameters():
+            if name.startswith(("last", "head")) or ".modulation." in name:
+                nn.init.zeros_(weight)  # adaLN-Zero: every block is the identity, and the output zero
         self.register_buffer("angles", rotary_angles(self.grid, hidden_size // num_heads), persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -61,7 +61,8 @@ class Modern(nn.Module):
             tokens = block(tokens, condition, self.angles)
         shift, scale = self.last(condition)[:, None].chunk(2, dim=-1)
         pixels = self.head(rms_norm(tokens) * (1 + scale) + shift).view(n, grid, grid, 2 * channels, patch, patch)
-        return pixels.permute(0, 3, 1, 4, 2, 5).reshape(n, 2 * channels, *x.shape[2:])
+        out: Tensor = pixels.permute(0, 3, 1, 4, 2, 5).reshape(n, 2 * channels, *x.shape[2:])
+        return out
 
     @staticmethod
     def multiply_adds(
@@ -92,7 +93,8 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition)[:, None].chunk(6, dim=-1)
         x = x + gate_a * self.attend(rms_norm(x) * (1 + scale_a) + shift_a, angles)
         gate, value = self.up(rms_norm(x) * (1 + scale_m) + shift_m).chunk(2, dim=-1)
-        return x + gate_m * self.down(F.silu(gate) * value)
+        out: Tensor = x + gate_m * self.down(F.silu(gate) * value)
+        return out
 
     def attend(self, x: Tensor, angles: Tensor) -> Tensor:
         """(N, T, D) to (N, T, D)."""

@@ -1,0 +1,38 @@
+"""A line per family against compute: scipy's line through the logarithms, and what is drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dit_scaling.report.families import draw_families, family_lines
+
+
+def points() -> pd.DataFrame:
+    rows = [
+        ("DiT-S/2", 1.0, 9.0),
+        ("DiT@flow-S/2", 1.0, 8.0),
+        ("DiT-B/2", 4.0, 5.0),
+        ("DiT@flow-B/2", 4.0, 4.0),
+        ("DiT-L/2", 16.0, 2.0),
+        ("UNet-S", 1.1, 9.5),
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "gflops", "value"])
+    return table.assign(train_gflops=3e6 * table["gflops"], low=0.9 * table["value"], high=1.2 * table["value"])
+
+
+def test_lines_are_of_families_and_least_squares() -> None:
+    lines = family_lines(points(), "gflops")
+    assert [line.family for line in lines] == ["DiT", "DiT@flow", "UNet"]
+    assert [line.fit is not None for line in lines] == [True, False, False]
+    slope = stats.linregress(np.log([1.0, 4.0, 16.0]), np.log([9.0, 5.0, 2.0])).slope
+    assert lines[0].fit is not None
+    assert lines[0].fit.b == pytest.approx(slope)
+
+
+def test_every_family_is_drawn_with_its_intervals() -> None:
+    axes = draw_families(family_lines(points(), "train_gflops"), "train_gflops", "FD").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["DiT", "DiT@flow", "UNet"]
+    low, high = axes.containers[1][2][0].get_segments()[0][:, 1]
+    assert (low, high) == (pytest.approx(7.2), pytest.approx(9.6))
+    assert axes.get_xscale() == axes.get_yscale() == "log"
