@@ -22,8 +22,9 @@ from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.models import count_parameters, create_model
+from dit_scaling.models.compiling import compiled
 from dit_scaling.training.batches import Batch
-from dit_scaling.training.step import TrainingStep, compiled
+from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import AnyVariant, Variant, parse_variant
 
 KINDS: Mapping[str, str] = {
@@ -120,7 +121,7 @@ def sampling(name: str, blocks: int, batch: int, device: torch.device, precision
     """Ten denoising steps from one noise, with the noise of the steps drawn on the device."""
     model = create_model(shortened(name, blocks)).to(device).eval()
     if fast:
-        compiled(model)
+        compiled(model, "sampling.compile")
     noise = torch.randn(batch, 4, model.input_size, model.input_size, device=device)
     labels = torch.randint(1000, (batch,), device=device)
 

@@ -14,8 +14,9 @@ from benchmarks.row import Outcome, Row, Setting, Side, at_least, equal_within, 
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import DiT, count_gflops
+from dit_scaling.models.compiling import compiler_found
 from dit_scaling.training.batches import Batch
-from dit_scaling.training.step import TrainingStep, compiler_found
+from dit_scaling.training.step import TrainingStep
 
 BATCH = 8
 BATCH_OF_GEMM = 32  # nearer to the paper's 256, whose optimiser is a smaller share of a step

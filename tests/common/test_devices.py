@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_scaling.common import devices
+from dit_scaling.common import cuda_probe, devices
 from dit_scaling.common.cuda_probe import Card, Probe
 from dit_scaling.common.devices import choose_device, matrix_products
 from dit_scaling.common.errors import UserError
@@ -155,6 +155,26 @@ def test_without_devices_auto_is_the_cpu_and_cuda_is_refused(monkeypatch: pytest
     assert choose_device("cpu", 2) == torch.device("cpu")
     with pytest.raises(UserError, match=r"resources\.device is cuda"):
         choose_device("cuda")
+
+
+def test_a_driver_whose_devices_torch_does_not_see_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where torch is built without CUDA, or a container hides the driver's monitor and the driver is too old."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(cuda_probe, "_told_by_the_driver", lambda: [("NVIDIA A100 of compute capability 8.0", "535.1")])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(UserError) as refused:
+        choose_device("cuda")
+    for told in (caplog.text, str(refused.value)):
+        assert "sees no CUDA device, though driver 535.1 is there for NVIDIA A100 of compute capability 8.0" in told
+        assert "built for CUDA" in told
+    caplog.clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert choose_device("auto") == torch.device("cpu")
+    assert choose_device("cpu") == torch.device("cpu")
+    assert not caplog.text
 
 
 def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bounds import Below
 from dit_scaling.common.devices import matrix_products
 from dit_scaling.models import DiT
-from dit_scaling.training.step import compiled
+from dit_scaling.models.compiling import compiled
 from dit_scaling.variants import Variant
 from oracles import randomize
 

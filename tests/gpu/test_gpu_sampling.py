@@ -1,17 +1,22 @@
 """Sampling and the autoencoder on the device, from the same noise as on the CPU."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from bounds import Below
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion.denoiser import Denoiser
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.autoencoder import decode, encode_moments, for_encoding, open_vae
 from dit_scaling.models import DiT, create_model
+from dit_scaling.models.compiling import compiled
+from dit_scaling.sampling.one_shape import OneShape
 from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise
 from dit_scaling.variants import Variant
@@ -43,9 +48,14 @@ def network() -> DiT:
 
 
 def sampled(network: DiT, settings: SampleSettings, device: torch.device) -> Tensor:
+    return sample_chain(network.to(device), settings, device)
+
+
+def sample_chain(network: Denoiser, settings: SampleSettings, device: torch.device) -> Tensor:
+    """Latents of the first indices, by a network on the device."""
     noise = SampleNoise(0, np.arange(settings.num_samples), (4, 16, 16), device)
     labels = torch.arange(settings.num_samples, device=device) % 3
-    return sample_latents(create_diffusion(settings.diffusion), network.to(device), settings, noise, labels).cpu()
+    return sample_latents(create_diffusion(settings.diffusion), network, settings, noise, labels).cpu()
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
@@ -59,6 +69,23 @@ def test_samples_from_the_same_noise(
     below(
         f"{sampler}, guidance {guidance}, {precision}", float((found - exact).norm() / exact.norm()), BOUNDS[precision]
     )
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_compiled_sampling_has_one_graph_also_for_a_smaller_batch(
+    network: DiT, device: torch.device, guidance: float, below: Below
+) -> None:
+    settings = SETTINGS.model_copy(update={"guidance_scale": guidance, "precision": "bfloat16"})
+    exact = sampled(network, settings.model_copy(update={"precision": "float32"}), CPU)
+    fast = OneShape(compiled(copy.deepcopy(network).to(device), "sampling.compile"))
+    counters.clear()
+    sample_chain(fast, settings, device)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        found = sample_chain(fast, settings, device)
+        fewer = sample_chain(fast, settings.model_copy(update={"num_samples": 4}), device)
+    assert counters["stats"]["unique_graphs"] == 1
+    below(f"guidance {guidance}, bfloat16, compiled", float((found - exact).norm() / exact.norm()), BOUNDS["bfloat16"])
+    below("its smaller batch", float((fewer - found[:4]).norm() / found[:4].norm()), 1e-6)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

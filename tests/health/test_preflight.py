@@ -26,15 +26,20 @@ from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, Flow
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.health.check import Check
-from dit_scaling.health.preflight import overfit_batch
+from dit_scaling.health.preflight import compiled_checks, overfit_batch
 from dit_scaling.health.preflight import preflight as stage
+from dit_scaling.health.preflight.compiled_checks import check_compiled
 from dit_scaling.health.preflight.ema_checks import check_formula
+from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.loss_checks import untrained_loss
 from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.latents import autoencoder, encode
 from dit_scaling.latents.manifest import write_manifest
+from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shards import LatentSample
 from dit_scaling.latents.vae_stage import make_vae
+from dit_scaling.models import DiT
+from dit_scaling.models.compiling import compiler_found
 from dit_scaling.sampling import sample_noise as sampling_draws
 from dit_scaling.training import batches as training_draws
 from dit_scaling.training import step as step_module
@@ -547,3 +552,45 @@ def test_a_fault_of_the_stored_latents_is_caught_by_name(
     failed = [check.name for check in faulty.check(group) if not check.passed]
     assert failed
     assert failed[0] == name
+
+
+# --- compiled training
+
+
+def compiled_check(toy: Toy, precision: str = "float32") -> Check:
+    """The check of a study that compiles."""
+    reader, probe = LatentReader(toy.manifest, "train"), probe_settings(toy.settings)
+    diffusion = create_diffusion(toy.settings.diffusion)
+    return check_compiled(diffusion, reader, probe, precision, CPU)[0]
+
+
+def test_a_study_that_compiles_is_checked_for_it(toy: Toy) -> None:
+    compiling = replace(toy, settings=toy.settings.with_recipe(compile=True))
+    found = [set(stage.list_groups(a.settings, a.vae, a.manifest, a.folder, CPU)) for a in (toy, compiling)]
+    assert found[1] - found[0] == ({"compiled training"} if compiler_found() else set())
+
+
+def test_a_compiler_that_changes_nothing_passes_and_one_that_breaks_a_layer_fails(toy: Toy, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(compiled_checks, "STEPS", 40)
+    monkeypatch.setattr(compiled_checks, "LAST", 10)
+    monkeypatch.setattr(step_module, "compiled", lambda model: model)
+    assert compiled_check(toy).value == "0"
+
+    def worse(model: DiT) -> DiT:
+        coarse = 0.5  # what is stored between its numbers is lost, as in a float of few bits
+        model.final_layer.linear.register_forward_hook(
+            lambda _module, _inputs, output: output + (coarse * (output / coarse).round() - output).detach()
+        )
+        return model
+
+    monkeypatch.setattr(step_module, "compiled", worse)
+    check = compiled_check(toy)
+    assert not check.passed
+    assert "training.compile" in check.meaning
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_compiler_of_this_torch_passes(toy: Toy, precision: str) -> None:
+    assert compiled_check(toy, precision).passed

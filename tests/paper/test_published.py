@@ -94,8 +94,11 @@ def test_one_number_fits_the_spread_as_well_as_one_that_grows_with_fid() -> None
         return float(np.sum(df * np.log(variances) + squares / variances))
 
     best = optimize.minimize_scalar(deviance, bounds=(-5, 5), method="bounded")
-    assert best.x == pytest.approx(0.30, abs=0.02)
-    assert stats.chi2.sf(deviance(0) - best.fun, 1) == pytest.approx(0.46, abs=0.02)
+    assert best.x == pytest.approx(0.306, abs=0.001)
+    assert stats.chi2.sf(deviance(0) - best.fun, 1) == pytest.approx(0.443, abs=0.001)
+    within = stats.chi2.isf(0.05, 1)
+    ends = [optimize.brentq(lambda b: deviance(b) - best.fun - within, best.x, end) for end in (-5, 5)]
+    assert ends == pytest.approx([-0.60, 0.99], abs=0.005)
 
 
 def test_spread_choices_begin_with_the_one_that_verdicts_take() -> None:

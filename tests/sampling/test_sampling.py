@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings
@@ -13,6 +14,7 @@ from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, crea
 from dit_scaling.diffusion.samplers import SAMPLERS, SamplingOptions
 from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import CheckpointHeader, load_model, save_model
+from dit_scaling.models.compiling import compiler_found
 from dit_scaling.sampling.images import Samples, read_samples, write_grid, write_samples
 from dit_scaling.sampling.parts import FIRST, PartFiles, sample_latents, sample_part
 from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
@@ -73,6 +75,24 @@ def test_parts_and_batches_do_not_change_the_images(checkpoint: Path, toy_vae: P
     assert np.abs(whole.images.astype(int) - split.images).max() <= 1
     assert whole.images.shape == (11, 32, 32, 1)
     assert len(np.unique(whole.images.reshape(11, -1), axis=0)) == 11
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_compiled_samples_are_the_plain_ones_in_one_graph(
+    checkpoint: Path, toy_vae: Path, tmp_path: Path, guidance: float
+) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    plain = SETTINGS.model_copy(update={"guidance_scale": guidance})
+    images = [
+        sampled(settings, checkpoint, toy_vae, tmp_path, batch=4).images.astype(int)  # the last batch has 3
+        for settings in (plain, plain.model_copy(update={"compile": True}))
+    ]
+    assert np.abs(images[0] - images[1]).max() <= 1
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
 
 
 def test_another_seed_makes_other_images(checkpoint: Path, toy_vae: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dit_scaling.claims.comparisons import Pair
 from dit_scaling.claims.noise import Estimate
 from dit_scaling.claims.pairs_verdict import confidence_of, judge_pairs
-from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence
+from dit_scaling.claims.verdicts import Claim, Evidence
 
 
 def judge_claim(
@@ -27,7 +27,6 @@ def judge_claim(
         verdict=judged.verdict,
         reason=f"{judged.reason}{scope}.",
         qualification=judged.qualification,
-        condition=evidence.noise.condition if judged.verdict in SUPPORT else "",
         effect=judged.pooled.mean if judged.pooled else None,
         confidence=confidence_of(judged.pooled, evidence.alpha),
         steps=judged.steps,

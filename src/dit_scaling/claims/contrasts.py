@@ -1,7 +1,7 @@
 """Tests of weighted sums of the variants' ln metric, by the rule of their noise.
 
-A contrast sum_v c_v x_v has the variance sum_v c_v^2 var_v. Where variances are shared (pooled or assumed), it is
-tested on their degrees of freedom; where each variant has its own, by Welch's t on Satterthwaite's
+A contrast sum_v c_v x_v has the variance sum_v c_v^2 var_v. Where variances are assumed, it is tested on the degrees of
+freedom of the published spread; where each variant has its own, by Welch's t on Satterthwaite's
 (sum c^2 var)^2 / sum((c^2 var)^2 / df). With fewer than ``MIN_DF`` of these the verdict is the weaker one of that test
 and of the test by published reproductions.
 """

@@ -6,18 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.claims.claim_of_pairs import judge_claim
-from dit_scaling.claims.comparisons import (
-    EQUAL_GFLOPS_RATIO,
-    holm,
-    patch_pairs,
-    patch_step,
-    size_pairs,
-    size_step,
-)
+from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, holm
 from dit_scaling.claims.contrasts import difference
-from dit_scaling.claims.families import judge_families, judge_lower
-from dit_scaling.claims.gflops import judge_gflops
+from dit_scaling.claims.judge import judge, judged_family
 from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, find_metric, untold
 from dit_scaling.claims.noise import Estimate, Noise, estimate
 from dit_scaling.claims.table_costs import costs_note
@@ -25,10 +16,6 @@ from dit_scaling.claims.verdicts import ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
 from dit_scaling.variants import UNET, network_of
-
-TRANSFORMER_OVER_UNET = (
-    f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
-)
 
 
 def evaluate_claims(
@@ -75,50 +62,16 @@ def evaluate_claims(
             f"Bottleneck {', '.join(unknown)} is no variant of the table. Correct the name or leave it out."
         )
     imageless = _imageless(estimates, noise, decoded_noise, alpha)
-    family = _judged_family(estimates)
-
-    def evidence(members: Sequence[Estimate]) -> Evidence:
-        return Evidence(tuple(members), noise, metric, alpha, frozenset(declared), frozenset(imageless))
-
-    transformers = [e for e in estimates if e.family == family]
-    judged = evidence(transformers)
+    family = judged_family(estimates)
+    evidence = Evidence(tuple(estimates), noise, metric, alpha, frozenset(declared), frozenset(imageless))
     return ClaimsReport(
-        claims=(
-            judge_lower("0", family, UNET, evidence(estimates), TRANSFORMER_OVER_UNET),
-            judge_claim(
-                "1",
-                "At equal patch every larger size has the lower metric",
-                size_pairs(transformers),
-                judged,
-                "no two sizes were run at one patch",
-                size_step,
-            ),
-            judge_claim(
-                "2",
-                "At equal size every smaller patch has the lower metric",
-                patch_pairs(transformers),
-                judged,
-                "no two patches were run at one size",
-                patch_step,
-            ),
-            judge_gflops(judged),
-            *(judge_families(f"{better} over {than}", better, than, evidence(estimates)) for better, than in families),
-        ),
+        claims=judge(evidence, family, families),
         metric=metric,
         alpha=alpha,
         noise=noise.source,
         assumptions=_assumptions(estimates, noise, decoded_noise, (step_note, untold(rows), costs_note(rows))),
         exclusions=_exclusions(estimates, declared, imageless, family),
     )
-
-
-def _judged_family(estimates: Sequence[Estimate]) -> str:
-    families = sorted({e.family for e in estimates if network_of(e.family) != UNET})
-    if "DiT" in families or not families:
-        return "DiT"
-    if len(families) > 1:
-        raise UserError(f"The table mixes families ({', '.join(families)}), none of them DiT. Give one a table.")
-    return families[0]
 
 
 def _imageless(estimates: Sequence[Estimate], noise: Noise, decoded_noise: float | None, alpha: float) -> list[str]:
@@ -146,7 +99,7 @@ def _assumptions(
         f"Gflops count as equal within a factor of {EQUAL_GFLOPS_RATIO}",
     ]
     if noise.condition:
-        notes.insert(1, f"not measured, and a condition of every support: {noise.condition}")
+        notes.insert(1, f"not measured, so no verdict rests on it: {noise.condition}")
     if decoded_noise is None:
         notes.append("decoded noise was not measured: that every variant made images at all is taken on trust")
     if all(e.runs == 1 for e in estimates):

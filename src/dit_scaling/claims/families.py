@@ -43,7 +43,6 @@ def judge_families(number: str, favoured: str, other: str, evidence: Evidence, s
         first,
         verdict=verdict,
         qualification=qualification,
-        condition=evidence.noise.condition if verdict in SUPPORT else "",
         reason=f"{LOWER}: {first.verdict} ({first.reason.rstrip('.')}); {KEPT}: {second.verdict} ({second.reason}).",
         halves=(Half(LOWER, first.verdict, first.reason), second),
     )

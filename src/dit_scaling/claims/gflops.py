@@ -35,7 +35,6 @@ def judge_gflops(evidence: Evidence) -> Claim:
         verdict=verdict,
         reason=f"{lead}{parts}{remainder}; {misplaced}.",
         qualification=qualification,
-        condition=evidence.noise.condition if verdict in SUPPORT else "",
         effect=judged.pooled.mean if judged.pooled else None,
         confidence=confidence_of(judged.pooled, evidence.alpha),
         steps=judged.steps,
@@ -77,21 +76,18 @@ def _decide(judged: PairsVerdict, second: Half, correlations: Correlations | Non
         return "contradicted", "", "parameters explain more than Gflops; " if verdicts[1] == "contradicted" else ""
     if judged.verdict in SUPPORT and second.verdict == "supported":
         return judged.verdict, judged.qualification, ""
+    if "not testable" in verdicts:
+        both = verdicts == ("not testable", "not testable")
+        return "not testable" if both else "inconclusive", "", "" if both else "one half cannot be tested; "
     if second.verdict == "supported":
-        return "supported in part", f"{PARAMETERS_DO_NOT}; {_open(GFLOPS_HELP, judged.verdict)}", ""
-    if judged.verdict == "not testable" and second.verdict == "not testable":
-        return "not testable", "", ""
+        return "supported in part", f"{PARAMETERS_DO_NOT}; undecided: {GFLOPS_HELP}", ""
     if judged.verdict not in ("supported", "supported on average"):
         return "inconclusive", "", ""
     if correlations is not None and correlations.r2_params >= correlations.r2_gflops:
         r2 = f"{correlations.r2_params:.3f} and {correlations.r2_gflops:.3f}"
         return "inconclusive", "", f"parameters explain as much as Gflops or more (R^2 of the ln metric {r2}); "
     average = f" on average, {judged.qualification}" if judged.qualification else ""
-    return "supported in part", f"{GFLOPS_HELP}{average}; {_open(PARAMETERS_DO_NOT, second.verdict)}", ""
-
-
-def _open(half: str, verdict: Verdict) -> str:
-    return f"{'not tested' if verdict == 'not testable' else 'undecided'}: {half}"
+    return "supported in part", f"{GFLOPS_HELP}{average}; undecided: {PARAMETERS_DO_NOT}", ""
 
 
 def _describe_remainder(correlations: Correlations | None, evidence: Evidence) -> str:

@@ -27,16 +27,19 @@ difference of dependent correlations lies above 0; it takes ``correlations.MIN_V
 
 - *Contradicted*: either half is, each at alpha / 2.
 - *Supported* (or one of its weaker kinds, as the first half): both halves are.
-- *Supported in part*: one half is, and the other cannot be tested or is undecided, both of which are named. Not so
-  where parameters explain more of the ln metric than Gflops do, if by less than can be told: that is inconclusive.
+- *Supported in part*: one half is, and the other was tested and is undecided; both are named. Not so where parameters
+  explain more of the ln metric than Gflops do, if by less than can be told: that is inconclusive.
+- *Inconclusive*: one half cannot be tested, whatever the other says; the reason has both.
 - *Not testable*: neither half can be, or sizes do not vary.
 
-So fewer variants never make more of the claim: a half that cannot be tested counts as one that is undecided. That
-parameters and tokens together explain more than Gflops alone does not change the verdict: the claim ranks two single
-measures, and the reason says what is left over.
+So fewer variants never make more of the claim. That parameters and tokens together explain more than Gflops alone does
+not change the verdict: the claim ranks two single measures, and the reason says what is left over.
 
-A verdict names as its **condition** what was not measured: the published spread between reproductions in place of
-seeds, or one scatter for all variants. Only verdicts from each variant's own seeds have none.
+A verdict rests on **scatter that was measured**, by each variant's own seeds. Where some variants have one seed, the
+others decide: *supported in part* at most, and those left out are named. Where all have, the claim is inconclusive.
+Beside it stands what it **would be** on a **condition**: that runs scatter as published reproductions do, or as the
+noisiest variant that was measured. So a table with one seed a variant, as the paper's, can be read, and no claim gains
+by scatter that is not measured.
 """
 
 from dataclasses import asdict, dataclass
@@ -50,6 +53,7 @@ Verdict = Literal[
     "supported", "supported on average", "supported in part", "contradicted", "inconclusive", "not testable"
 ]
 SUPPORT: tuple[Verdict, ...] = ("supported", "supported on average", "supported in part")
+DECIDED: tuple[Verdict, ...] = (*SUPPORT, "contradicted")
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,23 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Half:
-    """One half of claim 3, with a verdict of its own."""
+    """One half of claim 3, with a verdict of its own; ``would_be`` as for a claim."""
 
     statement: str
     verdict: Verdict
     reason: str
+    would_be: str = ""
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim with its verdict.
 
-    ``qualification`` is what the verdict does not cover ("not for ...", "not told apart: ..."), ``condition`` what it
-    rests on without having measured it; both may be empty. ``effect`` is the mean difference of ln metric over pairs of
-    neighbours, favoured variant minus the other: negative is the claimed direction, exp(effect) the typical ratio of
-    the metrics. ``comparisons`` are of all pairs. ``exceptions``, ``correlations`` and ``halves`` belong to claim 3.
-    ``reason`` is one sentence.
+    ``qualification`` is what the verdict does not cover ("not for ...", "not told apart: ..."), ``would_be`` the words
+    of the verdict that would stand if ``condition`` held, which was not measured; all three may be empty. ``effect`` is
+    the mean difference of ln metric over pairs of neighbours, favoured variant minus the other: negative is the claimed
+    direction, exp(effect) the typical ratio of the metrics. ``comparisons`` are of all pairs. ``exceptions``,
+    ``correlations`` and ``halves`` belong to claim 3. ``reason`` is one sentence.
     """
 
     claim: str
@@ -87,6 +92,7 @@ class Claim:
     verdict: Verdict
     reason: str
     qualification: str = ""
+    would_be: str = ""
     condition: str = ""
     effect: float | None = None
     confidence: Confidence | None = None
@@ -98,8 +104,16 @@ class Claim:
 
     @property
     def words(self) -> str:
-        """The verdict in full: "supported on average, not for DiT-L/2 over DiT-B/2"; its condition stands apart."""
-        return f"{self.verdict}, {self.qualification}" if self.qualification else self.verdict
+        """The verdict in full.
+
+        "supported on average, not for DiT-L/2 over DiT-B/2", or "inconclusive; would be supported if runs scatter as
+        published reproductions do (7.3%)".
+        """
+        said = f"{self.verdict}, {self.qualification}" if self.qualification else self.verdict
+        if not self.would_be:
+            return said
+        comma = "," if "," in self.would_be else ""
+        return f"{said}; would be {self.would_be}{comma} if {self.condition}"
 
     @property
     def unresolved(self) -> tuple[Comparison, ...]:

@@ -24,8 +24,7 @@ def claims(
         return
     typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:
-        condition = f" Only if {claim['condition']}." if claim["condition"] else ""
-        typer.echo(f"Claim {claim['claim']}: {claim['words']}.{condition} {claim['statement']}. {claim['reason']}")
+        typer.echo(f"Claim {claim['claim']}: {claim['words']}. {claim['statement']}. {claim['reason']}")
         alone = [pair for pair in claim["comparisons"] if pair["outcome"] == "unresolved"]
         if alone:
             pairs = ", ".join(f"{pair['favoured']} and {pair['other']}" for pair in alone)

@@ -22,6 +22,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
     price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
+    chances: Annotated[bool, typer.Option("--chances", help="Also simulate how likely each verdict is.")] = False,
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
@@ -42,3 +43,8 @@ def plan(
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
     typer.echo(tell_plan(study, found, diff, price_per_hour))
+    if chances:
+        from dit_scaling.plan.chances import describe_chances
+        from dit_scaling.plan.command import look_at
+
+        typer.echo("\n".join(["", *describe_chances(study, look_at(study.data)[0])]))

@@ -78,6 +78,22 @@ def probe(count: int, folder: Path) -> Probe:
     return found
 
 
+def describe_unseen() -> str:
+    """What the driver has where torch sees no device at all; empty without a driver, or where the user hides them."""
+    told = _told_by_the_driver()
+    driver = told[0][1] if told else _driver_text()
+    if not driver or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return ""
+    import torch
+
+    cards = f" for {', '.join(dict.fromkeys(card for card, _ in told))}" if told else ""
+    return (
+        f"torch {torch.__version__} sees no CUDA device, though driver {driver} is there{cards}. "
+        f"{_needs_of_torch() or 'This torch is not built for CUDA.'} README.md, 'GPUs, ranks and a cluster', says what "
+        "to install"
+    )
+
+
 def _run(count: int) -> Probe:
     """Ask the process."""
     command = [sys.executable, "-W", "ignore", "-m", __name__, str(count)]

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from dit_scaling.common.cuda_probe import probe
+from dit_scaling.common.cuda_probe import describe_unseen, probe
 from dit_scaling.common.errors import UserError
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # what is visible in an allocation of theirs is its own
@@ -45,8 +45,13 @@ def choose_device(name: str, count: int = 1, jobs_per_gpu: int = 1) -> torch.dev
     """
     visible = [] if name == "cpu" else _visible_devices()
     if not visible:
+        unseen = "" if name == "cpu" else describe_unseen()
         if name == "cuda":
-            raise UserError("resources.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
+            raise UserError(
+                f"resources.device is cuda, but {unseen or 'torch sees no CUDA device here'}. Set it to auto or cpu."
+            )
+        if unseen:
+            log.warning("resources.device is auto, and %s. This job computes on the CPU.", unseen)
         return torch.device("cpu")
     devices = visible
     if not claimed:  # those that this process holds compute

@@ -36,6 +36,8 @@ class Sampling(Section):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """tf32: TF32 products and convolutions on GPUs, several times faster there. bfloat16: the network under autocast,
     its outputs and the sampler's own arithmetic in float32. The VAE decodes in TF32 always, features are float32."""
+    compile: Annotated[bool, Before(False)] = False
+    """Compile the network (torch.compile) where there is a C++ compiler; a minute or two a job before it pays."""
     labels: Literal["balanced", "random"] = "balanced"
     seed: Annotated[int, Field(ge=0)] = 0
     keep_samples: bool = True

@@ -87,6 +87,7 @@ class SampleSettings(Section):
     guidance_scale: float
     guidance_channels: int | None
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compile: Annotated[bool, Before(False)] = False
     labels: str
     seed: int
     num_classes: Count

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 
@@ -22,13 +22,14 @@ from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.config.study import Study
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import create_model
+from dit_scaling.models.compiling import compiler_errors, compiler_found
 from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
 from dit_scaling.plan.network_costs import SD_VAE, Autoencoder
 from dit_scaling.plan.peaks import peak_of
 from dit_scaling.plan.space import micro_batch
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
-from dit_scaling.training.step import TrainingStep, compiler_errors, compiler_found
+from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops, parse_variant
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
@@ -72,6 +73,12 @@ class Setting:
     autoencoder: Autoencoder = SD_VAE
     image_size: int = 256
 
+    @property
+    def compiles_sampling(self) -> bool:
+        """Whether sampling is compiled: as the study says, or as training is."""
+        wanted = self.recipe.compile if self.study is None else self.study.sampling.compile
+        return wanted and compiler_found()
+
     def parts(self, variant: AnyVariant) -> int:
         """Samples that a step computes at a time; 0 for all."""
         if self.study is None:
@@ -79,6 +86,14 @@ class Setting:
         cuda = self.device.type == "cuda"
         memory = float(torch.cuda.get_device_properties(self.device).total_memory) if cuda else None
         return micro_batch(self.study, variant, 1, memory)
+
+
+class Ran(NamedTuple):
+    """How a stage ran when it was measured."""
+
+    precision: str
+    compiled: bool
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,9 @@ def tell_bench(
         setting = Setting(device, Recipe.model_validate(options))
     trained = [measure_training(variant, setting, seconds) for variant in variants] if "training" in stages else []
     others = list(_measure_others(variants, setting, stages, seconds))
-    rows = [_row(setting, row.variant, "training", row.steps_per_second) for row in trained] + others
+    recipe = setting.recipe
+    ran = Ran(recipe.precision, recipe.compile, recipe.batch_size)
+    rows = [_row(setting, row.variant, "training", row.steps_per_second, ran) for row in trained] + others
     if as_json:
         return json.dumps(rows, indent=2)
     gemm = measure_gemm(device, setting.recipe.precision)
@@ -180,29 +197,27 @@ def _measure_others(
     precision = setting.sampling_precision or setting.recipe.precision
     shape, device = (setting.in_channels, setting.input_size, setting.input_size), setting.device
     for variant in variants if "sampling" in stages else ():
-        batch = setting.sample_batch
-        rate = measure_sampling(variant, shape, setting.num_classes, batch, precision, device, seconds)
-        yield _row(setting, variant.name, "sampling", rate, precision, batch)
+        ran = Ran(precision, setting.compiles_sampling, setting.sample_batch)
+        rate = measure_sampling(
+            variant, shape, setting.num_classes, ran.batch, precision, device, seconds, compile=ran.compiled
+        )
+        yield _row(setting, variant.name, "sampling", rate, ran)
     if "encoding" in stages:
         batch = setting.encode_batch
         rates = measure_autoencoder(setting.autoencoder, setting.image_size, batch, device, seconds)
         name = "SD-VAE" if setting.autoencoder == SD_VAE else "the study's VAE"
         for stage, rate in zip(("encoding", "decoding"), rates, strict=True):
-            yield _row(setting, name, stage, rate, "tf32" if device.type == "cuda" else "float32", batch)
+            ran = Ran("tf32" if device.type == "cuda" else "float32", False, batch)
+            yield _row(setting, name, stage, rate, ran)
 
 
-def _row(
-    setting: Setting, variant: str, stage: str, rate: float, precision: str = "", batch: int = 0
-) -> dict[str, object]:
+def _row(setting: Setting, variant: str, stage: str, rate: float, ran: Ran) -> dict[str, object]:
     """A row as `measured_rates.csv` has them."""
-    recipe, training = setting.recipe, stage == "training"
     return {
         "device": describe_device(setting.device),
         "torch": torch.__version__,
         "variant": variant,
-        "precision": recipe.precision if training else precision,
-        "compiled": recipe.compile and training,
-        "batch": recipe.batch_size if training else batch,
+        **ran._asdict(),
         "stage": stage,
         "rate": rate,
         "commit": git_commit(),

@@ -12,6 +12,7 @@ from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.latents.autoencoder import decode, encode_moments, for_encoding
 from dit_scaling.models import create_model
+from dit_scaling.models.compiling import compiled
 from dit_scaling.plan.network_costs import Autoencoder
 from dit_scaling.plan.rates import SAMPLING_STEPS
 from dit_scaling.variants import AnyVariant
@@ -30,10 +31,14 @@ def measure_sampling(
     precision: str,
     device: torch.device,
     seconds: float,
+    *,
+    compile: bool = False,
 ) -> float:
     """Images a second of the paper's sampler with 250 steps and no guidance; ``shape`` (C, H, W) of a latent."""
     torch.manual_seed(0)
     model = create_model(variant, shape[1], num_classes, shape[0]).to(device).eval()
+    if compile:
+        compiled(model, "sampling.compile")
     diffusion, noise = create_diffusion(PAPER_PROCESS), torch.randn(batch, *shape, device=device)
     labels = torch.arange(batch, device=device) % num_classes
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from dit_scaling.claims.comparisons import Pair, patch_pairs, size_pairs
 from dit_scaling.claims.correlations import MIN_VARIANTS
-from dit_scaling.claims.noise import ENOUGH_SEEDS, MIN_DF, Estimate, estimate
+from dit_scaling.claims.noise import MIN_DF, Estimate, estimate
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import equal_steps, gap_share
@@ -41,11 +41,8 @@ def pair_power(effect: float, sd: float, df: float, level: float) -> float:
 
 
 def degrees_of_freedom(variants: int, seeds: int) -> float:
-    """Those of a pair by the rules of ``dit_scaling.claims.noise``, where all variants scatter alike."""
-    if seeds >= ENOUGH_SEEDS:
-        return 2 * (seeds - 1)
-    pooled = variants * (seeds - 1)
-    return pooled if pooled >= MIN_DF else reproduction_spread().df
+    """Those of a pair by the rules of ``dit_scaling.claims.noise``, where both variants scatter alike."""
+    return 2 * (seeds - 1) if variants * (seeds - 1) >= MIN_DF else reproduction_spread().df
 
 
 def power_of_pairs(study: Study, pairs: Sequence[Pair]) -> list[PairPower]:
@@ -93,7 +90,7 @@ def _gflops_sentence(study: Study, estimates: Sequence[Estimate]) -> str:
     if not pairs:
         return f"{claim}: cannot be tested, as no size is run at two patches{f', and {second}' if few else ''}."
     return _sentence(claim, power_of_pairs(study, pairs))[:-1] + (
-        f"; at best supported in part, as {second}." if few else "."
+        f"; the claim stays inconclusive, as {second}." if few else "."
     )
 
 

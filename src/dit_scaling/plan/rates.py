@@ -97,7 +97,7 @@ def rates_of(device: str, training: str, compiled: bool, sampling: str, vae: str
         device: the name.
         training: precision of training.
         compiled: whether training is.
-        sampling: precision of sampling, which is not compiled.
+        sampling: precision of sampling; it is priced as not compiled, which is all that was measured.
         vae: precision of encoding.
     """
     own = _rows(device, "training", training, compiled)

@@ -156,6 +156,7 @@ def _budget(study: Study, images: int) -> Iterator[str]:
         "differences are taken to be there already."
     )
     yield from power.describe_claims(study)
+    yield "The chance of each verdict, and how many seeds it takes: plan --chances."
 
 
 def _row(*cells: str) -> str:

@@ -248,7 +248,7 @@ def _read_claims(path: Path) -> dict[str, Any]:
     """A report on claims, as far as the page needs it."""
     claims = _read_record(path)
     found = claims.get("claims")
-    needed = {"claim", "statement", "verdict", "words", "qualification", "condition", "reason"}
+    needed = {"claim", "statement", "verdict", "words", "qualification", "would_be", "condition", "reason"}
     if not isinstance(found, list) or not all(isinstance(claim, dict) and needed <= claim.keys() for claim in found):
         raise UserError(f"{path} is no report on claims. Run: snakemake --forcerun aggregate.")
     return claims

@@ -102,7 +102,7 @@ def tabulate_spread(name: str) -> Table:
     rows = []
     for choice, spread in spread_choices().items():
         report = evaluate_claims(table4(), spread=spread)
-        verdicts = {f"claim {claim}": report[claim].words for claim in ("1", "2", "3")}
+        verdicts = {f"claim {claim}": report[claim].would_be or report[claim].words for claim in ("1", "2", "3")}
         rows.append({"choice": choice, "sd": spread.sd, "df": spread.df, **verdicts})
     columns = (
         words("trainings that count", "choice"),

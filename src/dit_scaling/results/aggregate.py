@@ -113,7 +113,7 @@ def tabulate_verdicts(report: ClaimsReport) -> pd.DataFrame:
     rows = []
     for claim in report.claims:
         interval = asdict(claim.confidence) if claim.confidence else dict.fromkeys(("level", "low", "high", "p"))
-        shown = ("claim", "verdict", "qualification", "condition", "statement", "reason", "effect")
+        shown = ("claim", "verdict", "qualification", "would_be", "condition", "statement", "reason", "effect")
         about = {key: getattr(claim, key) for key in shown}
         rows.append(about | interval)
     return pd.DataFrame(rows)

@@ -20,8 +20,10 @@ from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.diffusion.walk import Step
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
+from dit_scaling.models.compiling import compiled, compiler_errors
 from dit_scaling.sampling.bfloat16 import InBfloat16
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
+from dit_scaling.sampling.one_shape import OneShape
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
 
@@ -69,6 +71,7 @@ def sample_part(
             f"{checkpoint} was trained with {_named(header.diffusion)}, but the study says "
             f"{_named(settings.diffusion)}. Set the config's diffusion and training.objective to those of the weights."
         )
+    denoiser = OneShape(compiled(model, "sampling.compile")) if settings.compile else model
     diffusion = create_diffusion(settings.diffusion)
     vae = open_vae(files.vae).to(device)
     if model.in_channels != vae.config.latent_channels:
@@ -84,8 +87,9 @@ def sample_part(
         noise = SampleNoise(
             settings.seed, indices[some], (model.in_channels, model.input_size, model.input_size), device
         )
-        with memory_named(f"sampling {checkpoint}", "resources.sample_batch", batch_size, "images"):
-            latents = sample_latents(diffusion, model, settings, noise, torch.from_numpy(labels[some]).to(device))
+        memory = memory_named(f"sampling {checkpoint}", "resources.sample_batch", batch_size, "images")
+        with memory, compiler_errors("sampling.compile"):
+            latents = sample_latents(diffusion, denoiser, settings, noise, torch.from_numpy(labels[some]).to(device))
             if not torch.isfinite(latents).all():
                 raise UserError(
                     f"{checkpoint}: sampling gave NaN or infinite latents. Score an earlier milestone instead."

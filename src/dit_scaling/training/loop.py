@@ -20,6 +20,7 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shard_check import shards_compared
 from dit_scaling.models.checkpoints import CheckpointHeader, save_model
+from dit_scaling.models.compiling import compiler_errors
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
 from dit_scaling.training.lock import locked
@@ -29,7 +30,7 @@ from dit_scaling.training.records import WINDOW, append_record, check_finite, wr
 from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
-from dit_scaling.training.step import TrainingStep, compiler_errors
+from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants.training_memory import TrainingMemory
 
 log = logging.getLogger(__name__)

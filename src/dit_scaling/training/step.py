@@ -1,26 +1,20 @@
 """One optimiser step: what takes a variant's weights from ``step`` to ``step + 1``."""
 
-import logging
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from dit_scaling.common.errors import UserError
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.base import Process
 from dit_scaling.models import DiT, Network
+from dit_scaling.models.compiling import compiled
 from dit_scaling.models.mup import rate_of
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.ema import ema_decay_at, update_ema
 from dit_scaling.training.flat import FlatParameters
 from dit_scaling.training.ranks import ALONE, Ranks
-
-log = logging.getLogger(__name__)
 
 
 class TrainingStep:
@@ -110,43 +104,3 @@ class TrainingStep:
         self._update()
         update_ema(self.ema, self.weights, ema_decay_at(step + 1, recipe.ema_decay, recipe.ema_ramp))
         return torch.cat([means, norm[None]])
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found."""
-    if not compiler_found():
-        log.warning("training.compile: no compiler %s on this machine; training runs on without it.", compiler())
-        return model
-    model.compile(dynamic=False)
-    return model
-
-
-@contextmanager
-def compiler_errors() -> Iterator[None]:
-    """Says what to do where what torch.compile kept of an earlier process, which a first step loads, is broken.
-
-    Raises:
-        UserError: compiled code cannot be loaded.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        cause = getattr(error, "inner_exception", None)  # of the compiler's own errors, whose import takes seconds
-        if not isinstance(cause, ImportError | OSError):
-            raise
-        from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-        raise UserError(
-            f"training.compile: compiled code cannot be loaded ({cause}). A process that was killed while it compiled "
-            f"leaves broken files behind: delete {cache_dir()} and run the same command again."
-        ) from error
-
-
-def compiler() -> str:
-    """The C++ compiler that torch.compile uses on a CPU."""
-    return os.environ.get("CXX", "g++")
-
-
-def compiler_found() -> bool:
-    """Whether that compiler is here."""
-    return shutil.which(compiler()) is not None

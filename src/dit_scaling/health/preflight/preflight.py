@@ -21,6 +21,7 @@ from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
 from dit_scaling.health.contract import check_contract
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
+from dit_scaling.health.preflight.compiled_checks import check_compiled
 from dit_scaling.health.preflight.coordinates import check_coordinates
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
 from dit_scaling.health.preflight.formula_networks import probe_settings
@@ -38,6 +39,7 @@ from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.health.preflight.vae_checks import check_vae
 from dit_scaling.latents.autoencoder import open_vae
 from dit_scaling.latents.reader import LatentReader
+from dit_scaling.models.compiling import compiler_found
 from dit_scaling.sampling.images import write_grid
 from dit_scaling.training.runtime import Runtime
 
@@ -139,7 +141,7 @@ def list_groups(
     first = of_objective(settings, "overfit_batch.png")
     if settings.recipe.parametrisation == "mup":
         first["coordinates"] = lambda: check_coordinates(settings)
-    return {
+    groups: dict[str, Group] = {
         "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
@@ -154,6 +156,12 @@ def list_groups(
             for name, group in of_objective(some, f"overfit_batch_{some.diffusion.objective}.png").items()
         },
     }
+    if settings.recipe.compile and compiler_found():
+        diffusion = create_diffusion(settings.diffusion)
+        groups["compiled training"] = lambda: check_compiled(
+            diffusion, reader, training, settings.recipe.precision, device
+        )
+    return groups
 
 
 def _named(objective: str, group: Group) -> list[Check]:
