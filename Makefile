@@ -38,13 +38,13 @@ study: $(READY) ## run the study of config/config.yaml (CORES=4 for more cores, 
 
 test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests and show the coverage of src, or with ARGS="tests/config" some of them
-	$(RUN) pytest -n 2 --dist loadfile $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
+	$(RUN) pytest -n 2 --dist worksteal $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
-# The rooms that need no study, no ranks and no feature network.
+# The rooms that need no study, no ranks and no feature network, without what asks Snakemake.
 FAST := $(addprefix tests/,common cli config variants diffusion models sampling paper plan results)
 test-fast: export OMP_NUM_THREADS := 1
 test-fast: $(READY) ## run tests that take less than a minute together, without any study
-	$(RUN) pytest -n 2 --dist worksteal $(FAST) $(ARGS)
+	$(RUN) pytest -n 2 --dist worksteal -m 'not slow and not gpu and not dag' $(FAST) $(ARGS)
 
 # pytest's exit code 5 says that no test is marked slow.
 test-slow: $(READY) ## run the tests that take minutes

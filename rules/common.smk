@@ -78,8 +78,9 @@ EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"
 FEATURES = f"{EVALUATION}/features"
 SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 HEADLINE = f"{RESULTS}/reference/{EXTRACTORS[0]}"
-SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
-TRAINED = [STUDY.variant(name).slug for name in STUDY.trained]
+VARIANTS = {variant.slug: variant for variant in map(STUDY.variant, STUDY.variants)}
+SLUGS = list(VARIANTS)
+TRAINED = [slug for slug, variant in VARIANTS.items() if variant.name in STUDY.trained]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
 
@@ -110,7 +111,7 @@ def every_step(file, slugs=SLUGS):
             f"{STEP}/{file}",
             variant=slug,
             seed=STUDY.training.seeds,
-            step=STUDY.exports(STUDY.variant_by_slug(slug).name),
+            step=STUDY.exports(VARIANTS[slug].name),
             allow_missing=True,
         )
     ]

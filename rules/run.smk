@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 
+from dit_scaling.common.lacking_memory import refuse_little_address_space
 from dit_scaling.results.run_control import drop_stale_locks, name_user, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
@@ -19,6 +20,13 @@ if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.ar
         sys.exit(2)
     if "slurm_partition" in given and not shutil.which("sbatch"):
         logger.error("Error: there is no sbatch here. Start --profile slurm on a node that can submit jobs.")
+        sys.exit(2)
+
+if (workflow.is_main_process or workflow.remote_exec) and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    try:
+        refuse_little_address_space()
+    except UserError as error:
+        logger.error(f"Error: {error}")
         sys.exit(2)
 
 if workflow.is_main_process:
@@ -40,7 +48,7 @@ if workflow.is_main_process:
 onstart:
     note_runner(Path(RESULTS))
     # Training lasts for days; all other jobs end soon, or begin again from their start.
-    pass_on_stops("train_milestone.py")
+    pass_on_stops("train_milestone", "train_milestone.py")
     withdrawn = withdraw(Path(RESULTS), STAGES)
     if withdrawn:
         logger.warning(

@@ -51,6 +51,7 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
     return plan(folder, "--configfile", str(CONFIGS / name), str(override), config=None)
 
 
+@pytest.mark.dag
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [

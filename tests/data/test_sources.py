@@ -10,7 +10,6 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
@@ -147,11 +146,14 @@ def test_truncated_image_is_named(animals: Path) -> None:
 def test_an_image_of_too_many_pixels_is_named_with_what_sets_the_limit(
     animals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MOST_PIXELS", 119)  # the images have 12 x 10
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "119")  # the images have 12 x 10
     with pytest.raises(UserError, match=r"10 x 12 pixels are more than the 119 .* DIT_SCALING_MOST_PIXELS sets"):
         open_source(folder_data(animals)).image(0)
-    monkeypatch.setattr(sources, "MOST_PIXELS", 120)
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "120")
     open_source(folder_data(animals)).image(0)
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "1e9")
+    with pytest.raises(UserError, match="DIT_SCALING_MOST_PIXELS is '1e9', which is no number of pixels"):
+        open_source(folder_data(animals)).image(0)
 
 
 def test_facts_count_every_image_once(tmp_path: Path) -> None:

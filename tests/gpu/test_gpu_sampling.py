@@ -21,23 +21,12 @@ from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise
 from dit_scaling.variants import Variant
 from oracles import randomize
+from toy_sampling import TOY_SAMPLING
 
 pytestmark = pytest.mark.gpu
 
 CPU = torch.device("cpu")
-SETTINGS = SampleSettings(
-    num_samples=6,
-    parts=1,
-    sampler="ddpm",
-    steps=10,
-    guidance_scale=1.0,
-    guidance_channels=3,
-    labels="balanced",
-    seed=0,
-    num_classes=3,
-    image_channels=1,
-    checkpoint="toy",
-)
+SETTINGS = TOY_SAMPLING.model_copy(update={"num_samples": 6, "steps": 10})
 BOUNDS = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2}
 
 

@@ -171,8 +171,10 @@ def test_the_layers_before_both_features_are_computed_once(
     extractor: Any, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    original = inception._call
-    monkeypatch.setattr(inception, "_call", lambda layers, names, x: called.extend(names) or original(layers, names, x))
+    original = inception.run_layers
+    monkeypatch.setattr(
+        inception, "run_layers", lambda layers, names, x: called.extend(names) or original(layers, names, x)
+    )
     features = extractor(images)
     assert features.spatial is not None
     assert called == [*inception.BEFORE_MIXED_6, *inception.FROM_MIXED_6]

@@ -5,8 +5,13 @@ import pytest
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from dit_scaling.metrics import neighbours
-from dit_scaling.metrics.neighbours import nearest_neighbours, squared_distance_blocks
+from dit_scaling.metrics import arrays, neighbours
+from dit_scaling.metrics.neighbours import (
+    nearest_neighbours,
+    squared_distance_blocks,
+    squared_radii,
+    squared_to_nearest,
+)
 
 
 @pytest.fixture
@@ -56,3 +61,13 @@ def test_too_many_or_no_neighbours_are_refused():
             nearest_neighbours(points, points, k=k)
     with pytest.raises(ValueError, match="queries have 2 dimensions and references have 1"):
         nearest_neighbours(points, points[:, :1])
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_nearest_others_are_the_k_d_trees_and_infinitely_far_where_there_are_none(monkeypatch):
+    monkeypatch.setattr(arrays, "_CHUNK", 30)
+    points = np.random.default_rng(1).standard_normal((101, 6))
+    found, _ = KDTree(points).query(points, k=6)
+    np.testing.assert_allclose(squared_to_nearest(points, 5), found[:, 1:] ** 2, rtol=1e-9)
+    np.testing.assert_allclose(squared_radii(points, 3), found[:, 3] ** 2, rtol=1e-9)
+    assert np.isinf(squared_to_nearest(points[:4], 5)).sum() == 4 * 2

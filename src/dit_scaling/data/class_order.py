@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular
 from dit_scaling.config.image_settings import ImageFolder, WebDataset
 from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
@@ -67,7 +68,8 @@ def read_names(file: str, key: str) -> list[str]:
         UserError: it is unreadable; names the ``key`` that asked for the file.
     """
     try:
-        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+        with open_regular(Path(file)) as stream:
+            lines = [line.strip() for line in stream.read().decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{key}: {file} cannot be read as a text of names ({error}).") from None
     return [line for line in lines if line]

@@ -77,7 +77,7 @@ def _compare(asset: Asset, content: Path, path: Path) -> None:
 
 
 def _download(asset: Asset, place: Path) -> Path:
-    """Fetch into the folder ``place``; huggingface_hub resumes from what it left there when it was killed.
+    """Fetch into the folder ``place``, which may hold what a killed download left; it begins anew.
 
     Raises:
         UserError: the address is no web address, or the server does not serve it, not whole, or not in time.

@@ -22,8 +22,8 @@ from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
 
 PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
-MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
-"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
+MOST_PIXELS = "50000000"
+"""Of one image, where the variable says nothing: a file of kilobytes can hold as many pixels as it likes."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
@@ -222,12 +222,20 @@ class _TarSource:
         return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
 
 
+def _most_pixels() -> int:
+    text = os.environ.get(PIXELS_VARIABLE) or MOST_PIXELS
+    if not text.isdecimal():
+        raise UserError(f"{PIXELS_VARIABLE} is '{text}', which is no number of pixels such as {MOST_PIXELS}.")
+    return int(text)
+
+
 def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:
+    most = _most_pixels()
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if math.prod(image.size) > MOST_PIXELS:
+            if math.prod(image.size) > most:
                 raise ValueError(
-                    f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
+                    f"its {image.width} x {image.height} pixels are more than the {most:,} that are read into "
                     f"memory; {PIXELS_VARIABLE} sets another limit"
                 )
             flat = flatten(image, data.channels, data.background, data.exif_transpose)

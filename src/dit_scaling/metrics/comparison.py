@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.config.stages import Scoring
+from dit_scaling.metrics.arrays import Array
 from dit_scaling.metrics.moments import Moments
+from dit_scaling.metrics.neighbours import squared_radii, squared_to_nearest
+
+SEARCHED = 5
+"""Neighbours of each real image that are searched for once; the metrics' defaults need no more."""
 
 Need = Literal["reference images", "spatial features", "logits", "classes"]
 """What not every comparison has; moments and features of the samples, and moments of the reference, are in each."""
@@ -44,6 +50,17 @@ class Reference:
     """(R, D) of some of them; R is 0 where only statistics are given."""
     sha256: str
     """Of the given file, or of the moments computed here."""
+
+    def squared_radii(self, k: int) -> Array:
+        """(R,) squared distance of each of the real images to its k-th nearest other one; k < R.
+
+        The search, of R^2 distances, is shared by the metrics, and by all sets of images beside this reference.
+        """
+        return self._to_nearest[:, k - 1] if k <= SEARCHED else squared_radii(self.features, k)
+
+    @cached_property
+    def _to_nearest(self) -> Array:
+        return squared_to_nearest(self.features, SEARCHED)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dit_scaling.metrics.arrays import stored_pair
+from dit_scaling.metrics.arrays import Array, stored_pair
 from dit_scaling.metrics.comparison import Comparison, Measure, Sizes
 from dit_scaling.metrics.neighbours import PER_PAIR, squared_distances, squared_radii
 
@@ -20,7 +20,9 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
-def density_coverage(reference_features: ArrayLike, sample_features: ArrayLike, k: int = NEIGHBOURS) -> DensityCoverage:
+def density_coverage(
+    reference_features: ArrayLike, sample_features: ArrayLike, k: int = NEIGHBOURS, reference_radii: Array | None = None
+) -> DensityCoverage:
     """Equations 4 and 5: balls around the real images only, which reach to their k-th nearest real neighbour.
 
     Density counts for each sample the balls that it lies in, on average over samples and divided by k; coverage is the
@@ -31,6 +33,7 @@ def density_coverage(reference_features: ArrayLike, sample_features: ArrayLike, 
         reference_features: (R, D) of real images, R > k; may be mapped from a file.
         sample_features: (S, D) of generated images, S >= 1; may be mapped from a file.
         k: number of neighbours, >= 1, the point itself not counted.
+        reference_radii: (R,) ``squared_radii`` of the references at ``k``, where they are known.
 
     Raises:
         ValueError: shapes that don't fit, no samples, or no more than k real images.
@@ -42,7 +45,8 @@ def density_coverage(reference_features: ArrayLike, sample_features: ArrayLike, 
             f"k={k} neighbours: k must be at least 1 and less than the number of references, which are "
             f"{len(reference)}, and there must be samples, which are {len(sample)}."
         )
-    radii, covered, held = squared_radii(reference, k), np.zeros(len(reference), dtype=bool), 0
+    radii = squared_radii(reference, k) if reference_radii is None else reference_radii
+    covered, held = np.zeros(len(reference), dtype=bool), 0
     for _, columns, squared in squared_distances(sample, reference):
         inside = squared <= radii[columns]
         held += int(np.count_nonzero(inside))
@@ -51,14 +55,15 @@ def density_coverage(reference_features: ArrayLike, sample_features: ArrayLike, 
 
 
 def _measure(comparison: Comparison) -> dict[str, float]:
-    real = comparison.reference.features
-    found = density_coverage(real, comparison.samples.features, min(NEIGHBOURS, len(real) - 1))
+    real = comparison.reference
+    k = min(NEIGHBOURS, len(real.features) - 1)
+    found = density_coverage(real.features, comparison.samples.features, k, real.squared_radii(k))
     return {"density": found.density, "coverage": found.coverage}
 
 
 def _cost(sizes: Sizes) -> float:
-    """Distances within the reference, and to it."""
-    return float(sizes.real) * (sizes.real + sizes.images) * (sizes.dim + PER_PAIR)
+    """Distances to the reference; those within it are searched once, and count for precision and recall."""
+    return float(sizes.real) * sizes.images * (sizes.dim + PER_PAIR)
 
 
 DENSITY_COVERAGE = Measure(_measure, frozenset({"reference images"}), _cost)

@@ -47,8 +47,8 @@ class InceptionFeatures:
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         pixels = to_pixels(to_rgb(images), self._device)
         layers = self._network.layers
-        half = _call(layers, BEFORE_MIXED_6, _normalise(pixels))  # (N, 768, 17, 17), behind both
-        pooled = _call(layers, FROM_MIXED_6, half).flatten(1)
+        half = run_layers(layers, BEFORE_MIXED_6, _normalise(pixels))  # (N, 768, 17, 17), behind both
+        pooled = run_layers(layers, FROM_MIXED_6, half).flatten(1)
         return Features(pooled.float().cpu().numpy(), spatial=spatial_features(layers, half).cpu().numpy())
 
 
@@ -99,7 +99,7 @@ def _check_layers(network: Any, device: torch.device) -> None:
     """Whether calling the children in sequence gives what the network's own forward gives, resizing included."""
     pixels = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(0)).to(device) * 255
     whole = network.base(pixels, return_features=True)
-    children = _call(network.layers, FROM_MIXED_6, _call(network.layers, BEFORE_MIXED_6, _normalise(pixels)))
+    children = run_layers(network.layers, FROM_MIXED_6, run_layers(network.layers, BEFORE_MIXED_6, _normalise(pixels)))
     if not torch.allclose(children.reshape(whole.shape), whole, rtol=1e-2, atol=1e-3):
         raise ValueError("its layers called one by one give other features than the whole network")
 
@@ -117,7 +117,8 @@ def spatial_features(layers: Any, half: Tensor) -> Tensor:
     return maps[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1).float()
 
 
-def _call(layers: Any, names: tuple[str, ...], x: Tensor) -> Tensor:
+def run_layers(layers: Any, names: tuple[str, ...], x: Tensor) -> Tensor:
+    """The children of ``layers`` with these names, one after the other."""
     for name in names:
         x = getattr(layers, name)(x)
     return x

@@ -79,10 +79,19 @@ def squared_distance_blocks(queries: Array, references: Array) -> Iterator[tuple
 
 def squared_radii(features: NDArray[Any], k: int) -> Array:
     """(N,) squared distance of each point to its k-th nearest neighbour, the point itself not counted."""
+    return squared_to_nearest(features, k)[:, k - 1]
+
+
+def squared_to_nearest(features: NDArray[Any], k: int) -> Array:
+    """(N, k) squared distances of each point to its k nearest neighbours, nearest first, the point itself not counted.
+
+    Infinite where there are fewer.
+    """
     nearest = np.full((len(features), k + 1), np.inf)
     for rows, _, squared in squared_distances(features, features):
-        nearest[rows] = np.partition(np.hstack([nearest[rows], squared]), k, axis=1)[:, : k + 1]
-    return nearest[:, k]
+        squared.partition(min(k, squared.shape[1] - 1), axis=1)
+        nearest[rows] = np.sort(np.hstack([nearest[rows], squared[:, : k + 1]]), axis=1)[:, : k + 1]
+    return nearest[:, 1:]
 
 
 def squared_distances(queries: NDArray[Any], references: NDArray[Any]) -> Iterator[tuple[slice, slice, Array]]:

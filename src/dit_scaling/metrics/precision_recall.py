@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dit_scaling.metrics.arrays import stored_pair
+from dit_scaling.metrics.arrays import Array, stored_pair
 from dit_scaling.metrics.comparison import Comparison, Measure, Sizes
 from dit_scaling.metrics.neighbours import PER_PAIR, squared_distances, squared_radii
 
@@ -17,7 +17,9 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def precision_recall(reference_features: ArrayLike, sample_features: ArrayLike, k: int = 3) -> PrecisionRecall:
+def precision_recall(
+    reference_features: ArrayLike, sample_features: ArrayLike, k: int = 3, reference_radii: Array | None = None
+) -> PrecisionRecall:
     """Improved precision and recall, Kynkaanniemi et al. (arXiv 1904.06991), equations 1 to 3.
 
     A set's manifold is the union of the balls around its points that reach to their k-th nearest neighbour, the point
@@ -29,6 +31,7 @@ def precision_recall(reference_features: ArrayLike, sample_features: ArrayLike, 
         reference_features: (R, D) of real images, R > k; may be mapped from a file.
         sample_features: (S, D) of generated images, S > k; may be mapped from a file.
         k: number of neighbours, >= 1; ADM's is 3.
+        reference_radii: (R,) ``squared_radii`` of the references at ``k``, where they are known.
 
     Raises:
         ValueError: shapes that don't fit, or no more than k images.
@@ -40,7 +43,8 @@ def precision_recall(reference_features: ArrayLike, sample_features: ArrayLike, 
             f"k={k} neighbours: k must be at least 1 and less than the number of images, which are "
             f"{len(reference)} references and {len(sample)} samples."
         )
-    reference_radii, sample_radii = squared_radii(reference, k), squared_radii(sample, k)
+    sample_radii = squared_radii(sample, k)
+    reference_radii = squared_radii(reference, k) if reference_radii is None else reference_radii
     sample_inside, reference_inside = np.zeros(len(sample), dtype=bool), np.zeros(len(reference), dtype=bool)
     for rows, columns, squared in squared_distances(sample, reference):
         # f of equation 2, for both manifolds at once.
@@ -50,9 +54,8 @@ def precision_recall(reference_features: ArrayLike, sample_features: ArrayLike, 
 
 
 def _measure(comparison: Comparison) -> dict[str, float]:
-    found = precision_recall(
-        comparison.reference.features, comparison.samples.features, k=comparison.scoring.neighbours
-    )
+    real, k = comparison.reference, comparison.scoring.neighbours
+    found = precision_recall(real.features, comparison.samples.features, k, real.squared_radii(k))
     return {"precision": found.precision, "recall": found.recall}
 
 

@@ -57,7 +57,8 @@ def score_samples(
     record: dict[str, Any] = {"settings_digest": settings.digest}
     for file, files in zip(features, references, strict=True):
         samples, protocol, facts = read_kept(KeptFiles.beside(file))
-        reference = _read_matching(files, protocol)
+        reference = read_reference(files)
+        _check_extractor(reference, files, protocol)
         record |= measure(settings.scoring, samples, reference) | describe_protocol(protocol, reference)
         record.setdefault("extractor", protocol.description)
         record.setdefault("quantiser", facts.get("quantiser"))
@@ -82,9 +83,10 @@ def measure_levels(settings: LevelSettings, features: Sequence[Path], files: Ref
     """
     facts: dict[str, Any] = {}
     levels: dict[str, dict[str, Any]] = {}
+    reference = read_reference(files)
     for name, file in zip(LEVELS, features, strict=True):
         samples, protocol, _ = read_kept(KeptFiles.beside(file))
-        reference = _read_matching(files, protocol)
+        _check_extractor(reference, files, protocol)
         metric = catalogue.HEADLINE.column_on(protocol.extractor)
         facts = {"metric": metric, "extractor": protocol.description, "reference": reference.moments.describe()}
         facts |= describe_protocol(protocol, reference)
@@ -93,11 +95,9 @@ def measure_levels(settings: LevelSettings, features: Sequence[Path], files: Ref
     write_json(output, {**facts, "settings_digest": settings.digest, "levels": levels})
 
 
-def _read_matching(files: ReferenceFiles, protocol: Protocol) -> Reference:
-    """The reference, which must be of the features' extractor."""
-    reference = read_reference(files)
+def _check_extractor(reference: Reference, files: ReferenceFiles, protocol: Protocol) -> None:
+    """See that the reference is of the features' extractor."""
     if reference.extractor != protocol.extractor:
         raise UserError(
             f"{files.moments} was made with {reference.extractor}, not {protocol.extractor}; rerun rule reference."
         )
-    return reference

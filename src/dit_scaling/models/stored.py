@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular
 from dit_scaling.data.assets import PIPELINE_WEIGHTS
 from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess, DiffusionSettings, PredictionType
 from dit_scaling.diffusion.schedule import SCHEDULES
@@ -157,7 +158,8 @@ def _renamed(
 def _from_diffusers(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Stored:
     file = path.with_name("config.json")
     try:
-        config = json.loads(file.read_text())
+        with open_regular(file) as stream:
+            config = json.loads(stream.read())
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} has diffusers' names, so that {file} must say what it is of, but that cannot be read ({error})."

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
-from dit_scaling.common.holder import STALE_SECONDS
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
@@ -191,7 +190,7 @@ def _read_run(
     jobs = [job for job in records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))]
     if stage == "score" and scored == len(wanted):
         state = "done"
-    elif (stage == "train" and folder and in_use(folder)) or any(_is_alive(job, now) for job in jobs):
+    elif (stage == "train" and folder and in_use(folder)) or any(job.lives(now) for job in jobs):
         state = "running"
     elif any(job.failure for job in jobs):
         state = "failed"
@@ -251,13 +250,3 @@ def _rate(lines: list[dict[str, Any]]) -> float | None:
     first = lines[0] if len(lines) > 1 else {"step": 0, "seconds": 0.0}
     seconds = lines[-1]["seconds"] - first["seconds"]
     return float((lines[-1]["step"] - first["step"]) / seconds) if seconds > 0 else None
-
-
-def _is_alive(job: JobRecord, now: float) -> bool:
-    """Whether a job runs: its process is looked for, or, on another host, its log was written not long ago."""
-    if job.failure:
-        return False
-    try:
-        return job.is_here or now - Path(job.log).stat().st_mtime < STALE_SECONDS
-    except OSError:
-        return False

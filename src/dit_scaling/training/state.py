@@ -87,7 +87,7 @@ class StateFolder:
         """
         tensors = self._tensors(state.step)
         with atomic_path(tensors) as temporary:
-            sha256 = _write_hashed(state.tensors, temporary)
+            sha256 = write_hashed(state.tensors, temporary)
         record = {"step": state.step, "sha256": sha256, "log": state.log}
         write_json(tensors.with_suffix(".json"), record)
         for step in [step for step in self._steps() if step <= state.step][:-KEEP]:
@@ -116,7 +116,7 @@ class StateFolder:
         return sorted(int(match[1]) for match in names if match)
 
 
-def _write_hashed(tensors: Mapping[str, Tensor], path: Path) -> str:
+def write_hashed(tensors: Mapping[str, Tensor], path: Path) -> str:
     """Write tensors of the host as safetensors; hex sha256 of the file, taken while it is written.
 
     The format: the header's length in 8 bytes, the header as JSON, padded to a multiple of 8, and the numbers.

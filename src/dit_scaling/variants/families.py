@@ -127,10 +127,11 @@ def parse_variant(
     if row is None or row.patched != bool(patch):
         raise _no_name(name)
     given: Mapping[str, Any] = {"sizes": sizes or {}, "unet_sizes": unet_sizes or {}}[row.sizes_key]
-    known = {**row.sizes, **given}
-    _check_size(name, size, known, "the size table")
+    table = given if size in given else row.sizes
+    if size not in table:
+        _check_size(name, size, {**row.sizes, **given}, "the size table")
     patched = {"patch": int(patch)} if patch else {}
-    variant: AnyVariant = row.variant(size=size, **patched, **said, **dict(known[size]))
+    variant: AnyVariant = row.variant(size=size, **patched, **said, **dict(table[size]))
     return variant
 
 

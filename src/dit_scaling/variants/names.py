@@ -16,7 +16,7 @@ from dit_scaling.variants.sizes import Size, UNetSize
 
 UNET: Final = "UNet"
 
-SIZE = r"[A-Za-z0-9]+"
+SIZE = r"[A-Za-z0-9]{1,64}"
 CLASS = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 NAME = rf"([A-Za-z]+|{CLASS})(?:@([a-z]+))?-({SIZE})(?:/([1-9][0-9]*))?"
 SLUG = r"[A-Za-z_][A-Za-z0-9_.]*(@[a-z]+)?-[A-Za-z0-9]+(-[0-9]+)?"
