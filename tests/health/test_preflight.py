@@ -199,6 +199,7 @@ CASES = {
     "DPM-Solver": (PAPER_PROCESS, "dpm-solver"),
     "cosine, DDIM": (COSINE, "ddim"),
     "cosine, DPM-Solver": (COSINE, "dpm-solver"),
+    "zero terminal SNR": (DiffusionSettings(schedule="zero-snr", prediction="v_prediction"), "ddpm"),
 }
 
 

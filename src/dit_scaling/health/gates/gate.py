@@ -123,7 +123,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
             "checks": [asdict(check) for check in checks],
             "drift": asdict(seen.drift),
             f"{OBJECTIVES[training.diffusion.objective].target} errors": {
-                name: {str(t): f"{error:.4g}" for t, error in errors.items()}
+                name: {f"{t:g}": f"{error:.4g}" for t, error in errors.items()}
                 for name, errors in (("raw", seen.predictions.raw), ("ema", seen.predictions.ema))
             },
             "page": page.name,
