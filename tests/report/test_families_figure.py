@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dit_scaling.claims import evaluate_claims
+from dit_scaling.paper.published import table4
 from dit_scaling.report.families import draw_families, family_lines
+from dit_scaling.report.verdict_tables import compare_verdicts
 
 
 def points() -> pd.DataFrame:
@@ -36,3 +39,11 @@ def test_every_family_is_drawn_with_its_intervals() -> None:
     low, high = axes.containers[1][2][0].get_segments()[0][:, 1]
     assert (low, high) == (pytest.approx(7.2), pytest.approx(9.6))
     assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_a_studys_own_claims_are_not_set_beside_table_4() -> None:
+    table = points().assign(size=points()["variant"].str.extract(r"-(\w+)")[0], patch=2.0, params_m=points()["gflops"])
+    table.loc[table["variant"] == "UNet-S", "patch"] = np.nan
+    report = evaluate_claims(table.rename(columns={"value": "fd_x8"}), "fd_x8", families=[("DiT@flow", "DiT")])
+    shown = compare_verdicts("name", report.to_dict(), evaluate_claims(table4()).to_dict()).data
+    assert shown["claim"].tolist() == ["0", "1", "2", "3"]
