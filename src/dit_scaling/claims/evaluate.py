@@ -30,7 +30,7 @@ def evaluate_claims(
 ) -> ClaimsReport:
     """Judge the four claims of arXiv 2212.09748 on a table of metrics; the rules stand in ``claims.verdicts``.
 
-    Claims between families, declared in advance, come after them (``claims.families``).
+    Claims between families, declared in advance, come after them (``claims.between_families``).
 
     Args:
         table: one row per trained model, with the columns of ``read_metrics_table``. Claims 1 to 3 are judged on the

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dit_scaling.claims.between_families import judge_families, judge_lower
 from dit_scaling.claims.claim_of_pairs import judge_claim
 from dit_scaling.claims.comparisons import (
     EQUAL_GFLOPS_RATIO,
@@ -12,7 +13,6 @@ from dit_scaling.claims.comparisons import (
     size_step,
 )
 from dit_scaling.claims.conditions import rest_on_seeds
-from dit_scaling.claims.families import judge_families, judge_lower
 from dit_scaling.claims.gflops import judge_gflops
 from dit_scaling.claims.noise import Model
 from dit_scaling.claims.verdicts import Claim, Evidence

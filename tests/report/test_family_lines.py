@@ -7,7 +7,7 @@ from scipy import stats
 
 from dit_scaling.claims import evaluate_claims
 from dit_scaling.paper.published import table4
-from dit_scaling.report.families import draw_families, family_lines
+from dit_scaling.report.family_lines import draw_families, family_lines
 from dit_scaling.report.verdict_tables import compare_verdicts
 
 
