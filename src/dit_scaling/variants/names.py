@@ -23,7 +23,8 @@ SLUG = r"[A-Za-z_][A-Za-z0-9_.]*(@[a-z]+)?-[A-Za-z0-9]+(-[0-9]+)?"
 """File names of variants, in which a slash is a hyphen and a colon a dot."""
 
 SizeName = Annotated[str, Field(pattern=rf"^{SIZE}$")]
-VariantName = Annotated[str, Field(pattern=rf"^{NAME}$")]
+LONGEST_NAME = 150  # with what names of logs hold beside it, below the 255 bytes of a file name
+VariantName = Annotated[str, Field(pattern=rf"^{NAME}$", max_length=LONGEST_NAME)]
 FamilyName = Annotated[str, Field(pattern=rf"^([A-Za-z]+|{CLASS})(?:@[a-z]+)?$")]
 ClassPath = Annotated[str, Field(pattern=rf"^{CLASS}$")]
 Option = int | float | bool | str
