@@ -20,7 +20,7 @@ unexport VIRTUAL_ENV PYTHONPATH
 
 # Where HOME can't be written, as for a container's uid without a user, caches go below this folder.
 ifneq ($(shell test "$${HOME:-/}" != / && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
-$(info HOME cannot be written: HOME=$(CURDIR)/cache/home from here on. Outside of make, set HOME, and USER.)
+$(info HOME cannot be written: HOME=$(CURDIR)/cache/home from here on. Plain snakemake does the same, unless HOME is not set at all: set it.)
 export HOME := $(shell mkdir -p '$(CURDIR)/cache/home')$(CURDIR)/cache/home
 endif
 

@@ -15,6 +15,7 @@ from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.surroundings import give_home, name_user
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
@@ -26,6 +27,11 @@ min_version("9.27")
 # Jobs inherit it, those of a cluster from the Snakemake that runs them there.
 for name, value in KEPT_MEMORY.items():
     os.environ.setdefault(name, value)
+
+name_user()
+home = give_home(Path("cache/home"))
+if home and workflow.is_main_process:
+    logger.warning(f"HOME cannot be written: caches go to {home}.")
 
 # A config file given on the command line is a study of its own, not a change to the embedded one.
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]

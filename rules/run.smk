@@ -4,10 +4,8 @@ import shutil
 import tempfile
 
 from dit_scaling.common.lacking_memory import refuse_little_address_space
-from dit_scaling.results.run_control import drop_stale_locks, name_user, note_runner, pass_on_stops
+from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
-
-name_user()
 
 # Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):

@@ -78,6 +78,8 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
             for key in ("training.weight_decay", "training.learning_rate", "resources.save_minutes")
         ),
         ("vae.kl_weight", float("inf"), ["kl_weight", "finite"]),
+        ("seed", 2**63, ["seed", "less than or equal to 9223372036854775807"]),
+        ("training.seeds", [0, 2**64], ["training.seeds.1", "less than or equal to"]),
         ("sampling.guidance_scales", [1.0, float("inf")], ["sampling.guidance_scales", "finite"]),
         ("training.seeds", [], ["training.seeds"]),
         ("training.seeds", [1, 1], ["training.seeds", "twice"]),
@@ -104,7 +106,11 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
         ("variants", ["UNet-Nope"], ["'Nope' is not in the size table"]),
         ("variants", ["UNet-B/2"], ["variants", "UNet-B/2"]),
         ("sampling.steps", 2000, ["sampling.steps", "2000"]),
-        ("sampling.sampler", "plms", ["sampling.sampler", "plms", "'ddpm', 'ddim', 'dpm-solver', 'euler', 'heun' or 'euler-maruyama'"]),
+        (
+            "sampling.sampler",
+            "plms",
+            ["sampling.sampler", "plms", "'euler', 'heun' or 'euler-maruyama'"],
+        ),
         ("sampling", {"sampler": "ddim", "steps": 600}, ["sampling.steps", "DDIM in 600 steps", "choose 500"]),
         ("diffusion.schedule", "square", ["diffusion.schedule", "square", "'linear', 'cosine' or 'zero-snr'"]),
         ("diffusion.num_timesteps", 20, ["diffusion.num_timesteps", "20", "linear", "21"]),

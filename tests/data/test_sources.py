@@ -129,10 +129,19 @@ def test_empty_class_is_named(animals: Path) -> None:
         open_source(folder_data(animals, classes=3))
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
-def test_unreadable_image_is_named(animals: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "the file is empty"),
+        (b"not an image", "its content is of no image format that is read here"),
+        (b"\x89PNG\r\n\x1a\n broken", "its content is of no image format"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>Not found</html>", "it is a web page"),
+    ],
+)
+def test_unreadable_image_is_named(animals: Path, content: bytes, fault: str) -> None:
     (animals / "cat/b.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"cat/b\.png cannot be read as an image"):
+    with pytest.raises(UserError, match=rf"cat/b\.png cannot be read as an image \({fault}"):
         open_source(folder_data(animals)).image(3)
 
 

@@ -14,6 +14,8 @@ from dit_scaling.common.files import open_regular
 
 TEXT_COLUMNS = ("variant", "size", "extractor", "sampler", "reference")
 """What stays text, whatever it looks like."""
+OTHER_NAMES = dict.fromkeys(("guidance", "cfg", "cfg_scale", "cfg-scale", "guidance scale"), "guidance_scale")
+"""What others call a column."""
 SEPARATORS = ",;\t|"
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 FOREIGN = {
@@ -23,6 +25,7 @@ FOREIGN = {
     b"{": "JSON",
     b"[": "JSON",
     b"<": "HTML or XML",
+    b"|": "a table in Markdown",
 }
 """First bytes of files that people take for tables."""
 
@@ -93,11 +96,16 @@ def _parse(text: str, path: Path, expected: Sequence[str]) -> pd.DataFrame:
 
 
 def _heads(line: str, separator: str) -> list[str]:
-    return [head.strip().lower() for head in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    return [_head(head) for head in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+
+
+def _head(text: object) -> str:
+    name = str(text).strip().lower()
+    return OTHER_NAMES.get(name, name)
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    heads = [str(head).strip().lower() for head in table.columns]
+    heads = [_head(head) for head in table.columns]
     _refuse_twice(heads, path)
     return table.set_axis(heads, axis="columns")
 

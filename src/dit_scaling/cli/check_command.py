@@ -13,12 +13,14 @@ def check(config: ConfigFiles) -> None:
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
     from dit_scaling.data.split import require_shards, require_training_images
-    from dit_scaling.data.survey import describe_inventory, survey
+    from dit_scaling.data.survey import describe_inventory, require_readable, survey
     from dit_scaling.health.contract import refuse_broken_contracts
+    from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
     require_order(study)
+    require_given_files(study)
     source = open_source(study.data)
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
@@ -27,6 +29,7 @@ def check(config: ConfigFiles) -> None:
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
             typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
+        require_readable(seen)
     refuse_broken_contracts(study)
     finding = compare_count(images, study.data.classes)
     if finding is not None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
@@ -22,6 +23,7 @@ from dit_scaling.cli.verify_command import verify
 from dit_scaling.common.allocator import keep_freed_memory
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import fixed_memory_named, refuse_little_address_space
+from dit_scaling.common.surroundings import give_home, name_user
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: one readable paragraph and exit code 2 for bad input."""
+    name_user()
+    give_home(Path("cache/home"))
     name = next(iter(sys.argv[1:]), "")
     asked = next((command for command in COMMANDS if command.name == name), None)
     if asked and asked.times_training:

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,7 @@ def _writable_target(path: Path, is_kind: Callable[[int], bool], kind: str) -> P
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise UserError(f"{path} is a link that leads back to itself. Delete it, or name another file.") from None
+        raise UserError(f"{path} is a link that leads back to itself. Name another file.") from None
     if not is_kind(mode):
         raise UserError(f"{path} is there already and is not {kind}, so it is left as it is. Name another one.")
     return target
@@ -216,6 +217,22 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and rerun the stage that makes it.") from None
+
+
+def parse_json_once(text: str | bytes) -> Any:
+    """JSON in which no key stands twice: of two Python would take the last.
+
+    Raises:
+        ValueError: the text is not JSON, or a key stands twice in one object.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"the key {twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def read_json_lines(path: Path) -> list[Any]:

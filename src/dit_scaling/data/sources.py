@@ -2,8 +2,6 @@
 
 import gzip
 import io
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,14 +15,9 @@ from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSett
 from dit_scaling.data.class_order import folder_classes, tar_classes
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, tar_files
-from dit_scaling.data.pixels import flatten
+from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
-
-PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
-MOST_PIXELS = "50000000"
-"""Of one image, where the variable says nothing: a file of kilobytes can hold as many pixels as it likes."""
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
 class ImageSource(Protocol):
@@ -222,23 +215,13 @@ class _TarSource:
         return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
 
 
-def _most_pixels() -> int:
-    text = os.environ.get(PIXELS_VARIABLE) or MOST_PIXELS
-    if not text.isdecimal():
-        raise UserError(f"{PIXELS_VARIABLE} is '{text}', which is no number of pixels such as {MOST_PIXELS}.")
-    return int(text)
-
-
 def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:
-    most = _most_pixels()
+    most_pixels()  # a wrong variable is no fault of the image
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if math.prod(image.size) > most:
-                raise ValueError(
-                    f"its {image.width} x {image.height} pixels are more than the {most:,} that are read into "
-                    f"memory; {PIXELS_VARIABLE} sets another limit"
-                )
+            require_usable(image)
             flat = flatten(image, data.channels, data.background, data.exif_transpose)
             return centre_crop(flat, data.image_size, data.channels)
     except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
-        raise UserError(f"{name} cannot be read as an image ({error}). Repair it, or take it out of the set.") from None
+        fault = describe_fault(content, error)
+        raise UserError(f"{name} cannot be read as an image ({fault}). Repair it, or take it out of the set.") from None

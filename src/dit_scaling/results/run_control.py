@@ -1,7 +1,6 @@
 """One run of a whole study: whose it is, what a killed one left, and how its jobs are told to stop."""
 
 import contextlib
-import getpass
 import math
 import os
 import shutil
@@ -110,11 +109,3 @@ def stop_queued(rule: str, folder: Path) -> None:
         for state, words in (("PENDING", []), ("RUNNING", ["--signal=TERM"])):
             if told[state]:
                 subprocess.run(["scancel", *words, *told[state]], check=True, timeout=SLURM_SECONDS)
-
-
-def name_user() -> None:
-    """Name a user whom a container knows by number only: Snakemake and torch ask for a name, and take it from USER."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["USER"] = f"uid-{os.getuid()}"
