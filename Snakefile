@@ -12,6 +12,7 @@ include: "rules/latents.smk"
 include: "rules/preflight.smk"
 include: "rules/train.smk"
 include: "rules/gates.smk"
+include: "rules/losses.smk"
 include: "rules/sample.smk"
 include: "rules/features.smk"
 include: "rules/score.smk"
@@ -27,6 +28,7 @@ localrules:
     all,
     data,
     latents,
+    loss_table,
     aggregate,
     figures,
     report,
@@ -35,4 +37,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        "<results>/report.html",
+        "<results>/losses.csv" if STUDY.laws else "<results>/report.html",

@@ -11,10 +11,12 @@ from snakemake.utils import min_version, validate
 from dit_scaling.common.allocator import KEPT_MEMORY
 from dit_scaling.data.assets import locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
+from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.files import read_json
+from dit_scaling.common.provenance import recorded_inputs, settings_digest
 from dit_scaling.common.surroundings import give_home, name_user
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
@@ -50,7 +52,9 @@ if not workflow.config_settings.configfiles:
 
 
 try:
-    STUDY = parse_study(config)
+    # Values given on the command line stand in no file.
+    CONFIG_PLACES = [] if workflow.config_settings.config else [Path(file) for file in CONFIG_FILES]
+    STUDY = parse_study(config, CONFIG_PLACES)
     # Without defaults: Snakemake would fill in those of the first kind of data and of VAE, whichever the config names.
     validate(config, "../config/study.schema.json", set_default=False)
     check_source(STUDY.data)
@@ -68,7 +72,7 @@ try:
     }
     STAGES = open_stages(STUDY, Path(RESULTS))
 except UserError as error:
-    logger.error(f"Error: {error}")
+    logger.error(f"Error: {placed(str(error), CONFIG_PLACES)}")
     sys.exit(2)
 
 # A report that is packed here speaks of the settings of now.
@@ -108,6 +112,10 @@ wildcard_constraints:
     extractor=r"classifier|inception|clean|dinov2",
 
 
+def stops_of(slug):
+    return STUDY.stops(VARIANTS[slug].name)
+
+
 def every_step(file, slugs=SLUGS):
     """`file` of every variant, seed and exported step of the study."""
     return [
@@ -121,6 +129,11 @@ def every_step(file, slugs=SLUGS):
             allow_missing=True,
         )
     ]
+
+
+def every_run(file):
+    """`file` of every run that the study trains."""
+    return expand(f"{RUN}/{file}", variant=TRAINED, seed=STUDY.training.seeds)
 
 
 def last_step(file):

@@ -25,7 +25,7 @@ def earlier_stop(file):
     """`file` of the stop before this one, so that each training job trains only its own steps."""
 
     def files_of_stop(wildcards):
-        earlier = [step for step in STUDY.training.stops if step < int(wildcards.step)]
+        earlier = [step for step in stops_of(wildcards.variant) if step < int(wildcards.step)]
         return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
 
     return files_of_stop
@@ -39,7 +39,6 @@ def stopping(files):
 @cache
 def image_count():
     """Number of images; counted once, and not at all where the data stage has counted them."""
-    from dit_scaling.common.files import read_json
     from dit_scaling.plan.command import look_at
 
     facts = Path(RESULTS) / "data" / "data.json"

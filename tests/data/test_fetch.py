@@ -303,7 +303,7 @@ def test_no_network_names_the_command_for_a_machine_that_has_one(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     nowhere = replace(make(server), url=make(server).url.replace(server.url(""), "http://127.0.0.1:9/"))
-    with pytest.raises(UserError, match=r"cannot be fetched: .* `dit-scaling prefetch --configfile CONFIG`"):
+    with pytest.raises(UserError, match=r"cannot be fetched: .* `dit-scaling prefetch CONFIG`"):
         fetch(nowhere, tmp_path)
     assert files(tmp_path) == set()
 
@@ -467,7 +467,7 @@ def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_name
     with start_snakemake(tmp_path, "--cores", "1", shard, config=config) as process:
         message = process.communicate()[1]
     assert process.returncode != 0
-    assert "dit-scaling prefetch --configfile" in message
+    assert "dit-scaling prefetch" in message
     shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
     run = snakemake(tmp_path, "--cores", "1", shard, config=config)
     assert run.returncode == 0, run.stderr

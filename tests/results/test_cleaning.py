@@ -69,6 +69,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
         (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS.stored()}))
         write(published / "guidance-1.0" / "metrics.json")
+    write(results / "DiT-Nano-2" / "seed-0" / "losses.json")
     return results
 
 
@@ -134,6 +135,11 @@ def test_weights_stay_until_they_are_scored(results: Path, tmp_path: Path) -> No
     # A step that is no longer a milestone is not going to be scored.
     unscored = named(load_study(edited(tmp_path, {"keep.checkpoints": "last", "training.milestones": []})), results)
     assert str((early / "ema.safetensors").relative_to(results)) in unscored
+
+
+def test_weights_stay_until_their_loss_is_measured(results: Path, tmp_path: Path) -> None:
+    (results / "DiT-Nano-2" / "seed-0" / "losses.json").unlink()
+    assert named(study(tmp_path, checkpoints="last"), results) == set()
 
 
 def test_weights_stay_until_their_gate_has_judged_them(results: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ TEXTS = (
 )
 PLENTY = 16 << 30
 """Bytes of address space with which every library loads."""
+LOADING = 300
+"""Seconds after which loading torch counts as failed: where memory is lacking it may try again for ever."""
 
 
 @contextmanager
@@ -76,15 +78,19 @@ def refuse_little_address_space() -> None:
     limit = _address_space()
     if limit is None or limit > PLENTY:
         return
-    trial = subprocess.run(
-        [sys.executable, "-c", "import torch; torch.ones(1)"], capture_output=True, text=True, check=False
+    command = [sys.executable, "-c", "import torch; torch.ones(1)"]
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LOADING)
+    except subprocess.TimeoutExpired:
+        fault = f"it did not end in {LOADING} s"
+    else:
+        if trial.returncode == 0:
+            return
+        fault = (trial.stderr.strip().splitlines() or ["it was killed"])[-1].strip()
+    raise LackingMemoryError(
+        f"torch cannot be loaded ({fault}), where the memory of this machine that a process may address is limited. "
+        f"To make room, {_make_room()}."
     )
-    if trial.returncode != 0:
-        lines = trial.stderr.strip().splitlines()
-        raise LackingMemoryError(
-            f"torch cannot be loaded ({lines[-1].strip() if lines else 'it was killed'}), where the memory of this "
-            f"machine that a process may address is limited. To make room, {_make_room()}."
-        )
 
 
 def _address_space() -> int | None:

@@ -60,6 +60,9 @@ class ImageFiles(ImageData):
     """
     class_names: Annotated[str | None, Before(None)] = None
     """File with one class name a line, in the order of the labels; null: the order of the sorted names or numbers."""
+    count: Annotated[Count | None, Before(None)] = None
+    """How many images there will be, held-out ones included: what `dit-scaling plan` prices before they are there. No
+    job reads it."""
 
 
 class ImageFolder(ImageFiles):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVa
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.section import Before, Count, Section
-from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.image_settings import ImageFiles, ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
@@ -122,6 +122,17 @@ class GateSettings(Section):
     step: Count
     budget: Count
     """Last step of the run: what looks early before it looks undertrained at it."""
+
+
+class LossSettings(Section):
+    """The loss of all exports of one run on held-out images, and on as many that it is trained on."""
+
+    training: str
+    """Digest of the training settings."""
+    steps: tuple[Count, ...]
+    images: Count
+    draws: Count
+    seed: int
 
 
 class ExtractorSettings(Section):
@@ -247,7 +258,10 @@ class Stages:
         self._references = references or {}
 
     def data(self) -> DataSettings:
-        return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
+        data = self._study.data
+        if isinstance(data, ImageFiles):  # What is expected of the images is no setting of what is made of them.
+            data = data.model_copy(update={"count": None})
+        return DataSettings(data=data, seed=self._study.seed, fingerprint=self._data_fingerprint)
 
     @_remembered
     def vae(self) -> VaeSettings:
@@ -337,6 +351,17 @@ class Stages:
             sampling=sampling.model_copy(update={"steps": steps}),
             step=step,
             budget=self._study.training.steps,
+        )
+
+    def losses(self, slug: str, seed: int) -> LossSettings:
+        """Settings of the losses of one run's exports."""
+        metrics = self._study.metrics
+        return LossSettings(
+            training=self.train(slug, seed).digest,
+            steps=self._study.exports(self._variants[slug].name),
+            images=metrics.loss_images,
+            draws=metrics.loss_draws,
+            seed=self._study.seed,
         )
 
     @_remembered

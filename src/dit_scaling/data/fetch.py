@@ -137,7 +137,7 @@ def _faults_named(asset: Asset) -> Iterator[None]:
             raise UserError(f"{_address(asset)} answers {answer.status_code}. Check the name in the config.") from None
         raise UserError(
             f"{_address(asset)} cannot be fetched: {' '.join(str(cause).split()) or type(cause).__name__}. Where jobs "
-            "have no network, run `dit-scaling prefetch --configfile CONFIG` on a machine that has one, with the same "
+            "have no network, run `dit-scaling prefetch CONFIG` on a machine that has one, with the same "
             "resources.cache."
         ) from None
 

@@ -88,8 +88,7 @@ def _instead(folder: Path) -> str:
         return f". It is a whole pipeline; the autoencoder is in {folder / 'vae'}: name that folder."
     if not folder.is_dir():
         return (
-            ". Where there is a network, `dit-scaling prefetch --configfile CONFIG` fetches a VAE that the config "
-            "names by hub id."
+            ". Where there is a network, `dit-scaling prefetch CONFIG` fetches a VAE that the config names by hub id."
         )
     held = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
     half = [name for name in held if ".fp16." in name]

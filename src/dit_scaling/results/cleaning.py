@@ -122,12 +122,13 @@ def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path
 
 
 def _readers(study: Study, folder: Path, ema: bool) -> list[Path]:
-    """The records that are made from the weights of a step: its gate and, of EMA, its evaluations."""
+    """The records that are made from the weights of a step: its gate, its run's losses and, of EMA, its evaluations."""
     training, sampling = study.training, study.sampling
     step = int(folder.name.removeprefix("step-"))
     gates = [folder / "gate.json"] if training.gates != "off" and step in training.stops else []
+    losses = [folder.parent / "losses.json"] if step in training.exports else []
     scales = sampling.guidance_scales if ema and step in training.exports else ()
-    return [*gates, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
+    return [*gates, *losses, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
 
 
 def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:

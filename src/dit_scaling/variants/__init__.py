@@ -8,7 +8,14 @@ from dit_scaling.variants.costs import (
     training_gflops,
 )
 from dit_scaling.variants.dit_costs import FREQUENCY_DIM, MLP_RATIO
-from dit_scaling.variants.families import FAMILIES, Family, family_row, parse_variant, variant_from_fields
+from dit_scaling.variants.families import (
+    FAMILIES,
+    Family,
+    family_row,
+    parse_variant,
+    usual_names,
+    variant_from_fields,
+)
 from dit_scaling.variants.names import (
     SLUG,
     UNET,
@@ -58,5 +65,6 @@ __all__ = [
     "parse_variant",
     "training_gflops",
     "unet_problems",
+    "usual_names",
     "variant_from_fields",
 ]

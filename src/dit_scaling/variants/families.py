@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.variants.dit_costs import count_dit_multiply_adds, count_dit_parameters, dit_problems
 from dit_scaling.variants.names import NAME, UNET, AnyVariant, ClassVariant, Option, UNetVariant, Variant
 from dit_scaling.variants.own_class import count_class_multiply_adds, count_class_parameters, source_digest
@@ -109,7 +110,7 @@ def parse_variant(
     """
     match = re.fullmatch(NAME, name)
     if match is None:
-        raise _no_name(name)
+        raise _no_name(name, sizes or {}, unet_sizes or {})
     network, objective, size, patch = match.groups()
     said = {"objective": objective} if objective else {}
     if ":" in network:
@@ -125,7 +126,7 @@ def parse_variant(
         )
     row = FAMILIES.get(network)
     if row is None or row.patched != bool(patch):
-        raise _no_name(name)
+        raise _no_name(name, sizes or {}, unet_sizes or {})
     given: Mapping[str, Any] = {"sizes": sizes or {}, "unet_sizes": unet_sizes or {}}[row.sizes_key]
     table = given if size in given else row.sizes
     if size not in table:
@@ -133,6 +134,12 @@ def parse_variant(
     patched = {"patch": int(patch)} if patch else {}
     variant: AnyVariant = row.variant(size=size, **patched, **said, **dict(table[size]))
     return variant
+
+
+def usual_names(sizes: Iterable[str], unet_sizes: Iterable[str]) -> list[str]:
+    """Names of variants of the sizes shipped and of others by name, with the paper's patches and 1."""
+    dits = [f"DiT-{size}/{patch}" for size in (*SIZES, *sizes) for patch in (1, 2, 4, 8)]
+    return [*dits, *(f"{UNET}-{size}" for size in (*UNET_SIZES, *unet_sizes))]
 
 
 def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
@@ -145,11 +152,13 @@ def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
     return variant
 
 
-def _no_name(name: str) -> UserError:
+def _no_name(name: str, sizes: Iterable[str], unet_sizes: Iterable[str]) -> UserError:
     forms = [row.form for row in (*FAMILIES.values(), OWN)]
-    return UserError(f"'{name}' is not a variant name. Write {', or '.join(forms)}.")
+    hint = did_you_mean(name, usual_names(sizes, unet_sizes))
+    return UserError(f"'{name}' is not a variant name. Write {', or '.join(forms)}.{hint}")
 
 
-def _check_size(name: str, size: str, known: Iterable[str], table: str) -> None:
+def _check_size(name: str, size: str, known: Collection[str], table: str) -> None:
     if size not in known:
-        raise UserError(f"'{name}': size '{size}' is not in {table} ({', '.join(known)}).")
+        hint = did_you_mean(size, known)
+        raise UserError(f"'{name}': size '{size}' is not in {table} ({', '.join(known)}).{hint}")

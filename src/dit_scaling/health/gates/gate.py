@@ -26,6 +26,7 @@ from dit_scaling.health.denoising import (
 )
 from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
 from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
+from dit_scaling.health.gates.overfitting import Fitted, check_overfitting, measure_fit
 from dit_scaling.health.gates.run_checks import (
     Predictions,
     check_divergence,
@@ -82,6 +83,8 @@ class Seen:
     made: Images
     data: Images
     nothing: Images
+    fitted: Fitted | None
+    """Losses on training and held-out images; None where none are held out."""
 
     @property
     def shown_lines(self) -> list[dict[str, float]]:
@@ -108,9 +111,10 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     enough = [check_samples(share_like_data(seen.made, seen.data, seen.nothing))]
     if settings.step >= settings.budget and len(seen.lines) >= FEWEST_LINES:
         enough.append(check_progress(seen.lines))
-    verdict = judge(faults, enough, settings.step, settings.budget)
+    named = [check_overfitting(seen.fitted)] if seen.fitted else []
+    verdict = judge(faults, enough, settings.step, settings.budget, named)
     log.info("%s seed %d step %d: %s", training.variant.name, training.seed, settings.step, verdict.status)
-    checks = (*faults, *enough)
+    checks = (*faults, *enough, *named)
     write_page(page, _describe(settings, diffusion, verdict, checks, seen))
     write_json(
         record,
@@ -144,7 +148,7 @@ def look(settings: GateSettings, diffusion: Process, files: GateFiles, device: t
     variance = float(batch.x0.var())
     latents = draw_samples(diffusion, ema, settings.sampling, SAMPLES)
     noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    images = (
+    made, data, nothing = (
         decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (decodable(latents), batch.x0, noise)
     )
     return Seen(
@@ -161,7 +165,10 @@ def look(settings: GateSettings, diffusion: Process, files: GateFiles, device: t
         mean_structureless_error(diffusion, variance),
         mean_error_untrained(diffusion, variance),
         float(plausible(latents).float().mean()),
-        *images,
+        made,
+        data,
+        nothing,
+        measure_fit(files.manifest, diffusion, ema, device),
     )
 
 
