@@ -90,6 +90,7 @@ def test_a_run_tells_a_line_a_job_and_ends_with_verdicts_and_report(study: Path)
         "preflight",
         "reference",
         "training",
+        "losses",
         "sampling",
         "features",
         "score",
