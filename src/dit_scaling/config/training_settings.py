@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dit_scaling.common.section import Before, Seed, Step
 from dit_scaling.config.recipe import Recipe
+from dit_scaling.diffusion.process import PAPER_OBJECTIVE, FlowTimes, ObjectiveName
 
 # YAML reads a bare `off` as false.
 Gates = Annotated[
@@ -19,6 +20,11 @@ LoggerName = Literal["tensorboard", "wandb"]
 class Training(Recipe):
     """One training job per variant and seed; the defaults are the paper's (section 4)."""
 
+    objective: Annotated[ObjectiveName, Before(PAPER_OBJECTIVE)] = PAPER_OBJECTIVE
+    """What networks learn: ddpm, the noise and the variance of section ``diffusion`` (the paper), or flow, the velocity
+    of SiT's linear path. A variant can name another: DiT@flow-XL/2 beside DiT-XL/2."""
+    flow_times: Annotated[FlowTimes, Before("uniform")] = "uniform"
+    """How objective flow draws its times."""
     steps: Step
     """Optimiser steps of a full run."""
     milestones: tuple[Step, ...] = ()

@@ -14,7 +14,7 @@ from torch import nn
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.process import DiffusionSettings, create_diffusion
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.latents.autoencoder import load_any_vae
 from dit_scaling.models.checkpoints import CheckpointHeader, has_null_class, load_checkpoint
@@ -57,6 +57,11 @@ def export_pipeline(
     model, header = load_checkpoint(checkpoint, weights, num_classes)
     if not isinstance(model, DiT):
         raise UserError(f"{checkpoint} is {model.variant.name}: DiTPipeline samples transformers only.")
+    if not isinstance(header.diffusion, DiffusionSettings):
+        raise UserError(
+            f"{checkpoint} was trained with objective {header.diffusion.objective}, but DiTPipeline samples networks "
+            "of objective ddpm only."
+        )
     if not has_null_class(model):
         raise UserError(f"{checkpoint} has no null class, with which DiTPipeline guides.")
     if class_names and len(class_names) != model.num_classes:

@@ -10,13 +10,13 @@ import pandas as pd
 
 from dit_scaling.claims.contrasts import contrast
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
-from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, family_of
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table
 from dit_scaling.claims.noise import estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.report.style import describe_metric
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, family_of, network_of
 
 CONFIDENCE = 0.95
 
@@ -143,7 +143,7 @@ def estimate_points(rows: pd.DataFrame, metric: str, left_out: Collection[str] =
     described = rows.drop_duplicates("variant")[about].astype({"patch": "Int64", "tokens": "Int64"})
     described.insert(1, "series", described["variant"].str.split("/").str[0])
     points = described.merge(intervals, on="variant")
-    left = points["variant"].isin(list(left_out)) | (points["variant"].map(family_of) == UNET)
+    left = points["variant"].isin(list(left_out)) | (points["variant"].map(family_of).map(network_of) == UNET)
     return points.assign(fitted=~left)
 
 

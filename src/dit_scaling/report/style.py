@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.metrics.catalogue import INCEPTION, Metric, parse_column
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, family_of, network_of
 
 HUES = 7
 """Colours c0 to c6 of ``colours.css``; they repeat."""
@@ -32,7 +31,7 @@ def order_variants(points: pd.DataFrame) -> pd.DataFrame:
     """
     variants = points.drop_duplicates("variant")
     place = variants.groupby("series")["params_m"].transform("max")
-    ordered = variants.assign(unet=variants["variant"].map(family_of) == UNET, place=place)
+    ordered = variants.assign(unet=variants["variant"].map(family_of).map(network_of) == UNET, place=place)
     ordered = ordered.sort_values(["unet", "place", "series", "patch"], ascending=[True, True, True, False])
     return ordered.drop(columns=["unet", "place"])
 

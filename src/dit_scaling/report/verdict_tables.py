@@ -175,6 +175,7 @@ def compare_verdicts(name: str, here: Report, published: Report) -> Table:
         | {f"{key}_here": value for key, value in _effect(claim).items()}
         | {f"{key}_table4": value for key, value in _effect(theirs[claim["claim"]]).items()}
         for claim in here["claims"]
+        if claim["claim"] in theirs  # a study's own claims between families are not the paper's
     ]
     columns = (
         Column("claim", lambda row: f"{row['claim']}: {SUBJECTS.get(row['claim'], OTHER).topic}", words=True),

@@ -99,7 +99,7 @@ def _train(
         *(run, first_step, last_step, ranks.count, device, micro_batch),
     )
     share = ranks.share(settings.recipe.batch_size)
-    source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
+    source = BatchSource(reader, settings, torch.device("cpu"), share)
     steps = range(first_step, last_step)
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()

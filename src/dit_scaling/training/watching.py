@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.training.bands import BandLosses
 from dit_scaling.training.loggers import LoggedRun, LogProcess, logged
 from dit_scaling.training.runtime import Runtime
@@ -27,7 +28,7 @@ class Watch:
         self._tflops = 2e-3 * training_gflops(gflops, self._samples)  # of a step; a multiply-add is two operations
         self._last: tuple[int, float] | None = None
         if loggers:
-            train_step.bands = BandLosses(settings.diffusion.num_timesteps, runtime.device)
+            train_step.bands = BandLosses(len(create_diffusion(settings.diffusion).training_times), runtime.device)
 
     def tell(self, step: int, means: Mapping[str, float], seconds: float) -> None:
         """Hand over the means of the window that ends at ``step``, after ``seconds`` of training in all."""
