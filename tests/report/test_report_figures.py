@@ -20,11 +20,10 @@ from dit_scaling.report.drawings import DRAWINGS, draw_figures
 from dit_scaling.report.figures.losses import CURVE_POINTS, bin_curves
 from dit_scaling.report.figures.material import Material, read_curves
 from dit_scaling.report.figures.published import draw_published
-from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.figures.scaling import describe_trend, draw_scaling
 from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples
-from dit_scaling.report.measurements import Measurements, fit_points, read_measurements, read_table
+from dit_scaling.report.measurements import Measurements, fit_points, read_measurements
 from dit_scaling.report.study_tables import tabulate_variants
 from dit_scaling.report.style import describe_metric, style_variants
 from report_study import StudyFiles, make_study
@@ -40,7 +39,7 @@ def draw(study: StudyFiles, folder: Path, **changes: Path) -> None:
 def material_of(study: StudyFiles, measured: Measurements | None = None) -> Material:
     inputs = study.inputs
     measured = measured or read_measurements(inputs.table, inputs.levels, inputs.claims)
-    return Material(measured, read_table(inputs.table), read_curves(study.curves))
+    return Material(measured, read_curves(study.curves))
 
 
 @pytest.fixture(scope="module")
@@ -217,21 +216,6 @@ def test_a_figure_with_one_point_a_line_is_a_sentence(study: StudyFiles) -> None
         drawn = draw_one(dataclasses.replace(material, measured=once))
         assert drawn.panels == ()
         assert "5,000" in drawn.finding
-
-
-def test_sampling_compute_is_drawn_where_sampling_steps_were_varied(study: StudyFiles, tmp_path: Path) -> None:
-    assert draw_sampling(material_of(study)).panels == ()
-    table = pd.read_parquet(study.inputs.table)
-    fewer = table.assign(sampling_steps=10, **{study.metric: 1.5 * table[study.metric]})
-    pd.concat([table, fewer]).to_parquet(tmp_path / "varied.parquet")
-    varied = dataclasses.replace(study, inputs=dataclasses.replace(study.inputs, table=tmp_path / "varied.parquet"))
-    drawn = draw_sampling(material_of(varied))
-    points = drawn.data[drawn.data["kind"] == "variant"]
-    assert len(points) == 2 * 6
-    gflops = material_of(study).measured.final.set_index("variant")["gflops"]
-    expected = sorted(steps * gflops[name] for name in gflops.index for steps in (10, 50))
-    np.testing.assert_allclose(sorted(points["sampling_gflops"]), expected)
-    assert "comparison" in drawn.finding
 
 
 def test_the_finding_names_where_more_compute_does_not_help(study: StudyFiles) -> None:

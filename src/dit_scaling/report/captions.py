@@ -31,6 +31,8 @@ class Caption:
     name: str
     title: str
     section: str
+    usual: bool = True
+    """Whether a reader looks for it in any study; one that is not leaves the page where there is nothing to draw."""
 
     @property
     def category(self) -> str:
@@ -55,13 +57,14 @@ FIGURES: Mapping[str, Caption] = {
     for caption in (
         Caption(MAIN, "Distance against Gflops and against parameters", "scaling"),
         Caption("samples", "Samples", "samples"),
+        Caption("families", "Distance against Gflops by family", "scaling", usual=False),
         Caption("bubbles", "Sizes and patches", "scaling"),
         Caption("metrics", "Other metrics against Gflops", "scaling"),
         Caption("fid-compute", "Distance against training compute", "training"),
         Caption("fid-steps", "Distance against training steps", "training"),
         Caption("loss", "Training loss and gradient norm", "training"),
         Caption("held-out-loss", "Loss on held-out images", "training"),
-        Caption("sampling-compute", "Sampling compute against model compute", "scaling"),
+        Caption("sampling-compute", "Distance against what sampling costs", "scaling", usual=False),
         Caption("published", "The paper's Table 4 beside this study", "paper"),
     )
 }

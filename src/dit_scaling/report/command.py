@@ -1,5 +1,6 @@
 """`dit-scaling report`: a finished study's page anew, with points of others, or with all its files as a ZIP."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
@@ -16,7 +17,11 @@ WITH_POINTS = "report-with-points.html"
 
 
 def make_report(
-    study: Study, results: Path, add: Path | None = None, bundle: Path | None = None
+    study: Study,
+    results: Path,
+    add: Path | None = None,
+    sampled: Sequence[Path] = (),
+    bundle: Path | None = None,
 ) -> tuple[Path, list[str]]:
     """Write what is asked for from a study whose aggregate and figures stages are done.
 
@@ -25,6 +30,8 @@ def make_report(
         results: its folder.
         add: a CSV of points to show beside the study's, see ``added_points.read_points``; the page then is
             ``report-with-points.html``, and the study's own page stays as it is.
+        sampled: tables of metrics of the study's runs, sampled in other ways, see ``added_samplings.read_samplings``;
+            for the same page.
         bundle: a ZIP for the page with all files that it links.
 
     Returns:
@@ -34,11 +41,12 @@ def make_report(
         UserError: the study is not finished, or a file is missing or broken.
     """
     page = results / PAGE
-    if add is not None:
+    if add is not None or sampled:
         inputs = find_inputs(study, results, results)
         metric = str(read_json(inputs.levels).get("metric", ""))
         page = results / WITH_POINTS
-        write_report(ReportSettings(study=study), inputs, page, beside=read_points(add, metric))
+        beside = None if add is None else read_points(add, metric)
+        write_report(ReportSettings(study=study), inputs, page, beside=beside, sampled=sampled)
     elif not page.is_file():
         raise UserError(f"{page} does not exist. Make it first: snakemake --cores 2.")
     if bundle is None:

@@ -7,6 +7,7 @@ from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.files import atomic_path
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures.bubbles import draw_bubbles
+from dit_scaling.report.figures.families import draw_families
 from dit_scaling.report.figures.held_out import draw_held_out
 from dit_scaling.report.figures.losses import draw_losses
 from dit_scaling.report.figures.material import Drawn, Material, read_curves
@@ -16,11 +17,12 @@ from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.figures.scaling import draw_scaling
 from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples, draw_samples, tabulate_samples
-from dit_scaling.report.measurements import read_measurements, read_table
+from dit_scaling.report.measurements import read_measurements
 from dit_scaling.report.sheet import draw_sheet
 
 DRAWINGS: Mapping[str, Callable[[Material], Drawn]] = {
     "fid-gflops": draw_scaling,
+    "families": draw_families,
     "bubbles": draw_bubbles,
     "metrics": draw_others,
     "fid-compute": draw_compute,
@@ -51,7 +53,7 @@ def draw_figures(
     Raises:
         UserError: as ``read_measurements`` and ``arrange_samples``; the training curves are missing or lack a column.
     """
-    material = Material(read_measurements(table, levels, claims), read_table(table), read_curves(curves))
+    material = Material(read_measurements(table, levels, claims), read_curves(curves))
     grid = arrange_samples(material.measured.final, samples)
     for name in FIGURES:
         if name == "samples":

@@ -87,7 +87,7 @@ def read_measurements(table: Path, levels: Path, claims: Path) -> Measurements:
     if records.empty:
         raise UserError(f"{table} has no rows. Run: snakemake --forcerun aggregate.")
     guidance_scale = float(records["guidance_scale"].iloc[0])
-    rows = check_table(_headline(records[records["guidance_scale"] == guidance_scale]), metric, str(table))
+    rows = check_table(records[records["guidance_scale"] == guidance_scale], metric, str(table))
     check_protocol(rows, str(table))
     samples = int(rows["n_samples"].iloc[0]) if "n_samples" in rows.columns else None
     final, _ = at_common_step(rows)
@@ -151,14 +151,6 @@ def fit_points(points: pd.DataFrame, x: str) -> PowerLawFit | None:
     """A power law of the value against ``x`` through the fitted points, where three or more lie at different x."""
     fitted = points[points["fitted"]]
     return fit_power_law(fitted[x], fitted["value"]) if len(fitted) >= 3 and fitted[x].nunique() > 1 else None
-
-
-def _headline(records: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the first number of sampling steps, where every variant was sampled with it."""
-    if "sampling_steps" not in records.columns:
-        return records
-    first = records[records["sampling_steps"] == records["sampling_steps"].iloc[0]]
-    return first if first["variant"].nunique() == records["variant"].nunique() else records
 
 
 def _read_left_out(claims: Path) -> list[str]:

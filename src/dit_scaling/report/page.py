@@ -16,6 +16,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
 from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, facts, study_tables, verdict_tables
+from dit_scaling.report.added_samplings import read_samplings
 from dit_scaling.report.agreement_table import describe_agreement, tabulate_agreement
 from dit_scaling.report.captions import MAIN, SECTIONS, TABLES
 from dit_scaling.report.charts.markers import key_marker
@@ -57,6 +58,7 @@ def write_report(
     output: Path,
     failures: Sequence[JobRecord] = (),
     beside: pd.DataFrame | None = None,
+    sampled: Sequence[Path] = (),
 ) -> None:
     """Write the report as one self-contained HTML file, which needs no network, and its tables as CSV.
 
@@ -68,6 +70,7 @@ def write_report(
         output: the page.
         failures: jobs that failed.
         beside: points of others for the figures, as ``added_points.read_points`` gives them.
+        sampled: tables of metrics of the same runs, sampled in other ways.
 
     Raises:
         UserError: an input is missing, broken, or not of this study.
@@ -101,7 +104,8 @@ def write_report(
         "gates": tabulate_gates(gates.gates),
     }
     assert tables.keys() == TABLES.keys()
-    material = Material(measured, table, read_curves(inputs.curves), pd.DataFrame() if beside is None else beside)
+    others = pd.DataFrame() if beside is None else beside
+    material = Material(measured, read_curves(inputs.curves), others, read_samplings(sampled, measured))
     figures = {name: view_figure(name, material, inputs.figures, output) for name in DRAWINGS}
     html = render(
         "report.html.j2",

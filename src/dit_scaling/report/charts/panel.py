@@ -43,7 +43,8 @@ class Point:
 class Line:
     """A line through points, by (variant, x, y): those that are switched off leave it. ``name`` stands at its end.
 
-    ``kind`` is its CSS class: ``ln`` through marks, ``curve`` of one variant without marks, ``trend`` of no variant.
+    ``kind`` is its CSS class: ``ln`` through marks, ``curve`` of one variant without marks,
+    ``law`` of several variants beside their marks, ``trend`` of no variant.
     """
 
     places: tuple[tuple[str, float, float], ...]
@@ -97,6 +98,8 @@ class Panel:
             data["data_p"] = " ".join(f"{_token(variant)}={x:.1f},{y:.1f}" for variant, x, y in places)
         elif line.kind == "curve":
             data["data_v"] = variants[0]
+        elif line.kind == "law":
+            data["data_members"] = " ".join(variants)
         if len(bare) > 1:
             dashed = f" d{line.dash % DASHES}" if line.dash else ""
             drawn = {"class_": f"{line.kind} {line.hue}{dashed}".strip(), "points": points(bare)}

@@ -1,6 +1,6 @@
 """What figures are drawn from, and what drawing one gives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from dit_scaling.report.style import Style, order_variants, shorten, style_varia
 class Material:
     """The data of all figures.
 
-    ``records`` is the whole table of metrics; ``curves`` has variant, seed, step, loss, gradient_norm; ``beside`` are
-    points of others, as ``added_points.read_points`` gives them.
+    ``curves`` has variant, seed, step, loss, gradient_norm; ``beside`` are points of others, as
+    ``added_points.read_points`` gives them; ``samplings`` are the runs sampled in other ways, as
+    ``added_samplings.read_samplings`` gives them.
     """
 
     measured: Measurements
-    records: pd.DataFrame
     curves: pd.DataFrame
     beside: pd.DataFrame = field(default_factory=pd.DataFrame)
+    samplings: Sequence[pd.DataFrame] = ()
 
     @property
     def styles(self) -> Mapping[str, Style]:
