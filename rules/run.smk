@@ -1,7 +1,6 @@
 """Around the jobs: whose run this is, results of other settings, signals, and a report of what is there."""
 
 import shutil
-import tempfile
 import time
 
 from dit_scaling.common.lacking_memory import refuse_little_address_space
@@ -48,14 +47,6 @@ if (workflow.is_main_process or workflow.remote_exec) and not {"-n", "--dry-run"
         sys.exit(2)
 
 if workflow.is_main_process:
-    try:
-        with tempfile.TemporaryFile() as scratch:
-            scratch.write(bytes(1 << 20))
-    except OSError as error:
-        logger.error(
-            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
-        )
-        sys.exit(2)
     runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
     if runner:
         logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
