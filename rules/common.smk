@@ -27,8 +27,17 @@ min_version("9.27")
 for name, value in KEPT_MEMORY.items():
     os.environ.setdefault(name, value)
 
+# Every script imports it. Where the rules come from a hosted repository, Snakemake fetches only what they name.
+workflow.source_path("../workflow/scripts/_job.py")
+
+# A Snakefile that takes these rules as a module hands over the config that it has read.
+AS_MODULE = not workflow.modifier.is_main_snakefile()
+HANDED_OVER = AS_MODULE and bool(config)
+
 # A config file given on the command line is a study of its own, not a change to the embedded one.
-CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
+CONFIG_FILES = [str(path) for path in (workflow.configfiles if HANDED_OVER else workflow.config_settings.configfiles)]
+if not HANDED_OVER:
+    CONFIG_FILES = CONFIG_FILES or ["config/config.yaml"]
 
 # Snakemake takes the last of two equal keys, and anything for a config that can be opened.
 try:
@@ -38,7 +47,7 @@ except UserError as error:
     logger.error(f"Error: {error}")
     sys.exit(2)
 
-if not workflow.config_settings.configfiles:
+if not HANDED_OVER and (AS_MODULE or not workflow.config_settings.configfiles):
 
     configfile: CONFIG_FILES[0]
 

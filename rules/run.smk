@@ -66,3 +66,10 @@ onerror:
         for failure in failures:
             logger.error(f"Failed: {failure.output} ({failure.rule}): {failure.failure}. Its log: {failure.log}")
         logger.error(f"{page} names what failed, and shows what is there.")
+
+
+# Snakemake forgets the handlers of a module. A Snakefile with handlers of its own calls MODULE.onstart() and so on in them.
+if AS_MODULE:
+    for handler in ("onstart", "onsuccess", "onerror"):
+        if handler not in workflow.modifier_stack[0].globals:
+            setattr(workflow, f"_{handler}", globals()[handler].func)
