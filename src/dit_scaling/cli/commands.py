@@ -13,6 +13,7 @@ from dit_scaling.cli.clean_command import clean
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.init_command import init
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.prefetch_command import prefetch
 from dit_scaling.cli.schema_command import schema
@@ -38,6 +39,7 @@ class Command:
 
 
 COMMANDS = (
+    Command(init),
     Command(check),
     Command(prefetch),
     Command(variants),
