@@ -124,7 +124,7 @@ def test_snakedeploy_deploys_it_from_a_clone(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_an_installed_wheel_makes_a_folder_that_runs(tmp_path: Path) -> None:
-    """Our package is the wheel's. All others are this environment's, which a .pth adds: installing them takes gigabytes."""
+    """Our package is the wheel's. The others are this environment's, by a .pth: installing them takes gigabytes."""
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
