@@ -11,10 +11,13 @@ from snakemake.utils import min_version, validate
 from dit_scaling.common.allocator import KEPT_MEMORY
 from dit_scaling.data.assets import locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
+from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.provenance import settings_digest
+from dit_scaling.common.files import read_json
+from dit_scaling.common.provenance import recorded_inputs, settings_digest
+from dit_scaling.common.surroundings import give_home, name_user
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
@@ -26,6 +29,11 @@ min_version("9.27")
 # Jobs inherit it, those of a cluster from the Snakemake that runs them there.
 for name, value in KEPT_MEMORY.items():
     os.environ.setdefault(name, value)
+
+name_user()
+home = give_home(Path("cache/home"))
+if home and workflow.is_main_process:
+    logger.warning(f"HOME cannot be written: caches go to {home}.")
 
 # Every script imports it. Where the rules come from a hosted repository, Snakemake fetches only what they name.
 workflow.source_path("../workflow/scripts/_job.py")
@@ -59,7 +67,9 @@ if not HANDED_OVER and (AS_MODULE or not GIVEN):
 
 
 try:
-    STUDY = parse_study(config)
+    # Values given on the command line stand in no file.
+    CONFIG_PLACES = [] if workflow.config_settings.config else [Path(file) for file in CONFIG_FILES]
+    STUDY = parse_study(config, CONFIG_PLACES)
     # Without defaults: Snakemake would fill in those of the first kind of data and of VAE, whichever the config names.
     validate(config, "../config/study.schema.json", set_default=False)
     check_source(STUDY.data)
@@ -77,7 +87,7 @@ try:
     }
     STAGES = open_stages(STUDY, Path(RESULTS))
 except UserError as error:
-    logger.error(f"Error: {error}")
+    logger.error(f"Error: {placed(str(error), CONFIG_PLACES)}")
     sys.exit(2)
 
 # A report that is packed here speaks of the settings of now.
@@ -93,8 +103,9 @@ EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"
 FEATURES = f"{EVALUATION}/features"
 SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 HEADLINE = f"{RESULTS}/reference/{EXTRACTORS[0]}"
-SLUGS = [STUDY.variant(name).slug for name in STUDY.variants]
-TRAINED = [STUDY.variant(name).slug for name in STUDY.trained]
+VARIANTS = {variant.slug: variant for variant in map(STUDY.variant, STUDY.variants)}
+SLUGS = list(VARIANTS)
+TRAINED = [slug for slug, variant in VARIANTS.items() if variant.name in STUDY.trained]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
 
@@ -116,6 +127,10 @@ wildcard_constraints:
     extractor=r"classifier|inception|clean|dinov2",
 
 
+def stops_of(slug):
+    return STUDY.stops(VARIANTS[slug].name)
+
+
 def every_step(file, slugs=SLUGS):
     """`file` of every variant, seed and exported step of the study."""
     return [
@@ -125,10 +140,15 @@ def every_step(file, slugs=SLUGS):
             f"{STEP}/{file}",
             variant=slug,
             seed=STUDY.training.seeds,
-            step=STUDY.exports(STUDY.variant_by_slug(slug).name),
+            step=STUDY.exports(VARIANTS[slug].name),
             allow_missing=True,
         )
     ]
+
+
+def every_run(file):
+    """`file` of every run that the study trains."""
+    return expand(f"{RUN}/{file}", variant=TRAINED, seed=STUDY.training.seeds)
 
 
 def last_step(file):

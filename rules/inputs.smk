@@ -10,19 +10,22 @@ def given_vae(wildcards):
 
 
 def gflops_of(slug):
-    return count_gflops(STUDY.variant_by_slug(slug), STUDY.latent_size, STUDY.vae.latent_channels)
+    return count_gflops(VARIANTS[slug], STUDY.latent_size, STUDY.vae.latent_channels)
+
+
+COSTS = {slug: rank for rank, slug in enumerate(sorted(VARIANTS, key=gflops_of), 1)}
 
 
 def costliest_first(wildcards):
     """Start the variants with most Gflops first, so that none is left to run alone at the end."""
-    return 1 + sorted(SLUGS, key=gflops_of).index(wildcards.variant)
+    return COSTS[wildcards.variant]
 
 
 def earlier_stop(file):
     """`file` of the stop before this one, so that each training job trains only its own steps."""
 
     def files_of_stop(wildcards):
-        earlier = [step for step in STUDY.training.stops if step < int(wildcards.step)]
+        earlier = [step for step in stops_of(wildcards.variant) if step < int(wildcards.step)]
         return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
 
     return files_of_stop
@@ -36,7 +39,6 @@ def stopping(files):
 @cache
 def image_count():
     """Number of images; counted once, and not at all where the data stage has counted them."""
-    from dit_scaling.common.files import read_json
     from dit_scaling.plan.command import look_at
 
     facts = Path(RESULTS) / "data" / "data.json"
@@ -47,7 +49,7 @@ def training_memory(wildcards):
     """Megabytes that a cluster's scheduler is asked for."""
     from dit_scaling.plan.space import training_mb
 
-    return training_mb(STUDY, STUDY.variant_by_slug(wildcards.variant), image_count())
+    return training_mb(STUDY, VARIANTS[wildcards.variant], image_count())
 
 
 def every_gate():
@@ -68,7 +70,7 @@ def preflight_of(record, settings):
 
 def weights(wildcards):
     """The weights that are sampled: given ones, or those exported at the step."""
-    given = GIVEN.get(STUDY.variant_by_slug(wildcards.variant).name)
+    given = GIVEN.get(VARIANTS[wildcards.variant].name)
     return ancient(str(given)) if given else f"{STEP}/ema.safetensors"
 
 

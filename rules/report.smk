@@ -14,6 +14,8 @@ rule aggregate:
         ],
         logs=last_step("metrics.jsonl"),
         training=last_step("provenance.json"),
+        losses=every_run("losses.json"),
+        losses_of_images=every_run("losses.npz"),
         manifest=MANIFEST,
         levels=f"{HEADLINE}/levels.json",
     output:

@@ -13,6 +13,10 @@ def gate_settings(wildcards):
     return STAGES.gate(wildcards.variant, int(wildcards.seed), int(wildcards.step))
 
 
+def loss_settings(wildcards):
+    return STAGES.losses(wildcards.variant, int(wildcards.seed))
+
+
 def sample_settings(wildcards):
     return STAGES.sample(*evaluation(wildcards))
 

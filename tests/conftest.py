@@ -61,6 +61,20 @@ def toy_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def split_latents(toy_latents: Path) -> Path:
+    """Manifest of the same images, those of the second shard held out."""
+    manifest = json.loads(toy_latents.read_text())
+    both = Split.model_validate_json(json.dumps(manifest["splits"]["train"]))
+    half = {"count": IMAGES // 2, "label_histogram": (4, 4, 4)}
+    parts = dict(zip(("train", "held_out"), both.shards, strict=True))
+    splits = {name: both.model_copy(update={"shards": (shard,), **half}) for name, shard in parts.items()}
+    plain = {name: split.model_dump(mode="json") for name, split in splits.items()}
+    path = toy_latents.with_name("split.json")
+    path.write_text(json.dumps(manifest | {"splits": plain, "content": content_digest(splits, 1.0)}))
+    return path
+
+
+@pytest.fixture(scope="session")
 def toy_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Record of an untrained AutoencoderKL: 1x32x32 images, 2x8x8 latents."""
     from diffusers import AutoencoderKL

@@ -5,5 +5,5 @@ The rooms: ``common`` (files, errors, devices), ``diffusion`` (the process, its 
 data walks through them ``data``, ``latents``, ``models``, ``training``, ``sampling``, ``metrics``; then what is made of
 the numbers: ``paper`` (published figures, deviations from its protocol), ``claims`` (verdicts), ``health`` (preflight,
 gates, diagnose), ``plan`` (costs), ``results`` (tables, status), ``report``. A room imports from those before it, never
-from those after it. Nothing here knows of Snakemake.
+from those after it. Nothing here knows of Snakemake, but for what ``results`` sees to before and around its runs.
 """

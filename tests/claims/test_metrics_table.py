@@ -211,6 +211,7 @@ def test_tables_as_spreadsheets_write_them_are_one_table(tmp_path: Path, content
         (b"\xd0\xcf\x11\xe0rest", "an old Excel"),
         (b"\x1f\x8brest", "gzip"),
         (b'[{"variant": 1}]', "JSON"),
+        (b"| variant | size |\n|---|---|\n", "a table in Markdown"),
         (b"variant,size\n\xe9,S\n", "no text in UTF-8"),
     ],
 )
@@ -219,6 +220,16 @@ def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, kind: s
     path.write_bytes(content)
     with pytest.raises(UserError, match=kind):
         read_metrics_table(path)
+
+
+@pytest.mark.parametrize("head", ["guidance", "CFG", "cfg_scale"])
+def test_guidance_is_known_by_its_other_names(tmp_path: Path, head: str) -> None:
+    told = write(tmp_path, f"{HEADER},{head}", f"{S8},1.0", f"{S4},4.0")
+    assert read_metrics_table(told)["guidance_scale"].tolist() == [1.0, 4.0]
+    with pytest.raises(UserError, match="'guidance_scale' is unknown or no number in data row 2"):
+        read_metrics_table(write(tmp_path, f"{HEADER},{head}", f"{S8},1.0", f"{S4},"))
+    with pytest.raises(UserError, match="column 'guidance_scale' stands there twice"):
+        read_metrics_table(write(tmp_path, f"{HEADER},{head},guidance_scale", f"{S8},1.0,1.0"))
 
 
 def test_steps_that_are_text_are_judged_as_numbers() -> None:

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ from typer.testing import CliRunner
 
 from dit_scaling.cli import COMMANDS, app, commands, main
 from dit_scaling.common.errors import UserError
+from dit_scaling.config import Stages, load_study
 
 ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config" / "config.yaml"
 TABLE_4 = ROOT / "src" / "dit_scaling" / "paper" / "published" / "dit_table4.csv"
 
 
 def run(*arguments: object) -> tuple[int, str]:
     """Exit code and output of the installed command."""
-    command = [sys.executable, "-c", "from dit_scaling.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "dit_scaling.cli", *map(str, arguments)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.returncode, answer.stdout + answer.stderr
 
@@ -71,10 +74,9 @@ def overlaid(folder: Path, text: str) -> list[str]:
 def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "study: other\nvariants: [DiT-Mini/2]\ntraining: {steps: 5000}\nkeep: {states: false}\n"
     files = overlaid(tmp_path, text)
-    options = [word for file in files for word in ("--configfile", file)]
     monkeypatch.chdir(tmp_path)
     answers = {
-        command: CliRunner().invoke(app, [command, *(files if command in ("check", "variants") else options)])
+        command: CliRunner().invoke(app, [command, *files])
         for command in ("check", "prefetch", "variants", "status", "plan", "clean")
     }
     assert all(answer.exit_code == 0 for answer in answers.values()), answers
@@ -87,11 +89,141 @@ def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.
     assert f"results/other. What may go is set under `keep` in {files[0]}, {files[1]}." in told["clean"]
 
 
+def test_without_a_config_file_it_is_the_embedded_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    told = {command: CliRunner().invoke(app, [command]).output for command in ("variants", "check", "clean")}
+    assert told["variants"] == CliRunner().invoke(app, ["variants", "config/config.yaml"]).output
+    assert "config/config.yaml: study 'embedded'" in told["check"]
+    assert "results/embedded" in told["clean"]
+
+
+def test_snakemakes_word_may_stand_before_config_files(tmp_path: Path) -> None:
+    files = overlaid(tmp_path, "variants: [DiT-Mini/2]\n")
+    spellings = (files, ["--configfile", *files], [f"--configfile={files[0]}", "--configfile", files[1]])
+    told = [CliRunner().invoke(app, ["variants", *words]).output for words in spellings]
+    assert "DiT-Mini/2" in told[0]
+    assert told == [told[0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {stepss: 5}", "line 1: training.stepss: unknown key, got 5. Did you mean 'steps'?"),
+        ("data:\n  sorce: x", "line 2: data.mnist.sorce: unknown key, got 'x'. Did you mean 'source'?"),
+        ("data: {source: mnits}", "line 1: data.source: one of 'mnist', "),
+        ("variants:\n- DiT-Mini-2", "line 2: variants.0: write DiT-SIZE/PATCH or UNet-SIZE, got 'DiT-Mini-2'."),
+        ("variants: [DiT-Mini-2]", "Did you mean 'DiT-Mini/2'?"),
+        ("variants: [DiT-Mimi/2]", "Did you mean 'Mini'?"),
+        ("resources: {device: Cdua}", "line 1: resources.device: Input should be "),
+        ("resources: {device: Cdua}", "got 'Cdua'. Did you mean 'cuda'?"),
+        ("deviations: {batch_size: x}", "Did you mean 'batch size'?"),
+        ("training: {learning_rate: 1e-4}", "got '1e-4' (YAML reads 1e-4 as text; write 1.0e-4)"),
+    ],
+)
+def test_a_misspelt_word_of_a_config_is_guessed(tmp_path: Path, text: str, words: str) -> None:
+    answer = CliRunner().invoke(app, ["check", *overlaid(tmp_path, text)])
+    assert isinstance(answer.exception, UserError)
+    assert words in str(answer.exception)
+
+
+def test_a_word_is_no_number_written_otherwise(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["check", *overlaid(tmp_path, "training: {learning_rate: fast}")])
+    assert "got 'fast'" in str(answer.exception)
+    assert "1e-4" not in str(answer.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["chek"], "'check'"),
+        (["plan", "--device", "h2000"], "'h200'"),
+        (["bench", "DiT-XLL/2"], "'XL'"),
+        (["bench", "--device", "cdua"], "'cuda'"),
+    ],
+)
+def test_a_misspelt_word_of_a_command_is_guessed(words: list[str], meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code != 0
+    assert f"Did you mean {meant}" in answer.output + str(answer.exception)
+
+
+def folder_study(folder: Path, count: str = "") -> list[str]:
+    """The embedded study of images that are not there."""
+    data = f"data: {{source: image_folder, path: {folder}/none, image_size: 32, classes: 10, held_out: 50{count}}}"
+    text = (ROOT / "config" / "config.yaml").read_text()
+    base = folder / "base.yaml"
+    base.write_text(re.sub(r"^data:.*?(?=^\S)", f"{data}\n", text, flags=re.MULTILINE | re.DOTALL))
+    return [str(base)]
+
+
+def test_check_without_the_images_checks_the_rest(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["check", *folder_study(tmp_path)])
+    assert "Doubtful: data.held_out: 50 images are fewer" in answer.output
+    assert "8 training runs of 10000 steps. Everything but the images was checked; docs/imagenet.md" in answer.output
+    assert "No errors" not in answer.output
+    assert "base.yaml, line " in str(answer.exception)
+    assert f": data.path: {tmp_path}/none" in str(answer.exception)
+
+
+def test_plan_prices_images_that_are_not_there_by_their_count(tmp_path: Path) -> None:
+    told = [
+        CliRunner().invoke(app, ["plan", *folder_study(tmp_path, count), "--utilisation", "0.4", "--json"])
+        for count in ("", ", count: 5000", ", count: 9000")
+    ]
+    assert "data.count" in str(told[0].exception)
+    plans = [json.loads(answer.output) for answer in told[1:]]
+    assert [plan["images"] for plan in plans] == [5000, 9000]
+    hours = [{row["stage"]: row["device_hours"] for row in plan["stages"]} for plan in plans]
+    assert hours[1]["latents"] == pytest.approx(9000 / 5000 * hours[0]["latents"])
+    assert hours[1]["training"] == hours[0]["training"]
+
+
+def test_the_count_of_images_is_no_setting_of_a_stage(tmp_path: Path) -> None:
+    stages = [Stages(load_study(Path(folder_study(tmp_path, count)[0])), "images") for count in ("", ", count: 5000")]
+    assert stages[0].data().canonical() == stages[1].data().canonical()
+
+
+@pytest.mark.parametrize("command", ["variants", "plan", "status", "clean"])
+def test_tables_are_json_too(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--utilisation", "0.4"] if command == "plan" else []
+    answer = CliRunner().invoke(app, [command, str(ROOT / "config" / "config.yaml"), *words, "--json"])
+    assert answer.exit_code == 0, answer.exception
+    told = json.loads(answer.output)
+    rows = told if command == "variants" else told.get("variants") or told.get("runs") or told["heaps"]
+    assert [row["variant"] for row in rows] == ([] if command == "clean" else list(load_study(CONFIG).variants))
+
+
+def test_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert CliRunner().invoke(app, ["--version"]).output.split() == ["dit-scaling", project["version"]]
+
+
+def test_a_shell_completes_commands() -> None:
+    asked = {"_DIT_SCALING_COMPLETE": "complete_bash", "COMP_WORDS": "dit-scaling ex", "COMP_CWORD": "1"}
+    answer = CliRunner().invoke(app, [], env=asked, prog_name="dit-scaling")
+    assert answer.output.split() == ["export", "export-samples"]
+
+
+@pytest.mark.parametrize(("terminal", "no_colour", "red"), [(True, "", True), (True, "1", False), (False, "", False)])
+def test_errors_are_red_on_a_terminal_only(
+    terminal: bool, no_colour: str, red: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dit-scaling", "check", "missing.yaml"])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("\x1b[31mError:\x1b[0m missing" if red else "Error: missing")
+
+
 def test_prefetch_fetches_for_the_study_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = overlaid(tmp_path, "checkpoints: {DiT-Mini/2: DiT-XL-2-256x256.pt}\n")
     fetched = []
     monkeypatch.setattr("dit_scaling.data.fetch.fetch", lambda asset, cache: fetched.append(asset.name) or cache)
-    answer = CliRunner().invoke(app, ["prefetch", "--configfile", files[0], "--configfile", files[1]])
+    answer = CliRunner().invoke(app, ["prefetch", *files])
     assert answer.exit_code == 0, answer.output
     assert fetched == ["DiT-XL-2-256x256.pt"]
 
@@ -100,7 +232,7 @@ def test_a_config_that_is_named_is_a_study_of_its_own(tmp_path: Path, monkeypatc
     _, overlay = overlaid(tmp_path, "study: other\n")
     monkeypatch.chdir(ROOT)
     for command in ("status", "clean"):
-        answer = CliRunner().invoke(app, [command, "--configfile", overlay])
+        answer = CliRunner().invoke(app, [command, overlay])
         assert isinstance(answer.exception, UserError)
         assert str(answer.exception).startswith(f"{overlay}: data: required, but not given")
 
@@ -108,7 +240,8 @@ def test_a_config_that_is_named_is_a_study_of_its_own(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("training: {steps: -1}", "config.yaml, {overlay}: training.steps: "),
+        ("study: x\ntraining: {steps: -1}", "{overlay}, line 2: training.steps: "),
+        ("variants: [DiT-Nano/3]", "{overlay}, line 1: variants: DiT-Nano/3: "),
         ("- a list", "{overlay} holds no mapping"),
         ("a: [", "{overlay} is not valid YAML"),
         (None, "{overlay} does not exist"),
@@ -167,7 +300,6 @@ def test_schema_check_tells_a_stale_file(tmp_path: Path) -> None:
         (["claims", TABLE_4, "--metric", "nothing"], ["nothing"]),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
         (["nonsense"], ["nonsense"]),
-        (["check"], ["Missing argument", "config"]),
     ],
 )
 def test_bad_input_is_one_paragraph_and_code_2(arguments: list[object], words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Lack of memory is told with what to do about it."""
 
+import errno
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dit_scaling.common.errors import UserError
+from dit_scaling.common.errors import LackingMemoryError, UserError
 from dit_scaling.common.lacking_memory import fixed_memory_named, memory_named
 
 OUT_OF_MEMORY = (
@@ -72,3 +73,44 @@ def test_what_else_fails_passes() -> None:
 def test_the_module_loads_no_torch() -> None:
     code = "import sys, dit_scaling.common.lacking_memory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def limited(gigabytes: float, code: str) -> "subprocess.CompletedProcess[str]":
+    """Run code in a process that may address so much memory."""
+    limit = int(gigabytes * 1e9)
+    return subprocess.run(
+        [sys.executable, "-c", f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("command", "gigabytes"), [("diagnose", 0.6), ("export", 1.5), ("bench", 2.0)])
+def test_commands_that_cannot_load_torch_say_memory(command: str, gigabytes: float) -> None:
+    run = limited(
+        gigabytes,
+        f"import sys; sys.argv = ['dit-scaling', '{command}', 'x.pt', 'y']\nfrom dit_scaling.cli import main; main()",
+    )
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    assert f"address space, which is {gigabytes:.1f} GB (ulimit -v unlimited)" in " ".join(run.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_libraries_that_cannot_be_loaded_lack_memory(error: Exception) -> None:
+    with pytest.raises(LackingMemoryError, match="does not fit the memory"), fixed_memory_named("the job"):
+        raise error
+
+
+def test_without_a_limit_nothing_is_tried() -> None:
+    run = limited(
+        17.5, "from dit_scaling.common.lacking_memory import *\nsys.executable = None\nrefuse_little_address_space()"
+    )
+    assert run.returncode == 0, run.stderr

@@ -78,6 +78,8 @@ def test_every_key_of_the_schema_that_is_not_obvious_by_name_is_described() -> N
             for key in ("training.weight_decay", "training.learning_rate", "resources.save_minutes")
         ),
         ("vae.kl_weight", float("inf"), ["kl_weight", "finite"]),
+        ("seed", 2**63, ["seed", "less than 9223372036854775808"]),
+        ("training.seeds", [0, 2**64], ["training.seeds.1", "less than"]),
         ("sampling.guidance_scales", [1.0, float("inf")], ["sampling.guidance_scales", "finite"]),
         ("training.seeds", [], ["training.seeds"]),
         ("training.seeds", [1, 1], ["training.seeds", "twice"]),

@@ -20,6 +20,7 @@ from dit_scaling.config.yaml_file import read_yaml
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("digests.json")
 EMBEDDED = ROOT / "config" / "config.yaml"
+SHAPES = ROOT / "config" / "shapes.yaml"
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 
 METRICS = ("fd", "kid")
@@ -34,8 +35,9 @@ RULE = (
 
 def digests_of(path: Path) -> dict[str, str]:
     """Digest of every kind of stage of a study, with fixed fingerprints of what is given."""
-    whole = "data" in read_yaml(path)  # others are laid over the embedded study
-    study = load_study(path) if whole else load_study(EMBEDDED, path)
+    whole = "vae" in read_yaml(path)  # others are laid over the embedded study, or that of shapes
+    base = SHAPES if path.name.startswith("shapes") else EMBEDDED
+    study = load_study(path) if whole else load_study(base, path)
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     given = [e.kind for e in study.metrics.extractors if isinstance(e, GivenNetwork) and e.reference is not None]
     stages = Stages(study, "images", "vae", dict.fromkeys(study.checkpoints, "weights"), dict.fromkeys(given, "npz"))
@@ -49,6 +51,7 @@ def digests_of(path: Path) -> dict[str, str]:
         **{f"extractor {e.kind}": stages.extractor(e.kind) for e in study.metrics.extractors},
         **{f"reference {e.kind}": stages.reference(e.kind) for e in study.metrics.extractors},
         **{f"train {slug}": stages.train(slug, seed) for slug in slugs},
+        "losses": stages.losses(slugs[0], seed),
         "gate": stages.gate(slugs[0], seed, step),
         "sample": stages.sample(slugs[0], seed, step, scale),
         **{f"features {kind}": stages.features(slugs[0], seed, step, scale, kind) for kind in kinds},

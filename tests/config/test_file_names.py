@@ -55,3 +55,40 @@ def test_snakemake_plans_unusual_scales_and_braces_in_the_path_of_the_images(tmp
     jobs = plan(tmp_path, config=config)
     assert len(jobs["data"]) == 1
     assert {name.split("guidance-")[1].split("/")[0] for name in jobs["sample_part"]} == set(map(str, scales))
+
+
+WILDCARDS = dict(re.findall(r'^    (\w+)=r"(.+)",$', (ROOT / "rules" / "common.smk").read_text(), re.MULTILINE))
+LONGEST = {"study": "a" * 100, "seed": 2**63 - 1, "steps": 10**9 - 1, "parts": 100_000, "shards": 100_000}
+
+
+def named(study: str, seed: int, steps: int, parts: int, shards: int, size: str = "Nano") -> Any:
+    """A study whose names hold these; the longest are those of logs of earlier attempts."""
+    sampling = {**CONFIG["sampling"], "parts": parts, "num_samples": max(parts, 1000), "guidance_scales": [2.5e-300]}
+    return parse_study(
+        CONFIG
+        | {"study": study, "latents": {"shards": shards}, "sampling": sampling}
+        | {"sizes": {size: {"depth": 1, "hidden_size": 32, "num_heads": 2}}, "variants": [f"DiT-{size}/2"]}
+        | {"training": {**CONFIG["training"], "seeds": [seed], "steps": steps, "milestones": []}}
+    )
+
+
+def test_the_largest_numbers_and_the_longest_names_are_still_names() -> None:
+    study = named(**LONGEST, size="S" * 64)
+    (variant,) = map(study.variant, study.variants)
+    values = {"variant": variant.slug, "seed": study.training.seeds[0], "step": study.training.steps}
+    numbers = {"part": f"{study.sampling.parts - 1:05d}", "shard": f"{study.latents.shards - 1:05d}"}
+    for name, value in (values | numbers | {"guidance": study.sampling.guidance_scales[0]}).items():
+        assert re.fullmatch(WILDCARDS[name], str(value))
+    log = "{variant}_seed-{seed}_step-{step}_guidance-2.5e-300_part-99999.history.log".format(**values)
+    assert max(len(f".tmp-0123456789ab-{log}"), len(study.study)) <= 255
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("study", "a" * 101), ("seed", 2**63), ("steps", 10**9), ("parts", 100_001), ("shards", 100_001)],
+)
+def test_what_has_no_name_is_refused(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=key):
+        named(**{**LONGEST, key: value})
+    with pytest.raises(UserError, match="sizes"):
+        named(**LONGEST, size="S" * 65)

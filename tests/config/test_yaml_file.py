@@ -124,17 +124,30 @@ def test_snakemake_refuses_it_too(tmp_path: Path, damage: str, words: str, given
     path = tmp_path / "config" / "config.yaml"
     path.parent.mkdir()
     path.write_text(TINY.read_text() + damage)
-    run = snakemake(tmp_path, "--dry-run", config=path if given else None)
-    assert run.returncode == 2, run.stderr
-    assert words in " ".join((run.stdout + run.stderr).split())
-    assert "Traceback" not in run.stdout + run.stderr
+    assert words in refusal_of_snakemake(tmp_path, path if given else None)
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["--configfile", "config/config.yaml"])
 @pytest.mark.parametrize("make", [make_fifo, make_link_to_zeros])
 @pytest.mark.dag
-def test_snakemake_refuses_what_is_no_regular_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    (tmp_path / "config").mkdir()
-    make(tmp_path / "config" / "config.yaml")
-    run = snakemake(tmp_path, "--dry-run", config=None)
-    assert run.returncode == 2, run.stderr
-    assert "config/config.yaml cannot be read: it is no regular file" in " ".join((run.stdout + run.stderr).split())
+def test_snakemake_refuses_what_is_no_regular_file(tmp_path: Path, make: Callable[[Path], None], given: bool) -> None:
+    path = tmp_path / "config" / "config.yaml"
+    path.parent.mkdir()
+    make(path)
+    words = "config/config.yaml cannot be read: it is no regular file"
+    assert words in refusal_of_snakemake(tmp_path, path if given else None)
+
+
+@pytest.mark.dag
+def test_a_target_after_the_config_files_is_told_its_place(tmp_path: Path) -> None:
+    words = "Error: train does not exist. Every word after --configfile is taken for a file: what to make stands before"
+    assert words in refusal_of_snakemake(tmp_path, None, "--configfile", str(TINY), "train")
+
+
+def refusal_of_snakemake(folder: Path, config: Path | None, *arguments: str) -> str:
+    """What it says before it ends with code 2."""
+    run = snakemake(folder, "--dry-run", *arguments, config=config)
+    said = " ".join((run.stdout + run.stderr).split())
+    assert run.returncode == 2, said
+    assert "Traceback" not in said
+    return said

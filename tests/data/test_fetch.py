@@ -56,6 +56,8 @@ class Server(ThreadingHTTPServer):
     wait = 0.0
     """Seconds before the answer."""
     asked: list[tuple[str, str]]
+    begins: list[int]
+    """First byte of each answer."""
 
     def url(self, path: str = "file.bin") -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
@@ -67,19 +69,25 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         server.asked.append((self.command, self.path))
-        time.sleep(server.wait)
+        if server.wait:
+            time.sleep(server.wait)
         if self.path.endswith("missing") or server.status != 200:
             self.send_error(404 if server.status == 200 else server.status)
             return
-        self.send_response(200)
-        length = str(len(server.content)) if server.length == "" else server.length
+        begin = int(self.headers.get("Range", "bytes=0-")[len("bytes=") : -1])
+        server.begins.append(begin)
+        size = len(server.content)
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+        length = str(size - begin) if server.length == "" else server.length
         if length is not None:
             self.send_header("Content-Length", length)
         self.send_header("ETag", '"etag"')
         self.send_header("X-Repo-Commit", "c" * 40)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(server.content[: server.tear_after])
+            self.wfile.write(server.content[begin : server.tear_after])
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -99,7 +107,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with Server(("127.0.0.1", 0), Handler) as running:
-        running.asked = []
+        running.asked, running.begins = [], []
         monkeypatch.setenv("HF_ENDPOINT", running.url("").rstrip("/"))
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
@@ -164,6 +172,17 @@ def test_a_torn_download_is_no_file(
     assert files(tmp_path) == set()
     server.tear_after, server.length = None, ""
     assert fetch(make(server, sha256), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_download_from_the_hub_resumes_where_it_was_torn(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one call, that is; of one that was killed the library keeps nothing."""
+    server.tear_after = 3000
+    monkeypatch.setattr(file_download.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(_http.time, "sleep", lambda _: setattr(server, "tear_after", None))
+    assert fetch(hub_asset(server), tmp_path).read_bytes() == CONTENT
+    assert server.begins[-1] == 3000
 
 
 @ASSETS
@@ -284,7 +303,7 @@ def test_no_network_names_the_command_for_a_machine_that_has_one(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     nowhere = replace(make(server), url=make(server).url.replace(server.url(""), "http://127.0.0.1:9/"))
-    with pytest.raises(UserError, match=r"cannot be fetched: .* `dit-scaling prefetch --configfile CONFIG`"):
+    with pytest.raises(UserError, match=r"cannot be fetched: .* `dit-scaling prefetch CONFIG`"):
         fetch(nowhere, tmp_path)
     assert files(tmp_path) == set()
 
@@ -448,7 +467,7 @@ def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_name
     with start_snakemake(tmp_path, "--cores", "1", shard, config=config) as process:
         message = process.communicate()[1]
     assert process.returncode != 0
-    assert "dit-scaling prefetch --configfile" in message
+    assert "dit-scaling prefetch" in message
     shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
     run = snakemake(tmp_path, "--cores", "1", shard, config=config)
     assert run.returncode == 0, run.stderr

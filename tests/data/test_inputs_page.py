@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import re
 import tarfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from dit_scaling.data.class_order import describe_order
 from dit_scaling.data.listing import take_inventory
 from dit_scaling.data.pixels import ORIENTATION
 from dit_scaling.data.sources import open_source
-from dit_scaling.data.survey import survey
+from dit_scaling.data.survey import require_readable, survey
 from dit_scaling.latents.autoencoder import load_any_vae
 from dit_scaling.metrics.moments import load_moments
 from dit_scaling.models import DiT, create_model
@@ -161,12 +162,27 @@ def _frames(root: Path, _: Path) -> None:
     assert survey(open_source(folder(root)), folder(root)).traits["animated"].count == 1
 
 
-@row("damaged or cut short")
+@row("damaged or cut short, no image at all (a pointer of Git LFS, a web page), of more than 50 million pixels")
 def _damaged(root: Path, _: Path) -> None:
     save(root, Image.fromarray(GREY))
     path = root / "one/a.png"
     path.write_bytes(path.read_bytes()[:-30])
     refused(r"one/a\.png cannot be read as an image", lambda: read(root))
+    for content, words in (
+        (b"version https://git-lfs", "Git LFS"),
+        (b"<html>", "web page"),
+        (huge(), "more than the 50,0"),
+    ):
+        path.write_bytes(content)
+        refused(words, lambda: read(root))
+        refused(words, lambda: require_readable(survey(open_source(folder(root)), folder(root))))
+
+
+def huge() -> bytes:
+    """A PNG's header of 8,000 x 8,000 pixels."""
+    stream = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 # Folders
@@ -210,11 +226,13 @@ def _links(root: Path, _: Path) -> None:
     assert take_inventory(root).links == 1
 
 
-@row("links that lead nowhere")
+@row("links that lead nowhere, of an image or of a folder")
 def _dead(root: Path, _: Path) -> None:
     save(root, Image.fromarray(GREY))
     (root / "one/b.png").symlink_to("/nowhere.png")
     refused(r"one/b\.png -> /nowhere\.png", lambda: images(root))
+    (root / "one/b.png").rename(root / "one/more")
+    refused(r"one/more -> /nowhere\.png", lambda: images(root))
 
 
 @row("links that lead in a circle")
@@ -256,6 +274,8 @@ def _class_names(root: Path, _: Path) -> None:
     (root / "names.txt").write_text("tulip\nrose\n")
     data = folder(root, classes=2, class_names=str(root / "names.txt"))
     assert open_source(data).class_names == ["tulip", "rose"]
+    (root / "names.txt").write_bytes("\ufefftulip\r\ntulip\r\n".encode())
+    refused("holds 'tulip' twice", lambda: open_source(data))
 
 
 @row("the same files in two classes; folders called train and val")
@@ -305,7 +325,7 @@ def _labels(root: Path, _: Path) -> None:
 def _twice(root: Path, _: Path) -> None:
     refused("is there twice", tar(root / "a", png(), ("x.cls", b"0"), ("x.cls", b"1")))
     refused("more than one class", tar(root / "b", png(), ("x.txt", b"0"), ("x.json", b'{"label": 1}')))
-    refused("a key twice", tar(root / "c", png(), ("x.json", b'{"label": 0, "label": 0}')))
+    refused("the key 'label' stands there twice", tar(root / "c", png(), ("x.json", b'{"label": 0, "label": 0}')))
 
 
 @row("members of no image")
@@ -363,6 +383,21 @@ def _prefixes(root: Path, _: Path) -> None:
     assert same(load_model(root / "a.pt"), made)
 
 
+@row("averaged weights in another form than a state dict")
+def _shadow(root: Path, _: Path) -> None:
+    made = model()
+    torch.save({"model": made.state_dict(), "ema": {"shadow": list(made.state_dict().values())}}, root / "a.pt")
+    refused("--weights model", lambda: load_model(root / "a.pt"))
+    assert same(load_model(root / "a.pt", "model"), made)
+
+
+@row("a pointer of Git LFS, a web page")
+def _foreign(root: Path, _: Path) -> None:
+    for text, words in (("version https://git-lfs.github.com/spec/v1", "Git LFS"), ("<html>404", "a web page")):
+        (root / "a.pt").write_text(text)
+        refused(words, lambda: load_model(root / "a.pt"))
+
+
 @row("an exported pipeline's folder, its transformer, its file")
 def _exported(root: Path, vae: Path) -> None:
     made = model()
@@ -382,8 +417,8 @@ def _table(root: Path, _: Path) -> None:
 
 @row("code in a pickle")
 def _code(root: Path, _: Path) -> None:
-    torch.save({"a": Path(root)}, root / "a.pt")
-    refused(r"without running code of it: it holds pathlib", lambda: load_model(root / "a.pt"))
+    torch.save(model(), root / "a.pt")
+    refused(r"without running code of it: it holds dit_scaling\.models\.dit\.DiT", lambda: load_model(root / "a.pt"))
 
 
 @row("cut short")
@@ -423,10 +458,26 @@ def _half(root: Path, vae: Path) -> None:
     refused("in half precision", load)
 
 
+@row("weights that are a pointer of Git LFS or a web page")
+def _vae_foreign(root: Path, vae: Path) -> None:
+    load = altered(root, vae)
+    for text, words in (("version https://git-lfs", "Git LFS"), ("<!DOCTYPE html>", "a web page")):
+        (root / "diffusion_pytorch_model.safetensors").write_text(text)
+        refused(f"holds no weights but .*{words}", load)
+
+
 @row("shift_factor, latents_mean, latents_std, keys unknown here")
 def _shifts(root: Path, vae: Path) -> None:
     for key in ("shift_factor", "latents_mean", "latents_std", "batch_norm_eps"):
         refused(key, altered(root / key, vae, **{key: 0.5}))
+
+
+@row("a key twice in config.json")
+def _vae_keys(root: Path, vae: Path) -> None:
+    load = altered(root, vae)
+    text = (root / "config.json").read_text().rstrip().removesuffix("}")
+    (root / "config.json").write_text(text + ', "scaling_factor": 0.5, "scaling_factor": 0.6}')
+    refused("stands there twice", load)
 
 
 @row("a scaling_factor that is no positive number")
@@ -463,3 +514,19 @@ def _unknown(root: Path, _: Path) -> None:
 def _covariances(root: Path, _: Path) -> None:
     for sigma in (np.triu(np.ones((3, 3))), -np.eye(3), np.zeros((3, 3)), np.eye(3) + 0j, np.eye(3, dtype=int)):
         refused("sigma", lambda sigma=sigma: load_moments(moments(root, sigma=sigma)))  # type: ignore[misc]
+
+
+@row("another number of images than the study trains on")
+def _another_count(root: Path, _: Path) -> None:
+    assert "500 images" in load_moments(moments(root, count=500)).describe()
+
+
+@row("a pickle, a pointer of Git LFS, a web page in its place")
+def _no_npz(root: Path, _: Path) -> None:
+    for content, words in (
+        (pickle.dumps([1.0]), "no npz of plain numbers"),
+        (b"version https://git-lfs", "Git LFS"),
+        (b"<html>", "a web page"),
+    ):
+        (root / "a.npz").write_bytes(content)
+        refused(words, lambda: load_moments(root / "a.npz"))

@@ -78,11 +78,25 @@ def test_links_that_lead_nowhere_are_named_with_their_target_and_counted(root: P
     for name in ("a", "b"):
         (root / f"rose/{name}.png").symlink_to("/nowhere/x.png")
     (root / "rose/notes.txt").symlink_to("/nowhere/notes.txt")
-    with pytest.raises(UserError, match=r"2 links in .*rose lead nowhere: .*rose/a\.png -> /nowhere/x\.png\. Mount"):
+    with pytest.raises(UserError, match=r"2 links lead nowhere: .*rose/a\.png -> /nowhere/x\.png\. Mount"):
         images(root)
     (root / "dead.tar").symlink_to("/nowhere/y.tar")
     with pytest.raises(UserError, match=r"dead\.tar -> /nowhere/y\.tar leads nowhere"):
         tar_files(root)
+
+
+@pytest.mark.parametrize("link", ["lily", "rose/more"])
+def test_a_link_that_leads_nowhere_may_have_been_a_folder(root: Path, link: str) -> None:
+    (root / link).symlink_to("/nowhere/flowers")
+    with pytest.raises(UserError, match=rf"1 link leads nowhere: .*{link} -> /nowhere/flowers\. Mount"):
+        images(root)
+
+
+def test_class_folders_that_are_links_are_counted(root: Path, tmp_path: Path) -> None:
+    (root / "tulip").rename(tmp_path / "elsewhere")
+    (root / "tulip").symlink_to(tmp_path / "elsewhere")
+    found = take_inventory(root)
+    assert (found.links, found.first_link) == (1, f"{root}/tulip -> {tmp_path}/elsewhere")
 
 
 def test_links_that_go_in_a_circle_are_named(root: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dit_scaling.data.pixels import EIGHT_BITS, ORIENTATION, PixelError, flatten, orientation, pixel_problem, traits
+from dit_scaling.data.pixels import EIGHT_BITS, ORIENTATION, PixelError, flatten, orientation, require_usable, traits
 
 GREY = np.tile(np.arange(0, 256, 3, dtype=np.uint8), (8, 1))
 DEEP = np.tile(np.linspace(0, 65535, 86).round().astype(np.uint16), (8, 1))
@@ -68,7 +68,7 @@ def test_sixteen_bits_are_scaled_to_eight(kind: str, channels: int) -> None:
     found = pixels(image, channels).reshape(*DEEP.shape, -1)
     np.testing.assert_array_equal(found, np.repeat(expected[..., None], channels, axis=-1))
     assert traits(image).deep
-    assert pixel_problem(image) is None
+    require_usable(image)
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 65535])
@@ -96,7 +96,8 @@ def test_depth_and_white_of_a_tiff_are_those_of_its_tags(bits: int, white_is_zer
 )
 def test_depths_without_a_white_are_refused_by_name(values: NDArray[np.int32], reason: str) -> None:
     image = stored(Image.fromarray(values), "TIFF")
-    assert reason in str(pixel_problem(image))
+    with pytest.raises(PixelError, match=reason):
+        require_usable(image)
     with pytest.raises(PixelError, match=reason):
         pixels(image)
 

@@ -10,7 +10,6 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder, Mnist
 from dit_scaling.config.stages import DataSettings
-from dit_scaling.data import sources
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.sources import open_source, read_images
@@ -130,10 +129,19 @@ def test_empty_class_is_named(animals: Path) -> None:
         open_source(folder_data(animals, classes=3))
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
-def test_unreadable_image_is_named(animals: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "the file is empty"),
+        (b"not an image", "its content is of no image format that is read here"),
+        (b"\x89PNG\r\n\x1a\n broken", "its content is of no image format"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>Not found</html>", "it is a web page"),
+    ],
+)
+def test_unreadable_image_is_named(animals: Path, content: bytes, fault: str) -> None:
     (animals / "cat/b.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"cat/b\.png cannot be read as an image"):
+    with pytest.raises(UserError, match=rf"cat/b\.png cannot be read as an image \({fault}"):
         open_source(folder_data(animals)).image(3)
 
 
@@ -147,11 +155,14 @@ def test_truncated_image_is_named(animals: Path) -> None:
 def test_an_image_of_too_many_pixels_is_named_with_what_sets_the_limit(
     animals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MOST_PIXELS", 119)  # the images have 12 x 10
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "119")  # the images have 12 x 10
     with pytest.raises(UserError, match=r"10 x 12 pixels are more than the 119 .* DIT_SCALING_MOST_PIXELS sets"):
         open_source(folder_data(animals)).image(0)
-    monkeypatch.setattr(sources, "MOST_PIXELS", 120)
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "120")
     open_source(folder_data(animals)).image(0)
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "1e9")
+    with pytest.raises(UserError, match="DIT_SCALING_MOST_PIXELS is '1e9', which is no number of pixels"):
+        open_source(folder_data(animals)).image(0)
 
 
 def test_facts_count_every_image_once(tmp_path: Path) -> None:

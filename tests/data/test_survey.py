@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFolder
 from dit_scaling.config.stages import DataSettings
 from dit_scaling.data import survey as module
 from dit_scaling.data.facts import write_data_facts
 from dit_scaling.data.pixels import ORIENTATION
 from dit_scaling.data.sources import open_source
-from dit_scaling.data.survey import Survey, describe_inventory, survey
+from dit_scaling.data.survey import Survey, describe_inventory, require_readable, survey
 
 
 def data(root: Path, **settings: Any) -> ImageFolder:
@@ -68,10 +69,20 @@ def test_what_a_reader_acts_on_is_counted_and_named(root: Path) -> None:
     text = "\n".join(found.sentences)
     assert "1 of 18 images have transparent pixels; they are laid over white (data.background): rose/tran" in text
     assert "2 of 18 images are not stored upright (EXIF); they are turned upright" in text
-    assert "1 of 18 images cannot be read, and will stop the study: tulip/broken.png" in text
+    assert "will stop the study: tulip/broken.png (its content is of no image format that is read here)" in text
     as_stored = "\n".join(look_at(root, background=None, exif_transpose=False).sentences)
     assert "the colours that these hide are trained on" in as_stored
     assert "they are read as they are stored (data.exif_transpose: false)" in as_stored
+
+
+def test_images_that_cannot_be_read_are_refused_with_the_reason(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_readable(look_at(root))
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(root / "rose/float.tif")
+    with pytest.raises(UserError, match=r"1 of 13 images looked at cannot be read: rose/float\.tif \(floating-point"):
+        require_readable(look_at(root))
+    monkeypatch.setenv("DIT_SCALING_MOST_PIXELS", "100")  # the others have 120
+    with pytest.raises(UserError, match=r"13 of 13 images looked at cannot be read: rose/00\.png \(its 10 x 12 pixels"):
+        require_readable(look_at(root))
 
 
 def test_of_many_images_a_sample_is_opened(root: Path) -> None:

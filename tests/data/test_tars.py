@@ -149,7 +149,7 @@ PNG = encoded(0)
         ([("a.png", PNG), ("a.jpg", PNG), ("a.cls", b"0")], r"sample a \(\.png, \.jpg, \.cls\) has 2 images"),
         ([("a.png", PNG), ("a.cls", b"3"), ("a.cls", b"4")], r"a\.cls is there twice"),
         ([("a.png", PNG), ("a.PNG", PNG), ("a.cls", b"3")], r"a\.PNG is there twice"),
-        ([("a.png", PNG), ("a.json", b'{"label": 0, "label": 1}')], r"a\.json has a key twice"),
+        ([("a.png", PNG), ("a.json", b'{"label": 0, "label": 1}')], r"a\.json: the key 'label' stands there twice"),
         ([("a.png", PNG), ("a.json", b'{"label": 0, "cls": 1}')], r"a\.json tells more than one class: \[0, 1\]"),
         ([("a.png", PNG), ("a.json", b'{"label": 0}'), ("a.txt", b"1")], r"more than one class: \.txt 1, \.json 0"),
         ([("a.png", PNG), ("a.json", b'{"label": true}')], r"\(\.png, \.json\) has no number of a class"),
@@ -214,6 +214,9 @@ def test_names_of_classes_come_from_a_file(root: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
     named = data(root).model_copy(update={"class_names": str(tmp_path / "names.txt")})
     assert open_source(named).class_names == ["ant", "bee", "cat"]
+    (tmp_path / "names.txt").write_text("ant\nbee\nant\n")
+    with pytest.raises(UserError, match="holds 'ant' twice"):
+        open_source(named)
 
 
 def compress(path: Path) -> None:

@@ -288,7 +288,7 @@ def test_other_shape_than_the_config_says(trained: Path, channels: int, factor: 
 
 
 def test_folder_that_is_not_there_names_the_command_that_fetches_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ft-mse holds no autoencoder.*dit-scaling prefetch --configfile"):
+    with pytest.raises(UserError, match=r"ft-mse holds no autoencoder.*dit-scaling prefetch"):
         load_vae(tmp_path / "sd-vae-ft-mse", 4, 8)
 
 

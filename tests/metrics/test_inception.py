@@ -224,7 +224,7 @@ def test_missing_weights_name_the_command_that_gets_them(kind: str, tmp_path: Pa
         raise AssertionError("nothing is downloaded at run time")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(UserError, match=rf"{INCEPTION_FILE} does not exist.*dit-scaling prefetch --configfile"):
+    with pytest.raises(UserError, match=rf"{INCEPTION_FILE} does not exist.*dit-scaling prefetch"):
         open_as(kind, tmp_path / INCEPTION_FILE, tmp_path)
     assert not (tmp_path / "extractor.json").exists()
 

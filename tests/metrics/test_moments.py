@@ -1,6 +1,7 @@
 """Streaming moments against numpy's two-pass ones, and the npz files against what ADM and clean-fid write."""
 
 import io
+import pickle
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -204,6 +205,25 @@ def test_a_key_twice_in_a_file_is_refused(tmp_path):
         archive.writestr("mu.npy", member.getvalue())
     with pytest.raises(UserError, match=r"twice\.npz holds mu twice"):
         load_moments(path)
+
+
+@pytest.mark.parametrize("name", ["clean", np.bytes_(b"clean"), np.array(["clean"]), np.array([b"clean"])])
+def test_names_are_read_as_they_are_stored(tmp_path, name):
+    np.savez(tmp_path / "named.npz", mu=np.zeros(3), sigma=np.eye(3), features=name)
+    assert load_moments(tmp_path / "named.npz").features == "clean"
+
+
+def test_files_that_are_no_npz_are_named(tmp_path):
+    path = tmp_path / "reference.npz"
+    for content, words in (
+        (b"version https://git-lfs.github.com/spec/v1\n", "is no npz but a pointer of Git LFS"),
+        (b"<!DOCTYPE html>", "is no npz but a web page"),
+        (pickle.dumps({"mu": [0.0]}), "it is no npz of plain numbers"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words) as error:
+            load_moments(path)
+        assert "allow_pickle" not in str(error.value)
 
 
 def test_sfid_needs_the_spatial_keys(tmp_path):

@@ -173,6 +173,9 @@ def test_what_a_reference_does_not_say_is_said_to_be_unknown(tmp_path: Path) -> 
     import_reference(tmp_path / "ours.npz", Suite(), files, SIDE)
     expected = "given: 500 images of 4 x 4 pixels, features 'inception', resize 'none'"
     assert read_reference(files).moments.describe() == expected
+    for images, told in ((500, expected), (480, f"{expected}; the study trains on 480 images")):
+        import_reference(tmp_path / "ours.npz", Suite(), files, SIDE, images)
+        assert read_reference(files).moments.describe() == told
 
 
 def test_memory_of_a_pass_does_not_grow_with_the_number_of_images() -> None:

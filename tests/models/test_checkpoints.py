@@ -235,13 +235,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(UserError, match="does not exist"):
+    for path, fault in ((tmp_path / "none.pt", "does not exist"), (tmp_path, "is a folder without the weights")):
+        with pytest.raises(UserError, match=fault):
             load_model(path)
 
 
 def test_a_file_of_unknown_parts_is_refused_with_advice(model: DiT, tmp_path: Path) -> None:
-    torch.save({"network": model.state_dict(), "step": 3}, tmp_path / "train.pt")
+    torch.save({"network": {"weights": model.state_dict()}, "step": 3}, tmp_path / "train.pt")
     with pytest.raises(UserError, match=r"not a plain state dict.* no 'ema': it holds network, step.*content\['ema'\]"):
         load_model(tmp_path / "train.pt")
     torch.save([1, 2], tmp_path / "list.pt")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -102,12 +103,80 @@ def test_prefixes_of_wrappers_are_taken_off(ema: DiT, tmp_path: Path, prefix: st
     assert same(load_model(path), ema)
     rest = prefix.replace("_orig_mod.", "")
     assert (f"without the prefix '{rest}'" in caplog.text) == bool(rest)
+    assert ("'_orig_mod.' is taken out" in caplog.text) == ("_orig_mod." in prefix)
 
 
-def test_blocks_compiled_one_by_one_have_their_names(ema: DiT, tmp_path: Path) -> None:
-    state = {key.replace("blocks.0.", "blocks.0._orig_mod."): tensor for key, tensor in ema.state_dict().items()}
-    torch.save(state, tmp_path / "compiled.pt")
-    assert same(load_model(tmp_path / "compiled.pt"), ema)
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."])
+def test_wrappers_of_single_blocks_are_taken_out(ema: DiT, tmp_path: Path, wrapper: str, caplog: Any) -> None:
+    state = {key.replace("blocks.0.", f"blocks.0.{wrapper}"): tensor for key, tensor in ema.state_dict().items()}
+    torch.save(state, tmp_path / "wrapped.pt")
+    assert same(load_model(tmp_path / "wrapped.pt"), ema)
+    assert f"'{wrapper}' is taken out of its weights' names" in caplog.text
+
+
+def test_weights_that_wrappers_name_twice_are_refused(ema: DiT, tmp_path: Path) -> None:
+    state = ema.state_dict() | {"blocks.0._orig_mod.attn.qkv.bias": torch.zeros(96)}
+    torch.save(state, tmp_path / "twice.pt")
+    with pytest.raises(UserError, match="holds weights twice, with '_orig_mod\\.' and without"):
+        load_model(tmp_path / "twice.pt")
+
+
+@pytest.mark.parametrize(
+    ("averaged", "plain"),
+    [("ema_0.9999", "model"), ("params_ema", "params"), ("generator_ema", "generator"), ("model_ema", "state_dict")],
+)
+def test_averages_are_told_by_their_name(ema: DiT, raw: DiT, tmp_path: Path, averaged: str, plain: str) -> None:
+    content = {plain: raw.state_dict(), averaged: ema.state_dict(), "ema_decay": 0.9999, "epoch": 3}
+    torch.save(content, tmp_path / "both.pt")
+    assert same(load_model(tmp_path / "both.pt"), ema)
+    assert same(load_model(tmp_path / "both.pt", "model"), raw)
+    torch.save(content | {"other_ema": ema.state_dict()}, tmp_path / "three.pt")
+    with pytest.raises(UserError, match=f"has several 'ema': it holds weights under '{averaged}' and 'other_ema'"):
+        load_model(tmp_path / "three.pt")
+
+
+def test_averages_that_are_no_state_dict_are_not_passed_over(ema: DiT, raw: DiT, tmp_path: Path) -> None:
+    path = tmp_path / "shadow.pt"
+    torch.save({"model": raw.state_dict(), "ema": {"decay": 0.9, "shadow": list(ema.state_dict().values())}}, path)
+    with pytest.raises(UserError, match=r"holds under 'ema' is no state dict of a DiT\..*--weights model"):
+        load_model(path)
+    assert same(load_model(path, "model"), raw)
+    torch.save({"model": raw.state_dict(), "ema_decay": 0.9999, "ema": None}, path)
+    assert same(load_model(path), raw)
+
+
+@pytest.mark.parametrize("beside", ["n_averaged", "vae.encoder.conv_in.weight", "initted"])
+def test_what_lies_beside_prefixed_weights_is_left_out_and_named(
+    ema: DiT, tmp_path: Path, beside: str, caplog: Any
+) -> None:
+    state = {f"module.{key}": tensor for key, tensor in ema.state_dict().items()}
+    torch.save({beside: torch.tensor(3)} | state, tmp_path / "swa.pt")
+    assert same(load_model(tmp_path / "swa.pt"), ema)
+    assert f"what is beside them is left out: {beside.partition('.')[0]}" in caplog.text
+
+
+def test_values_beside_weights_are_read(ema: DiT, raw: DiT, tmp_path: Path) -> None:
+    """What scripts keep there: paths among the arguments, numpy's numbers and the state of its random numbers."""
+    random = np.random.RandomState(0).get_state()
+    beside = {"best": np.float64(3.5), "flag": np.bool_(True), "random": random, "name": np.str_("a")}
+    torch.save(train_py(ema, raw, data_path=tmp_path) | beside, tmp_path / "values.pt")
+    assert same(load_model(tmp_path / "values.pt"), ema)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_files_that_are_no_weights_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for content, words in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"hello", "cannot be read as a checkpoint"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words) as error:
+            load_model(path)
+        assert "weights_only" not in str(error.value)
+    with pytest.raises(UserError, match="is a folder without the weights"):
+        load_model(tmp_path)
 
 
 def test_averages_beside_raw_weights_are_told_by_their_prefix(ema: DiT, raw: DiT, tmp_path: Path) -> None:

@@ -177,8 +177,7 @@ def test_a_deviation_without_a_reason_and_a_reason_without_a_deviation_are_doubt
     study = parse_study({**PAPER, "training": {"steps": 52_000}, "deviations": reasons})
     rows = compare_protocol(study, IMAGENET)
     assert doubtful_reasons(study, rows) == [
-        "deviations: 'held-out images' deviates from the paper without a reason",
-        "deviations: 'training steps' deviates from the paper without a reason",
+        "deviations: 'held-out images', 'training steps' deviate from the paper without a reason",
         "deviations: 'batch size' has a reason, but is the paper's",
     ]
     assert "3 of 24 settings differ from the paper's (2 without a reason)" in judge_protocol(study, rows).sentence

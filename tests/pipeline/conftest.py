@@ -9,6 +9,9 @@ from filelock import FileLock
 
 from pipeline import snakemake
 
+TOLD = "told.txt"
+"""What the run of the tiny study said at the terminal, in its folder."""
+
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,6 +25,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir()
             run = snakemake(folder, "--cores", "2")
             assert run.returncode == 0, run.stderr
+            (folder / TOLD).write_text(run.stdout + run.stderr)
             done.touch()
     return folder
 

@@ -165,19 +165,24 @@ CONFIGS = [
     Bad("images missing", config({"data.path": "pictures"}), CHECK, ("data.path", "pictures")),
     Bad("images without classes", empty_folder("images"), CHECK, ("data.path", "no class folders")),
     Bad("other number of classes", config({"data.classes": 3}), CHECK, ("data.classes", "3", "2 class folders")),
-    Bad("config to snakemake", config({"training.steps": "many"}), "snakemake --cores 1", ("training.steps", "many")),
+    Bad(
+        "config to snakemake",
+        config({"training.steps": "many"}),
+        "snakemake --cores 1",
+        ("study.yaml, line ", "training.steps", "many"),
+    ),
     Bad(
         "images missing to snakemake",
         config({"data.path": "pictures"}),
         "snakemake --cores 1",
-        ("data.path", "pictures"),
+        ("study.yaml, line ", "data.path", "pictures"),
     ),
     Bad("VAE missing to snakemake", config(GIVEN_VAE), "snakemake --cores 1", ("given",)),
 ]
 
 COMMANDS = [
     Bad("command unknown", nothing, "dit-scaling nonsense", ("nonsense",)),
-    Bad("argument missing", nothing, "dit-scaling check", ("Missing argument",)),
+    Bad("argument missing", nothing, "dit-scaling claims", ("Missing argument",)),
     Bad("option unknown", nothing, "dit-scaling check study.yaml --fast", ("--fast",)),
     Bad(
         "option not a number",

@@ -45,6 +45,7 @@ def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
     assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
         "encode_shard": 3,
         "train": 8,
+        "losses": 4,
         "sample": 8,
         "features": 8,
         "score": 8,
@@ -73,6 +74,36 @@ def test_snakemakes_own_report_has_the_figures_and_the_claims_on_its_landing_pag
         assert caption.title in page
         assert caption.category in page
         assert caption.text.split(".")[0].split("'")[0] in page
+
+
+def test_a_run_tells_a_line_a_job_and_ends_with_verdicts_and_report(study: Path) -> None:
+    told = (study / "told.txt").read_text()
+    jobs = re.findall(r"^ *(\d+) of (\d+)  stage (\d+) of (\d+): (\w+)", told, re.MULTILINE)
+    records = list((study / RESULTS / "times").rglob("*.tsv"))
+    assert len(jobs) == len(records) + 1  # The report has no record of its time.
+    assert [int(done) for done, *_ in jobs] == list(range(1, len(jobs) + 1))
+    assert {total for _, total, *_ in jobs} == {str(len(jobs))}
+    stages = [
+        "images",
+        "autoencoder",
+        "latents",
+        "preflight",
+        "reference",
+        "training",
+        "sampling",
+        "features",
+        "score",
+        "report",
+    ]
+    assert {(int(number), stage) for _, _, number, _, stage in jobs} == set(enumerate(stages, start=1))
+    assert "rule train_milestone" not in told
+    assert " INFO " not in told
+    end = told[told.index("\nTook ") :]
+    for claim in json.loads((study / RESULTS / "claims.json").read_text())["claims"]:
+        assert (f"Claim {claim['claim']}: {claim['words']}." in end) == (claim["verdict"] != "not testable")
+    assert f"The report: {RESULTS}/report.html" in end
+    (log,) = sorted((study / ".snakemake" / "log").glob("*.log"))[:1]
+    assert "rule train_milestone" in log.read_text()
 
 
 def test_status_of_a_finished_study_is_done(study: Path) -> None:
@@ -172,6 +203,12 @@ def test_target_rules_plan_their_stage_and_what_it_needs(nothing: Path, target: 
     assert set(needed) <= jobs.keys()
     assert not jobs.keys() & set(order[len(needed) :])
     assert len(jobs[last]) == count
+
+
+def test_losses_are_measured_without_sampling(nothing: Path) -> None:
+    jobs = plan(nothing, "losses")
+    assert len(jobs["held_out_loss"]) == 4
+    assert not jobs.keys() & {"sample_part", "classifier", "extractor", "aggregate"}
 
 
 def test_until_stops_after_a_stage(nothing: Path) -> None:

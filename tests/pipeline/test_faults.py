@@ -321,3 +321,15 @@ def test_a_killed_rank_is_reported_and_the_next_start_goes_on(
     newest = max(int(path.stem.removeprefix("state-")) for path in job.states.glob("*/state-*.json"))
     train_on_ranks(replace(job, last_step=newest + 5), 2)
     assert f"starts at step {newest} of {newest + 5}" in caplog.text
+
+
+def test_a_full_folder_for_temporary_files_is_said_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with disk_at(tmp_path / "tmp", "64k"):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+        run = start_snakemake(tmp_path, "--cores", "1")
+        said = "".join(run.communicate(timeout=120))
+    assert run.returncode == 2, said
+    assert "no temporary file can be written: No space left on device. Make room, or set TMPDIR to a folder" in said
+    assert "Traceback" not in said

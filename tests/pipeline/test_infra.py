@@ -81,3 +81,26 @@ def test_make_names_the_home_that_it_takes_where_none_can_be_written() -> None:
             ["make", "-n", "help"], cwd=ROOT, env={"PATH": "/usr/bin:/bin", **home}, capture_output=True, text=True
         )
         assert f"HOME={ROOT}/cache/home" in run.stdout
+
+
+@pytest.mark.parametrize("home", ["/", "/proc/none"])
+def test_a_home_that_cannot_be_written_gives_way_to_a_folder_here(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root every folder can be written but those below /proc; / is taken for no home all the same."""
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    run = snakemake(tmp_path, "--dry-run", "--until", "data")
+    assert run.returncode == 0, run.stderr
+    assert f"HOME cannot be written: caches go to {tmp_path / 'cache/home'}" in run.stdout + run.stderr
+    assert not Path("/.cache/snakemake").exists()
+
+
+def test_a_tmpdir_with_a_space_is_as_good_as_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "t m p"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    run = snakemake(tmp_path, "--cores", "1", "--until", "data")
+    assert run.returncode == 0, run.stderr
+    assert "solver" not in run.stdout + run.stderr
+    assert (tmp_path / "results/tiny/data/data.json").is_file()

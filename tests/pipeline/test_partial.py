@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from damage import cut
 from dit_scaling.config import Study, load_study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.report.partial import write_partial_report
+from dit_scaling.report.so_far import write_report_so_far
 from dit_scaling.results.job_records import read_records
 from jobs import EVALUATION, RESULTS, SmallStudy, run_job
 
@@ -68,6 +70,30 @@ def test_without_a_whole_variant_the_page_is_about_the_failure_alone(
     page, _ = written
     assert "Failed: 1 job.</b> There is no report: " in page
     assert "no variant is scored yet" in page
+
+
+def test_the_report_so_far_says_of_how_many_runs_it_is(study: Study) -> None:
+    page = write_report_so_far(study, open_stages(study, Path(RESULTS)), Path(RESULTS))
+    assert page == Path(RESULTS, "partial", "report.html")
+    html = page.read_text()
+    assert "as of 1 of 2 runs" in html[html.index("<body") : html.index("<h1")]
+    assert OTHER not in html
+    table = pd.read_csv(page.with_name("metrics.csv"))
+    assert set(table["variant"]) == {"DiT-Nano/2"}
+
+
+def test_a_study_of_two_seeds_is_reported_by_its_first(study: Study) -> None:
+    training = study.training.model_copy(update={"seeds": (*study.training.seeds, 7)})
+    more = study.model_copy(update={"training": training, "variants": study.variants[:1]})
+    page = write_report_so_far(more, open_stages(more, Path(RESULTS)), Path(RESULTS))
+    assert page is not None
+    assert "as of 1 of 2 runs" in page.read_text()
+
+
+def test_before_the_first_evaluation_there_is_no_report_so_far(study: Study) -> None:
+    Path(f"{EVALUATION}/metrics.json").unlink()
+    assert write_report_so_far(study, open_stages(study, Path(RESULTS)), Path(RESULTS)) is None
+    assert not Path(RESULTS, "partial").exists()
 
 
 def test_a_job_that_is_done_takes_its_record_with_it(study: Study, small_study: SmallStudy) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline import TINY, edited, plan, snakemake
-from tiny import EVALUATION, REFERENCE, RESULTS, VARIANTS, VERDICT, trained
+from tiny import EVALUATION, REFERENCE, RESULTS, TRAINING, VARIANTS, VERDICT, trained
 
 # --- one stage again
 
@@ -22,8 +22,9 @@ from tiny import EVALUATION, REFERENCE, RESULTS, VARIANTS, VERDICT, trained
         ("score", {"score_samples", *VERDICT}),
         ("features", {"extract_features", "score_samples", *VERDICT}),
         ("levels", {"levels", *VERDICT}),
+        ("losses", {"held_out_loss", *VERDICT}),
         ("sample", EVALUATION),
-        ("train", {"train_milestone", *EVALUATION}),
+        ("train", {*TRAINING, *EVALUATION}),
     ],
 )
 def test_forcerun_repeats_a_stage_for_all_variants_and_nothing_before_it(
@@ -56,7 +57,7 @@ def test_new_variant_trains_alone(study: Path, tmp_path: Path) -> None:
     config = edited(tmp_path, {"variants": ["DiT-Nano/2", "DiT-Nano/4", "DiT-Nano/1", "DiT-Micro/2", "DiT-Micro/1"]})
     jobs = plan(study, config=config)
     assert trained(jobs) == {"DiT-Nano-4/step-10", "DiT-Nano-4/step-20"}
-    assert jobs.keys() == {"train_milestone", *EVALUATION}
+    assert jobs.keys() == {*TRAINING, *EVALUATION}
     assert len(jobs["sample_part"]) == len(jobs["score_samples"]) == 2
 
 
@@ -68,7 +69,7 @@ def test_dropped_variant_runs_only_the_verdict(study: Path, tmp_path: Path) -> N
 def test_appended_milestone_trains_only_the_rest(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"training.steps": 30, "training.milestones": [10, 20]}))
     assert trained(jobs) == {f"{variant}/step-30" for variant in VARIANTS}
-    assert jobs.keys() == {"train_milestone", *EVALUATION}
+    assert jobs.keys() == {*TRAINING, *EVALUATION}
     assert len(jobs["sample_part"]) == len(jobs["score_samples"]) == 4
 
 
@@ -126,7 +127,7 @@ def test_further_features_are_scored_beside_the_others_without_sampling(study: P
 def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"training.learning_rate": 3.0e-4}))
     assert trained(jobs) == {f"{variant}/step-{step}" for variant in VARIANTS for step in (10, 20)}
-    assert jobs.keys() == {"preflight", "train_milestone", *EVALUATION}
+    assert jobs.keys() == {"preflight", *TRAINING, *EVALUATION}
 
 
 @pytest.mark.parametrize(
@@ -161,14 +162,14 @@ def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path:
 def test_vae_settings_repeat_everything_after_the_data(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"vae.steps": 21}))
     assert len(jobs["train_milestone"]) == 8
-    assert jobs.keys() == {"vae", "encode_shard", "latents", "preflight", *REFERENCE, "train_milestone", *EVALUATION}
+    assert jobs.keys() == {"vae", "encode_shard", "latents", "preflight", *REFERENCE, *TRAINING, *EVALUATION}
 
 
 def test_other_data_repeat_everything(study: Path, tmp_path: Path) -> None:
     jobs = plan(study, config=edited(tmp_path, {"data.held_out": 90}))
     assert len(jobs["train_milestone"]) == 8
     upstream = {"data", "classifier", "vae", "encode_shard", "latents", "preflight", *REFERENCE}
-    assert jobs.keys() == {*upstream, "train_milestone", *EVALUATION}
+    assert jobs.keys() == {*upstream, *TRAINING, *EVALUATION}
 
 
 # --- without Snakemake's memory
@@ -207,16 +208,16 @@ def test_a_copy_that_lost_the_files_times_is_not_run_again_once_touched(study: P
         ({"metrics.neighbours": 4}, {"levels", "score_samples", *VERDICT}),
         ({"metrics.extractor.steps": 25}, {"classifier", *REFERENCE, "extract_features", "score_samples", *VERDICT}),
         ({"sampling.steps": 6}, {"preflight", *EVALUATION}),
-        ({"training.learning_rate": 3.0e-4}, {"preflight", "train_milestone", *EVALUATION}),
+        ({"training.learning_rate": 3.0e-4}, {"preflight", *TRAINING, *EVALUATION}),
         (
             {"vae.steps": 21},
-            {"vae", "encode_shard", "latents", "preflight", *REFERENCE, "train_milestone", *EVALUATION},
+            {"vae", "encode_shard", "latents", "preflight", *REFERENCE, *TRAINING, *EVALUATION},
         ),
         (
             {"data.held_out": 90},
             {
                 *("data", "classifier", "vae", "encode_shard", "latents", "preflight", *REFERENCE),
-                *("train_milestone", *EVALUATION),
+                *(*TRAINING, *EVALUATION),
             },
         ),
     ],
@@ -239,3 +240,18 @@ def test_sampling_settings_count_while_a_job_upstream_runs(copied: Path) -> None
     jobs = plan(copied, "--forcerun", "vae", config=edited(copied, {"sampling.steps": 6}))
     assert len(jobs["sample_part"]) == 8
     assert "train_milestone" not in jobs
+
+
+# --- losses of studies that finished before there were any
+
+
+def test_losses_of_a_finished_study_cost_no_training_though_weights_were_deleted(copied: Path) -> None:
+    for path in [*copied.glob(f"{RESULTS}/*/seed-0/losses*"), *copied.glob(f"{RESULTS}/*/seed-0/*/raw.safetensors")]:
+        path.unlink()
+    assert plan(copied).keys() == {"held_out_loss", *VERDICT}
+
+
+def test_weights_deleted_after_they_were_measured_are_not_asked_for(copied: Path) -> None:
+    for path in copied.glob(f"{RESULTS}/*/seed-0/*/raw.safetensors"):
+        path.unlink()
+    assert plan(copied) == {}

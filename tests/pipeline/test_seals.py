@@ -113,6 +113,13 @@ def test_verify_finds_what_was_damaged_and_says_what_makes_it_again() -> None:
     assert f"rm {state}" in answer.output
 
 
+def test_verify_names_what_killed_jobs_left_half_written() -> None:
+    half = Path(RESULTS, "vae", ".tmp-0123-vae.json")
+    half.touch()
+    answer = CliRunner().invoke(app, ["verify", RESULTS])
+    assert (answer.exit_code, str(half) in answer.output) == (0, True)
+
+
 @pytest.mark.parametrize("argument", ["nowhere", "images"])
 def test_verify_needs_a_study(argument: str) -> None:
     answer = CliRunner().invoke(app, ["verify", argument])

@@ -17,7 +17,7 @@ from cluster import Cluster, NoClusterError, two_node_cluster
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.runtime import Runtime
-from pipeline import ROOT, edited, snakemake
+from pipeline import ROOT, edited, snakemake, start_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +138,35 @@ def test_four_ranks_over_two_nodes_end_at_the_same_weights(
         # The loss does not depend on the keys' bias: AdamW makes full steps of its rounding.
         if not name.endswith("qkv.bias"):
             assert (weights - theirs[name]).norm() <= 1e-5 * weights.norm(), name
+
+
+def test_training_in_the_queue_saves_and_stops_when_snakemake_is_told_to(
+    cluster: Cluster, study: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = shutil.copytree(study, tmp_path / "study")
+    config = edited(folder, {**CHANGES, "training.steps": 10**6, "training.seeds": [0, 1, 2]})
+    one_node = profile(tmp_path_factory.mktemp("one-node"), over_two_nodes=False)
+    run = start_snakemake(folder, "train", "--profile", str(one_node), config=config)
+    logs = [folder / RESULTS / "logs" / "train" / f"DiT-Nano-2_seed-{seed}_step-1000000.log" for seed in range(3)]
+
+    def states() -> list[str]:
+        return sorted(line.split("|")[0] for line in cluster.queue("%T|%k") if line.endswith("_1000000"))
+
+    def trains(log: Path) -> bool:
+        return log.exists() and "/s, " in log.read_text()
+
+    deadline = time.monotonic() + 180
+    while sum(map(trains, logs)) < 2 or states() != ["PENDING", "RUNNING", "RUNNING"]:
+        assert run.poll() is None
+        assert time.monotonic() < deadline, states()
+        time.sleep(0.5)
+    run.terminate()
+    said = "".join(run.communicate(timeout=180))
+    assert run.returncode == 1, said
+    assert states() == ["CANCELLED", "FAILED", "FAILED"]
+    saved = [int(path.stem.removeprefix("state-")) for path in folder.glob(f"{RESULTS}/states/*/state-*.json")]
+    assert len([step for step in saved if step > 20]) == 2
+    assert not list((folder / RESULTS).rglob("step-1000000/*"))
 
 
 TRAIN_ON_TWO_NODES = """

@@ -10,7 +10,7 @@ from dit_scaling.claims import read_metrics_table
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Stages
-from dit_scaling.results.aggregate import AggregateFiles, aggregate, judge
+from dit_scaling.results.aggregate import AggregateFiles, add_losses, aggregate, judge
 from report_study import ORIGIN, StudyFiles, make_study
 
 
@@ -32,6 +32,30 @@ def test_rows_stand_in_the_configs_order_with_counts_in_closed_form(study: Study
     assert row["device"] == "AMD EPYC"
     assert (row["training_digest"], row["git_commit"], row["torch_version"]) == ("b" * 16, "abc1234", "2.9.0")
     assert row["train_seconds"] > 0
+
+
+def test_held_out_losses_stand_beside_the_metrics_and_agreement_knows_them(
+    study: StudyFiles,
+) -> None:
+    table = pd.read_parquet(study.inputs.table)
+    row = table.iloc[-1]
+    assert row["held_out_mse"] == pytest.approx(
+        0.2 * (row["gflops"] * row["step"]) ** -0.05 * (1 + 0.001 * row["seed"])
+    )
+    assert table["held_out_mse"].notna().all()
+    sentence = json.loads(study.inputs.claims.read_text())["agreement"]
+    assert "held-out images, which needs no samples, orders the variants as fd_classifier64 does" in sentence
+    assert "held_out_mse" in set(pd.read_csv(study.inputs.agreement)["metric"])
+    # The verdicts do not know it.
+    without, levels = table.drop(columns="held_out_mse"), json.loads(study.inputs.levels.read_text())
+    assert judge(study.settings.study, without, levels)[0] == judge(study.settings.study, table, levels)[0]
+
+
+def test_what_is_no_record_of_losses_is_refused(study: StudyFiles, tmp_path: Path) -> None:
+    write_json(tmp_path / "losses.json", {"steps": {"last": {}}})
+    table = pd.read_parquet(study.inputs.table)
+    with pytest.raises(UserError, match=r"losses\.json is no record of losses.*--forcerun losses"):
+        add_losses(table, {("DiT-Nano/2", 0): tmp_path / "losses.json"})
 
 
 def test_verdicts_come_as_a_table_too(study: StudyFiles) -> None:

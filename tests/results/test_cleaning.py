@@ -17,6 +17,8 @@ from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.cleaning import cleanable, delete
+from dit_scaling.results.job_records import recorded
+from dit_scaling.results.run_control import RUNNER, note_runner
 from dit_scaling.variants import Variant
 from pipeline import TINY, edited
 
@@ -67,6 +69,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
         (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS.stored()}))
         write(published / "guidance-1.0" / "metrics.json")
+    write(results / "DiT-Nano-2" / "seed-0" / "losses.json")
     return results
 
 
@@ -132,6 +135,11 @@ def test_weights_stay_until_they_are_scored(results: Path, tmp_path: Path) -> No
     # A step that is no longer a milestone is not going to be scored.
     unscored = named(load_study(edited(tmp_path, {"keep.checkpoints": "last", "training.milestones": []})), results)
     assert str((early / "ema.safetensors").relative_to(results)) in unscored
+
+
+def test_weights_stay_until_their_loss_is_measured(results: Path, tmp_path: Path) -> None:
+    (results / "DiT-Nano-2" / "seed-0" / "losses.json").unlink()
+    assert named(study(tmp_path, checkpoints="last"), results) == set()
 
 
 def test_weights_stay_until_their_gate_has_judged_them(results: Path, tmp_path: Path) -> None:
@@ -201,6 +209,21 @@ def test_deleting_leaves_no_empty_folders_and_everything_else(results: Path, tmp
     assert cleanable(chosen, results) == []
     assert not (results / "states" / "finished" / "step-10").exists()
     assert (results / "states" / "unfinished" / NEWEST).exists()
+
+
+def test_halves_of_killed_jobs_go_once_nothing_runs(results: Path, tmp_path: Path) -> None:
+    halves = {f"{place}/.tmp-0123-file" for place in ("data", "DiT-Nano-2/seed-0/step-20", "vae/.tmp-4567-autoencoder")}
+    for path in halves:
+        write(results / path)
+    with recorded(results, "vae", {}, results / "vae/vae.json", results / "logs/vae.log"):
+        assert not named(study(tmp_path), results) & halves
+    note_runner(results)
+    assert not named(study(tmp_path), results) & halves
+    (results / RUNNER).unlink()
+    assert named(study(tmp_path), results) == halves
+    delete(cleanable(study(tmp_path), results))
+    assert list(results.rglob(".tmp-*")) == []
+    assert (results / "DiT-Nano-2/seed-0/step-20/ema.safetensors").exists()
 
 
 def clean(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -13,7 +13,7 @@ from dit_scaling.common.files import write_json
 from dit_scaling.common.holder import Holder
 from dit_scaling.config import parse_study
 from dit_scaling.config.stages import Stages
-from dit_scaling.results.run_control import RUNNER, drop_stale_locks, note_runner, pass_on_stops
+from dit_scaling.results.run_control import RUNNER, drop_stale_locks, note_runner, pass_on_stops, stop_queued
 from dit_scaling.results.withdrawal import report_digest, withdraw
 from report_study import CONFIG
 
@@ -97,7 +97,7 @@ def test_a_stop_is_passed_on_to_jobs_of_the_script_alone(tmp_path: Path, number:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGTERM, lambda signum, _: heard.append(signum))
     try:
-        pass_on_stops("train_milestone.py")
+        pass_on_stops("train_milestone", "train_milestone.py")
         os.kill(os.getpid(), number)
         assert jobs[0].wait(timeout=10) == 7
         time.sleep(0.2)
@@ -109,6 +109,36 @@ def test_a_stop_is_passed_on_to_jobs_of_the_script_alone(tmp_path: Path, number:
         for job in jobs:
             job.kill()
             job.wait()
+
+
+FAKE_SLURM = {
+    "squeue": """cat <<END
+7|RUNNING|{here}|rule_train_milestone_wildcards_DiT-S-2_0_100
+8|RUNNING|{here}|rule_train_milestone_anew
+9|PENDING|{here}|rule_train_milestone_wildcards_DiT|S
+10|RUNNING|{here}/other|rule_train_milestone
+11|RUNNING|{here}|rule_sample_part_wildcards_rule_train_milestone
+12_3|RUNNING|{here}|rule_train_milestone
+13|PENDING|{here}|(null)
+END""",
+    "scancel": 'echo "$*" >> {here}/told',
+}
+
+
+def test_jobs_in_slurms_queue_are_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in FAKE_SLURM.items():
+        (tmp_path / name).write_text("#!/bin/sh\n" + text.format(here=tmp_path) + "\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    stop_queued("train_milestone", tmp_path)
+    assert (tmp_path / "told").read_text().splitlines() == ["9", "--signal=TERM 7 12_3"]
+
+
+def test_a_queue_that_does_not_answer_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    stop_queued("train_milestone", tmp_path)
 
 
 def test_verdicts_of_other_settings_are_moved_out_of_the_way_once() -> None:

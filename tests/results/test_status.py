@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from dit_scaling.cli import app
 from dit_scaling.common.files import write_json
 from dit_scaling.common.holder import Holder
 from dit_scaling.config import parse_study
@@ -17,7 +19,8 @@ from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.job_records import JobRecord
-from dit_scaling.results.status import Run, describe_status, read_status
+from dit_scaling.results.status import Run, read_status
+from dit_scaling.results.status_text import describe_status, status_json
 from dit_scaling.training.lock import locked
 from pipeline import TINY
 from report_study import CONFIG
@@ -223,9 +226,74 @@ def test_lines_for_the_terminal(study: Study, stages: Stages, tmp_path: Path) ->
     )
 
 
+def write_gate(results: Path, stages: Stages, step: int, status: str, digest: str | None = None) -> None:
+    gate = {
+        "variant": "DiT-Nano/2",
+        "seed": 0,
+        "step": step,
+        "status": status,
+        "reason": "it says so.",
+        "page": "g.html",
+    }
+    place = results / SLUG / "seed-0" / f"step-{step}"
+    write_json(
+        place / "gate.json", gate | {"page": "g.html", "settings_digest": digest or stages.gate(SLUG, 0, step).digest}
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "shown"),
+    [
+        ({}, None),
+        ({0: "on track"}, "on track"),
+        ({0: "broken", -1: "undertrained for this budget"}, "broken"),
+        ({0: "on track", -1: "undertrained for this budget"}, "undertrained for this budget"),
+    ],
+)
+def test_a_run_shows_what_its_gates_found(
+    study: Study, stages: Stages, tmp_path: Path, verdicts: dict[int, str], shown: str | None
+) -> None:
+    write_results(tmp_path, study, stages, sampled=True, extracted=True, scored=True)
+    stops = study.training.stops
+    for place, verdict in verdicts.items():
+        write_gate(tmp_path, stages, stops[place], verdict)
+    status = read_status(study, stages, tmp_path, NOW)
+    assert (status.runs[0].state, status.runs[0].gate) == ("done", shown)
+    assert [found.step for found in status.broken] == ([stops[0]] if shown == "broken" else [])
+    lines = describe_status(status, tmp_path).splitlines()
+    assert (f"BROKEN: DiT-Nano/2 seed 0 at step {stops[0]:,}: it says so." in "\n".join(lines)) == (shown == "broken")
+    assert "done" in lines[4]
+    assert (shown or "").split(" for")[0] in lines[4]
+    told = json.loads(status_json(status))
+    assert told["runs"][0]["gate"] == shown
+    assert told["broken"] == [] or told["broken"][0]["reason"] == "it says so."
+
+
+def test_a_gate_of_other_settings_says_nothing(study: Study, stages: Stages, tmp_path: Path) -> None:
+    write_gate(tmp_path, stages, study.training.stops[0], "broken", digest="0" * 16)
+    status = read_status(study, stages, tmp_path, NOW)
+    assert (status.runs[0].gate, status.broken) == (None, ())
+
+
+def test_a_watch_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dit_scaling.cli.status_command.time.sleep", sleep)
+    answer = CliRunner().invoke(app, ["status", str(TINY), "--watch", "--every", "0.5"])
+    assert answer.output.count("Study tiny in results/tiny") == 2
+    assert looks == [0.5, 0.5]
+    assert "\x1b" not in answer.output
+
+
 def test_the_command_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv = ['dit-scaling', 'status', '--configfile', sys.argv[1]]\n"
+        "import sys; sys.argv = ['dit-scaling', 'status', sys.argv[1]]\n"
         "from dit_scaling.cli import app\n"
         "app(standalone_mode=False)\n"
         "assert not {'torch', 'matplotlib', 'scipy.linalg', 'scipy.stats'} & sys.modules.keys()"

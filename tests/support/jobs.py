@@ -64,6 +64,7 @@ FIRST_OUTPUT = {
     "encode_shard": f"{RESULTS}/latents/train-00000.tar",
     "latents": f"{RESULTS}/latents/manifest.json",
     "train_milestone": f"{STEP}/ema.safetensors",
+    "held_out_loss": f"{RESULTS}/DiT-Nano-2/seed-0/losses.json",
     "sample_part": f"{EVALUATION}/samples/part-00000.npz",
     "reference": f"{RESULTS}/reference/classifier/moments.npz",
     "levels": f"{RESULTS}/reference/classifier/levels.json",

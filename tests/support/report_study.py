@@ -108,7 +108,9 @@ def make_study(
     names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
     files = AggregateFiles(*(root / name for name in names))
     manifest, training = _write_training(root, study, runs)
-    aggregate(AggregateSettings.parse(stages.aggregate().canonical()), records, logs, training, manifest, levels, files)
+    losses = [_write_losses(root, study, name, seed) for name, seed in runs]
+    settings = AggregateSettings.parse(stages.aggregate().canonical())
+    aggregate(settings, records, logs, training, manifest, levels, files, losses)
 
     samples, memorisation = [], []
     for name in study.variants:
@@ -264,6 +266,18 @@ def _write_memorisation(path: Path, number: int) -> Path:
             "settings_digest": "a" * 16,
         },
     )
+    return path
+
+
+def _write_losses(root: Path, study: Study, name: str, seed: int) -> Path:
+    """Losses that fall with compute, as the distances do."""
+    gflops = count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels)
+    columns = {}
+    for step in study.exports(name):
+        loss = 0.2 * (gflops * step) ** -0.05 * (1 + 0.001 * seed)
+        columns[str(step)] = {"held_out_mse": loss, "held_out_mse_se": 0.001, "training_mse": 0.99 * loss}
+    path = root / study.variant(name).slug / f"losses-{seed}.json"
+    write_json(path, {"steps": columns})
     return path
 
 

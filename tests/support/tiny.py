@@ -7,6 +7,7 @@ from pipeline import Plan
 RESULTS = "results/tiny"
 VARIANTS = {"DiT-Nano-2", "DiT-Nano-1", "DiT-Micro-2", "DiT-Micro-1"}
 VERDICT = {"aggregate", "figures", "report"}
+TRAINING = {"train_milestone", "held_out_loss"}
 REFERENCE = {"reference", "levels"}
 EVALUATION = {"sample_part", "extract_features", "memorisation", "score_samples", *VERDICT}
 

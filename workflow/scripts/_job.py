@@ -5,6 +5,7 @@ FILE, as Snakemake would, without running the jobs before it.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ def job() -> Iterator[Any]:
     """Yield the job's `snakemake` object, with its log set up; a UserError is logged and ends with exit code 2.
 
     What it reads must be as the jobs before left it, and what it leaves is sealed once it is done: see `seals`.
-    The log goes to the job's log file, to a history that no rerun deletes, and to the terminal.
+    The log goes to the job's log file, to a history that no rerun deletes, and to the terminal, there only its warnings
+    where Snakemake itself is quiet.
     """
     snakemake = _snakemake()
     declared = Path(snakemake.log[0])
@@ -35,6 +37,8 @@ def job() -> Iterator[Any]:
     # A full disk loses lines of the log files; without this each would be a traceback on the terminal.
     logging.raiseExceptions = False
     logging.basicConfig(level=logging.INFO, format=FORMAT, force=True)
+    if os.environ.get("DIT_SCALING_QUIET"):
+        logging.getLogger().handlers[0].setLevel(logging.WARNING)
     try:
         with disk_faults_named(declared):
             history.parent.mkdir(parents=True, exist_ok=True)

@@ -17,5 +17,6 @@ with job() as snakemake:
         next(iter(paths(snakemake.input.manifest)), None),
         Path(snakemake.input.levels),
         AggregateFiles(*map(Path, tables)),
+        paths(snakemake.input.losses),
     )
     record_provenance(snakemake, settings)

@@ -1,9 +1,9 @@
 """Whether the other metrics of a table order the variants as the headline distance does.
 
 All are measured on the same samples, most on the same features: agreement says that the verdicts do not hang on the
-formula of one distance, and on one network only where a metric's name tells other features. Values of metrics where
-higher is better are taken with the opposite sign, so that lower is better in every row and a positive rank correlation
-is agreement.
+formula of one distance, and on one network only where a metric's name tells other features. The held-out loss, where
+the table has it, needs no samples. Values of metrics where higher is better are taken with the opposite sign, so that
+lower is better in every row and a positive rank correlation is agreement.
 """
 
 import math
@@ -20,6 +20,7 @@ from scipy import stats
 
 from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.losses.loss_names import HEADLINE as HELD_OUT_LOSS
 from dit_scaling.metrics.catalogue import parse_column
 
 MAX_PERMUTED = 8  # variants: 40,320 orders; beyond, Student's t is close enough
@@ -76,6 +77,7 @@ def compare_metrics(table: pd.DataFrame, report: ClaimsReport) -> AgreementRepor
     rows, _ = at_common_step(table)
     rows = rows[~rows["variant"].isin([exclusion.variant for exclusion in report.exclusions])]
     others = [column for column in find_metrics(rows) if column != report.metric]
+    others += [column for column in (HELD_OUT_LOSS,) if column in rows.columns and rows[column].notna().all()]
     columns = [report.metric, *others]
     grouped = rows.groupby("variant")
     values = pd.DataFrame({column: grouped[column].agg(partial(_mean, column)) for column in columns})
@@ -125,9 +127,10 @@ def rank_test(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, fl
 
 def describe_agreement(metrics: Sequence[MetricAgreement]) -> str:
     """One sentence: which metrics order the variants as the first of ``metrics`` does."""
-    headline, *others = metrics
+    headline, *others = [metric for metric in metrics if metric.metric != HELD_OUT_LOSS]
+    losses = "".join(_describe_loss(metric, headline) for metric in metrics if metric.metric == HELD_OUT_LOSS)
     if not others:
-        return f"The table has no metric beside {headline.metric}."
+        return f"The table has no metric beside {headline.metric}.{losses}"
     texts: dict[Agreement, str] = {
         "agrees": "order the variants as {} does beyond chance",
         "disagrees": "order the variants the other way beyond chance",
@@ -138,7 +141,16 @@ def describe_agreement(metrics: Sequence[MetricAgreement]) -> str:
         members = [_describe(metric) for metric in others if metric.agreement == agreement]
         if members:
             parts.append(f"{', '.join(members)} {text.format(headline.metric)}")
-    return f"Of {len(others)} other metrics on the same samples, by rank correlation: {'; '.join(parts)}."
+    return f"Of {len(others)} other metrics on the same samples, by rank correlation: {'; '.join(parts)}.{losses}"
+
+
+def _describe_loss(loss: MetricAgreement, headline: MetricAgreement) -> str:
+    found = {
+        "agrees": f"orders the variants as {headline.metric} does beyond chance",
+        "disagrees": "orders the variants the other way beyond chance",
+        "undecided": "cannot be told from an unrelated order",
+    }[loss.agreement]
+    return f" The loss on held-out images, which needs no samples, {found}: {_describe(loss)}."
 
 
 def _describe(metric: MetricAgreement) -> str:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular
 
 TEXT_COLUMNS = ("variant", "size", "extractor", "sampler", "reference")
 """What stays text, whatever it looks like."""
+OTHER_NAMES = dict.fromkeys(("guidance", "cfg", "cfg_scale", "cfg-scale", "guidance scale"), "guidance_scale")
+"""What others call a column."""
 SEPARATORS = ",;\t|"
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 FOREIGN = {
@@ -22,6 +25,7 @@ FOREIGN = {
     b"{": "JSON",
     b"[": "JSON",
     b"<": "HTML or XML",
+    b"|": "a table in Markdown",
 }
 """First bytes of files that people take for tables."""
 
@@ -40,7 +44,8 @@ def read_table_file(path: Path, expected: Sequence[str]) -> pd.DataFrame:
         UserError: there is no such file, it is no such table, or two of its heads are one.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as stream:
+            content = stream.read()
         if content.startswith(b"PAR1") or path.suffix == ".parquet":
             return _named(pd.read_parquet(path), path)
         for first, kind in FOREIGN.items():
@@ -91,11 +96,16 @@ def _parse(text: str, path: Path, expected: Sequence[str]) -> pd.DataFrame:
 
 
 def _heads(line: str, separator: str) -> list[str]:
-    return [head.strip().lower() for head in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    return [_head(head) for head in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+
+
+def _head(text: object) -> str:
+    name = str(text).strip().lower()
+    return OTHER_NAMES.get(name, name)
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    heads = [str(head).strip().lower() for head in table.columns]
+    heads = [_head(head) for head in table.columns]
     _refuse_twice(heads, path)
     return table.set_axis(heads, axis="columns")
 

@@ -5,12 +5,20 @@ from typing import Annotated
 
 import typer
 
+from dit_scaling.cli.options import JsonOption
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.spelling import did_you_mean
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def bench(
-    variants: Annotated[
-        list[str] | None, typer.Argument(help="For example DiT-XL/2; else the paper's patch 2.")
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VARIANT|CONFIG",
+            help="For example DiT-XL/2, or the config files of a study; the paper's patch 2 where nothing is named.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Latents of a step, 4 x 32 x 32 each; 128.")] = None,
@@ -22,17 +30,22 @@ def bench(
     stage: Annotated[
         list[str] | None, typer.Option(help="training, sampling or encoding (and decoding); repeat it; else all.")
     ] = None,
-    configfile: Annotated[
-        list[Path] | None, typer.Option(help="A study: its variants, batches, precisions and autoencoder.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Rows as the table of measured rates has them.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure how fast this device trains, samples and encodes, beside published figures."""
+    """Measure how fast this device trains, samples and encodes, beside published figures.
+
+    Of a study, its variants are measured with its batches, precisions and autoencoder. The rows of --json are those of
+    the table of measured rates.
+    """
     from dit_scaling.config import load_study
     from dit_scaling.plan.bench import STAGES, tell_bench
 
-    study = load_study(*configfile) if configfile else None
+    if device not in DEVICES:
+        raise UserError(f"--device {device}: choose one of {', '.join(DEVICES)}.{did_you_mean(device, DEVICES)}")
+    config = [Path(word) for word in targets or [] if word.endswith((".yaml", ".yml"))]
+    variants = [word for word in targets or [] if Path(word) not in config]
+    study = load_study(*config) if config else None
     if study is not None and (batch_size, precision, compiled) != (None, "", None):
-        raise UserError("--configfile says batch, precision and compilation: leave --batch-size and the others out.")
+        raise UserError("a study says batch, precision and compilation: leave --batch-size and the others out.")
     stages = stage or STAGES
-    typer.echo(tell_bench(variants or [], device, batch_size, precision, compiled, seconds, stages, study, as_json))
+    typer.echo(tell_bench(variants, device, batch_size, precision, compiled, seconds, stages, study, as_json))

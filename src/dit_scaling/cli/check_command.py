@@ -1,37 +1,78 @@
 """``check``: whether a config is a study, and what is doubtful in it."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from dit_scaling.cli.options import ConfigFiles, named
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, named
+from dit_scaling.common.errors import UserError
+
+if TYPE_CHECKING:
+    from dit_scaling.config.study import Study
+    from dit_scaling.data.sources import ImageSource
 
 
-def check(config: ConfigFiles) -> None:
+def check(config: ConfigFiles = EMBEDDED) -> None:
     """Check the config of a study without starting anything, and list what is doubtful in it."""
     from dit_scaling.config import load_study
-    from dit_scaling.config.image_settings import ImageFiles
     from dit_scaling.data.class_order import require_order
-    from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.sources import open_source
-    from dit_scaling.data.split import require_shards, require_training_images
-    from dit_scaling.data.survey import describe_inventory, survey
+    from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
-    require_order(study)
-    source = open_source(study.data)
+    images: int | None = None
+    fault: UserError | None = None
+    try:
+        require_order(study)
+        source = open_source(study.data)
+    except UserError as error:
+        fault, images = error, _expected(study)
+    else:
+        images = len(source)
+        _tell_images(study, source)
+    for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
+        typer.echo(f"Doubtful: {warning}.")
+    runs = len(study.variants) * len(study.training.seeds)
+    found = f"{named(config)}: study '{study.study}', {runs} training runs of {study.training.steps} steps"
+    if fault is not None:
+        typer.echo(f"{found}. Everything but the images was checked; docs/imagenet.md says how images lie.")
+        raise fault
+    require_given_files(study)
+    typer.echo(f"{found}. No errors.")
+
+
+def _expected(study: "Study") -> int | None:
+    """How many images there will be, as far as that is known before they are there."""
+    from dit_scaling.plan.command import look_at
+
+    try:
+        return look_at(study.data)[0]
+    except UserError:
+        return None
+
+
+def _tell_images(study: "Study", source: "ImageSource") -> None:
+    """Say what is seen in the images.
+
+    Raises:
+        UserError: they cannot be split and encoded as the study says.
+    """
+    from dit_scaling.config.image_settings import ImageFiles
+    from dit_scaling.data.imagenet import compare_count
+    from dit_scaling.data.split import require_shards, require_training_images
+    from dit_scaling.data.survey import describe_inventory, require_readable, survey
+
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
     require_shards(images, study.data.held_out, study.latents.shards, study.latents.held_out_shards)
     if isinstance(study.data, ImageFiles):
+        if study.data.count not in (None, images):
+            typer.echo(f"Doubtful: data.count: {study.data.count:,}, but there are {images:,} images.")
         seen = survey(source, study.data)
         for sentence in (*describe_inventory(study.data), *seen.sentences):
             typer.echo(f"{'Warning' if sentence in seen.doubts else 'Images'}: {sentence}.")
+        require_readable(seen)
     finding = compare_count(images, study.data.classes)
     if finding is not None:
         typer.echo(f"{'Warning' if finding.leak else 'Images'}: {finding.sentence}.")
-    for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
-        typer.echo(f"Doubtful: {warning}.")
-    runs = len(study.variants) * len(study.training.seeds)
-    typer.echo(
-        f"{named(config)}: study '{study.study}', {runs} training runs of {study.training.steps} steps. No errors."
-    )

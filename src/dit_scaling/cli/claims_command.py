@@ -1,26 +1,40 @@
 """``claims``: verdicts about a table of metrics."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dit_scaling.cli.options import JsonOption, tell_json
+from dit_scaling.common.errors import UserError
+
 
 def claims(
-    table: Annotated[Path, typer.Argument(help="CSV or Parquet: variant, size, patch, params_m, gflops, a metric.")],
+    table: Annotated[
+        Path | None, typer.Argument(help="CSV or Parquet: variant, size, patch, params_m, gflops, a metric.")
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="Column to judge; fid50k, or the only fid*/fd_* column.")] = None,
     decoded_noise: Annotated[float | None, typer.Option(help="The same metric on decoded Gaussian noise.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+    published: Annotated[
+        str | None, typer.Option(help="A published family, as SiT, or all: what the field's own figures say.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Judge the paper's claims on a table of metrics."""
+    """Judge the paper's claims on a table of metrics, or on published families of models."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
     from dit_scaling.common.seals import check_seals
 
+    if (table is None) == (published is None):
+        raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
+    if table is None:
+        from dit_scaling.laws.field_text import describe_published
+
+        typer.echo(describe_published(str(published)))
+        return
     check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        tell_json(report)
         return
     typer.echo(f"Noise: {report['noise']}.")
     for claim in report["claims"]:

@@ -5,15 +5,16 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import EMBEDDED, ConfigOption, named
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, named, tell_json
 
 
 def clean(
-    config: ConfigOption = EMBEDDED,
+    config: ConfigFiles = EMBEDDED,
     yes: Annotated[bool, typer.Option("--yes", help="Delete what is shown.")] = False,
     other_runs: Annotated[
         bool, typer.Option("--other-runs", help="Also runs of settings that the study no longer has.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what the study's `keep` settings leave no reason to keep, and how much it is; delete it with --yes."""
     from dit_scaling.config import load_study
@@ -21,6 +22,12 @@ def clean(
 
     study = load_study(*config)
     heaps = cleanable(study, Path("results", study.study), other_runs)
+    if as_json:
+        if yes:
+            delete(heaps)
+        rows = [{"reason": heap.reason, "bytes": heap.size, "files": [*map(str, heap.files)]} for heap in heaps]
+        tell_json({"study": study.study, "deleted": yes, "heaps": rows})
+        return
     for heap in heaps:
         typer.echo(f"{heap.size / 1e6:,.1f} MB in {len(heap.files)} files: {heap.reason}")
         for folder in sorted({path.parent for path in heap.files}):

@@ -1,9 +1,14 @@
 """Arguments and options that several commands have."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.config.complaints import placed
 
 EMBEDDED = [Path("config/config.yaml")]
 """The study where no config file is named; one that is named is a study of its own, not laid over this."""
@@ -16,14 +21,35 @@ ClassesOption = Annotated[
 ]
 ConfigFiles = Annotated[
     list[Path],
-    typer.Argument(help="Config file of a study, for example config/config.yaml; each further one is laid over it."),
+    typer.Argument(
+        metavar="CONFIG",
+        help="Config file of a study, config/config.yaml where none is named; each further one is laid over it.",
+        show_default=False,
+    ),
 ]
-ConfigOption = Annotated[
-    list[Path],
-    typer.Option("--configfile", help="Config file of the study; repeat it to lay another over those before."),
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in the place of a table.")]
+
+
+class StudyCommand(TyperCommand):
+    """A command about a study. Snakemake's word --configfile may stand before config files, and changes nothing."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        words = [word.removeprefix("--configfile=") for word in args if word != "--configfile"]
+        return super().parse_args(ctx, words)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run it; what is wrong with a key of the config is told with the key's file and line."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise UserError(placed(str(error), ctx.params.get("config") or ())) from None
 
 
 def named(config: list[Path]) -> str:
     """The config files in the order in which they are laid over each other."""
     return ", ".join(map(str, config))
+
+
+def tell_json(value: Any) -> None:
+    """Print plain values as JSON."""
+    typer.echo(json.dumps(value, indent=2))

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import ConfigOption
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption
+from dit_scaling.common.errors import UserError
 
 
 def plan(
-    config: ConfigOption,
+    config: ConfigFiles = EMBEDDED,
     device: Annotated[
         str | None,
         typer.Option(help="h200, h100, a100 or a100-40gb; a100 where none is named, this machine for a CPU's study."),
@@ -21,8 +22,12 @@ def plan(
     ] = None,
     probe: Annotated[bool, typer.Option(help="Measure this machine's rate with a short training, instead.")] = False,
     diff: Annotated[Path | None, typer.Option(help="Another config, or results/STUDY: what would run again.")] = None,
+    laws_of: Annotated[
+        Path | None, typer.Option("--from", help="results/STUDY, whose laws say what the dearest run can reach.")
+    ] = None,
     price_per_hour: Annotated[float, typer.Option(min=0, help="Of one device: the price in that currency.")] = 0.0,
     chances: Annotated[bool, typer.Option("--chances", help="Also simulate how likely each verdict is.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
@@ -42,7 +47,13 @@ def plan(
         found = devices_as_measured(device or "a100", devices or 8, study)
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
-    typer.echo(tell_plan(study, found, diff, price_per_hour))
+    if as_json and (chances or laws_of):
+        raise UserError("--chances and --from give sentences: leave --json out, or them.")
+    typer.echo(tell_plan(study, found, diff, price_per_hour, as_json))
+    if laws_of is not None:
+        from dit_scaling.plan.reach import tell_reach_of_study
+
+        typer.echo(tell_reach_of_study(study, laws_of))
     if chances:
         from dit_scaling.plan.chances import describe_chances
         from dit_scaling.plan.command import look_at

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import typer
 
-from dit_scaling.cli.options import ConfigOption
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles
 
 
-def prefetch(config: ConfigOption) -> None:
+def prefetch(config: ConfigFiles = EMBEDDED) -> None:
     """Fetch what a study needs from the network into its cache, so that no job needs a network."""
     import logging
 

@@ -1,25 +1,42 @@
 """``variants``: how large the models of a study are."""
 
+from typing import Any
+
 import typer
 
-from dit_scaling.cli.options import ConfigFiles
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, tell_json
 
 
-def variants(config: ConfigFiles) -> None:
+def variants(config: ConfigFiles = EMBEDDED, as_json: JsonOption = False) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
     from dit_scaling.variants import UNetVariant, count_gflops, count_parameters, count_tokens
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
-    typer.echo(f"{'variant':<16}{'depth':>7}{'hidden_size':>13}{'tokens':>8}{'params':>14}{'Gflops':>12}")
+    rows: list[dict[str, Any]] = []
     for name in study.variants:
         variant = study.variant(name)
-        parameters = count_parameters(variant, study.data.classes, channels)
         depth, hidden_size = (
-            ("-", variant.channels) if isinstance(variant, UNetVariant) else (variant.depth, variant.hidden_size)
+            (None, variant.channels) if isinstance(variant, UNetVariant) else (variant.depth, variant.hidden_size)
         )
+        rows.append(
+            {
+                "variant": name,
+                "depth": depth,
+                "hidden_size": hidden_size,
+                "tokens": count_tokens(variant, size),
+                "parameters": count_parameters(variant, study.data.classes, channels),
+                "gflops": count_gflops(variant, size, channels),
+            }
+        )
+    if as_json:
+        tell_json(rows)
+        return
+    typer.echo(f"{'variant':<16}{'depth':>7}{'hidden_size':>13}{'tokens':>8}{'params':>14}{'Gflops':>12}")
+    for row in rows:
+        tokens = row["tokens"] or "-"
         typer.echo(
-            f"{name:<16}{depth:>7}{hidden_size:>13}{count_tokens(variant, size) or '-':>8}{parameters:>14,}"
-            f"{count_gflops(variant, size, channels):>12.4g}"
+            f"{row['variant']:<16}{row['depth'] or '-':>7}{row['hidden_size']:>13}{tokens:>8}{row['parameters']:>14,}"
+            f"{row['gflops']:>12.4g}"
         )

@@ -8,10 +8,11 @@ import re
 import secrets
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dit_scaling.common.errors import DiskError, UserError
 
@@ -51,9 +52,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """Files and folders below ``folder`` that killed processes left half-written, or others are writing now."""
+    return sorted(folder.rglob(f"{TEMPORARY}*"))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes left half-written below ``folder``; nobody else may be writing there."""
-    for path in folder.rglob(f"{TEMPORARY}*"):
+    for path in leftovers(folder):
         _remove(path)
 
 
@@ -112,7 +118,7 @@ def _writable_target(path: Path, is_kind: Callable[[int], bool], kind: str) -> P
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise UserError(f"{path} is a link that leads back to itself. Delete it, or name another file.") from None
+        raise UserError(f"{path} is a link that leads back to itself. Name another file.") from None
     if not is_kind(mode):
         raise UserError(f"{path} is there already and is not {kind}, so it is left as it is. Name another one.")
     return target
@@ -157,17 +163,29 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading, which a pipe, a device or a folder is not: they may have no end.
+
+    Raises:
+        UserError: it is of another kind.
+        OSError: it is missing, or cannot be opened.
+    """
+    # Without waiting for whoever would write into a pipe.
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise UserError(f"{path} cannot be read: it is no regular file. Write its content into one.")
+    return os.fdopen(number, "rb")
+
+
 def read_regular(path: Path, most: int) -> bytes:
-    """Content of a regular file of at most ``most`` bytes, which a pipe, a device or a folder is not.
+    """Content of a regular file of at most ``most`` bytes.
 
     Raises:
         UserError: it is missing, of another kind, larger, or cannot be read.
     """
     try:
-        # Without waiting for whoever would write into a pipe.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise UserError(f"{path} cannot be read: it is no regular file. Write its content into one.")
+        with open_regular(path) as stream:
             content = stream.read(most + 1)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
@@ -191,13 +209,30 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        with open_regular(path) as stream:
+            return json.loads(stream.read())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and rerun the stage that makes it.") from None
+
+
+def parse_json_once(text: str | bytes) -> Any:
+    """JSON in which no key stands twice: of two Python would take the last.
+
+    Raises:
+        ValueError: the text is not JSON, or a key stands twice in one object.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"the key {twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -207,7 +242,8 @@ def read_json_lines(path: Path) -> list[Any]:
         UserError: the file is missing, unreadable, or a line is not JSON.
     """
     try:
-        lines = path.read_text().splitlines()
+        with open_regular(path) as stream:
+            lines = stream.read().decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Rerun the stage that makes it.") from None
     try:

@@ -1,5 +1,7 @@
 """What to do where the memory of a device, or of this machine, is not enough. Light: it loads no torch."""
 
+import resource
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +9,14 @@ from typing import Any
 
 from dit_scaling.common.errors import LackingMemoryError
 
-TEXTS = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory")  # of CUDA, cuBLAS, cuDNN; of a CPU
+TEXTS = (
+    *("out of memory", "STATUS_ALLOC_FAILED"),  # of CUDA, cuBLAS, cuDNN
+    *("can't allocate memory", "Cannot allocate memory", "failed to map segment"),  # of a CPU, and where libraries load
+)
+PLENTY = 16 << 30
+"""Bytes of address space with which every library loads."""
+LOADING = 300
+"""Seconds after which loading torch counts as failed: where memory is lacking it may try again for ever."""
 
 
 @contextmanager
@@ -51,13 +60,43 @@ def fixed_memory_named(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError, OSError) as error:
         if not _out_of_memory(error):
             raise
         raise LackingMemoryError(
             f"{what} does not fit the memory of {_memory()}, and no setting makes it smaller. To make room, "
             f"{_make_room()}."
         ) from None
+
+
+def refuse_little_address_space() -> None:
+    """See that torch can be loaded where the address space is limited: beyond some point it ends the process at once.
+
+    Raises:
+        LackingMemoryError: it cannot.
+    """
+    limit = _address_space()
+    if limit is None or limit > PLENTY:
+        return
+    command = [sys.executable, "-c", "import torch; torch.ones(1)"]
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LOADING)
+    except subprocess.TimeoutExpired:
+        fault = f"it did not end in {LOADING} s"
+    else:
+        if trial.returncode == 0:
+            return
+        fault = (trial.stderr.strip().splitlines() or ["it was killed"])[-1].strip()
+    raise LackingMemoryError(
+        f"torch cannot be loaded ({fault}), where the memory of this machine that a process may address is limited. "
+        f"To make room, {_make_room()}."
+    )
+
+
+def _address_space() -> int | None:
+    """Bytes that this process may address; None where that is not limited."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -82,7 +121,10 @@ def _memory() -> str:
 
 
 def _make_room() -> str:
-    """How to leave a job more memory, for people."""
+    """How to leave a process more memory, for people."""
+    limit = _address_space()
+    if limit is not None and limit <= PLENTY:
+        return f"raise the limit of its address space, which is {limit / 1e9:.1f} GB (ulimit -v unlimited)"
     if _on_gpu():
         return "set resources.jobs_per_gpu to 1, end other programs on this GPU, or set resources.device to cpu"
     return "run fewer jobs side by side (snakemake --cores), or take a machine with more memory"

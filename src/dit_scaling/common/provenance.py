@@ -62,3 +62,11 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return answer.stdout.strip() or None
+
+
+def recorded_inputs(path: Path) -> frozenset[str]:
+    """The inputs that a provenance file names; none where it is missing or broken."""
+    try:
+        return frozenset(map(str, read_json(path)["inputs"]))
+    except (UserError, KeyError, TypeError):
+        return frozenset()

@@ -7,6 +7,7 @@ written without it, as before there was one, and read back with it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from dit_scaling.common.files import canonical_json, digest
 
 Count = Annotated[int, Field(ge=1)]
+Numbered = Annotated[int, Field(ge=1, le=100_000)]  # files, whose names have five digits
+Step = Annotated[int, Field(ge=1, lt=10**9)]  # of training; names of its states have nine digits
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # more are none for torch
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -75,6 +79,7 @@ class Section(BaseModel):
         return self.model_copy(update=parts | absent)
 
 
+@cache
 def _marked(kind: type[Section]) -> dict[str, Any]:
     """What held before the keys of ``kind`` that were added later."""
     fields = kind.model_fields.items()

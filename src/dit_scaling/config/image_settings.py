@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Before, Count, Section
+from dit_scaling.common.section import Before, Count, Section, Seed
 
 MNIST_LABELS = 10
 MNIST_IMAGES = 5000
@@ -40,7 +40,7 @@ class Shapes(ImageData):
     source: Literal["shapes"]
     images: Count = 5000
     """How many pictures, training and held-out together."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Another seed gives other pictures."""
     image_size: Literal[32, 64] = 32
     channels: Literal[3] = 3
@@ -60,6 +60,9 @@ class ImageFiles(ImageData):
     """
     class_names: Annotated[str | None, Before(None)] = None
     """File with one class name a line, in the order of the labels; null: the order of the sorted names or numbers."""
+    count: Annotated[Count | None, Before(None)] = None
+    """How many images there will be, held-out ones included: what `dit-scaling plan` prices before they are there. No
+    job reads it."""
 
 
 class ImageFolder(ImageFiles):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Count, PositiveFloat, Section
+from dit_scaling.common.section import Before, Count, PositiveFloat, Section
 
 
 class ClassifierExtractor(Section):
@@ -79,6 +79,10 @@ class Metrics(Section):
     """k of precision and recall."""
     bootstrap: Annotated[int, Field(ge=10)] = 100
     """Resamples of the generated images behind the standard error of the Frechet distance."""
+    loss_images: Annotated[int, Field(ge=2), Before(500)] = 500
+    """Held-out images of the held-out loss, or all where there are fewer; and as many of the training images."""
+    loss_draws: Annotated[Count, Before(5)] = 5
+    """Timesteps at which each of them is noised, stratified over all."""
 
     @property
     def extractors(self) -> tuple[ClassifierExtractor | GivenExtractor, ...]:

@@ -52,6 +52,8 @@ def impossible_settings(study: "Study") -> list[str]:
         problems += [
             f"training.{key}: {s} is beyond the last step {training.steps}" for s in steps if s > training.steps
         ]
+    if study.laws is not None:
+        problems.extend(_impossible_laws(study))
     if len(set(training.seeds)) < len(training.seeds):
         problems.append("training.seeds: a seed is listed twice")
     if training.batch_size % study.resources.gpus_per_node:
@@ -81,6 +83,20 @@ def impossible_settings(study: "Study") -> list[str]:
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
+    return problems
+
+
+def _impossible_laws(study: "Study") -> list[str]:
+    """Budgets that name other variants, or leave out some; and budgets that are one in whole steps."""
+    assert study.laws is not None
+    compared = [name for budget in study.laws.budgets for name in budget.variants]
+    problems = [f"laws.budgets: {name} is not one of the variants" for name in compared if name not in study.variants]
+    problems += [f"laws.budgets: {name} stands in none" for name in study.variants if name not in compared]
+    if study.checkpoints:
+        problems.append("laws: given checkpoints have no budget; leave out `checkpoints`")
+    for name in study.variants if not problems else ():
+        if len(study.exports(name)) < compared.count(name):
+            problems.append(f"laws.budgets: two budgets of {name} are the same number of steps; set them further apart")
     return problems
 
 

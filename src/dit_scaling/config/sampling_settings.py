@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dit_scaling.common.registry import NameIn
-from dit_scaling.common.section import Before, Count, Section
+from dit_scaling.common.section import Before, Count, Numbered, Section, Seed
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 
 SamplerName = Annotated[str, NameIn(SAMPLERS)]
@@ -18,7 +18,7 @@ class Sampling(Section):
     """Images drawn from each exported EMA model."""
 
     num_samples: Count = 50_000
-    parts: Count = 8
+    parts: Numbered = 8
     """Jobs, and npz files, that the samples of one model are split into."""
     sampler: SamplerName = PAPER_SAMPLER
     """ddpm: ancestral, with the learned variance (the paper). Deterministic ones for quick looks with few steps: ddim,
@@ -35,7 +35,7 @@ class Sampling(Section):
     compile: Annotated[bool, Before(False)] = False
     """Compile the network (torch.compile) where there is a C++ compiler; a minute or two a job before it pays."""
     labels: Literal["balanced", "random"] = "balanced"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     keep_samples: bool = True
     """Whether the npz parts stay after scoring. The first 20 images of each part, and a picture of 100, always do."""
 

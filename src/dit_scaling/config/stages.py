@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVa
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.section import Before, Count, Section
-from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.image_settings import ImageFiles, ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.resources_settings import Keep, Resources
@@ -118,6 +118,17 @@ class GateSettings(Section):
     step: Count
     budget: Count
     """Last step of the run: what looks early before it looks undertrained at it."""
+
+
+class LossSettings(Section):
+    """The loss of all exports of one run on held-out images, and on as many that it is trained on."""
+
+    training: str
+    """Digest of the training settings."""
+    steps: tuple[Count, ...]
+    images: Count
+    draws: Count
+    seed: int
 
 
 class ExtractorSettings(Section):
@@ -243,7 +254,10 @@ class Stages:
         self._references = references or {}
 
     def data(self) -> DataSettings:
-        return DataSettings(data=self._study.data, seed=self._study.seed, fingerprint=self._data_fingerprint)
+        data = self._study.data
+        if isinstance(data, ImageFiles):  # What is expected of the images is no setting of what is made of them.
+            data = data.model_copy(update={"count": None})
+        return DataSettings(data=data, seed=self._study.seed, fingerprint=self._data_fingerprint)
 
     @_remembered
     def vae(self) -> VaeSettings:
@@ -323,6 +337,17 @@ class Stages:
             budget=self._study.training.steps,
         )
 
+    def losses(self, slug: str, seed: int) -> LossSettings:
+        """Settings of the losses of one run's exports."""
+        metrics = self._study.metrics
+        return LossSettings(
+            training=self.train(slug, seed).digest,
+            steps=self._study.exports(self._variants[slug].name),
+            images=metrics.loss_images,
+            draws=metrics.loss_draws,
+            seed=self._study.seed,
+        )
+
     @_remembered
     def reference(self, kind: str) -> ReferenceSettings:
         extractor = self.extractor(kind)
@@ -336,10 +361,22 @@ class Stages:
         """Settings of an extractor's reference levels; ``metrics`` are the keys of what is measured."""
         return LevelSettings(scoring=self._scoring(), metrics=metrics, reference=self.reference(kind).digest)
 
+    @_remembered
+    def _reference_digest(self, kind: str) -> str:
+        return self.reference(kind).digest
+
+    @_remembered
+    def _extractor_digest(self, kind: str) -> str:
+        return self.extractor(kind).digest
+
+    @_remembered
+    def _samples_digest(self, slug: str, seed: int, step: int, guidance_scale: float) -> str:
+        return self.sample(slug, seed, step, guidance_scale).digest
+
     def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
         """Settings of the features that an extractor gives of an evaluation's samples."""
-        samples = self.sample(slug, seed, step, guidance_scale)
-        return FeatureSettings(extractor=self.extractor(kind).digest, samples=samples.digest)
+        samples = self._samples_digest(slug, seed, step, guidance_scale)
+        return FeatureSettings(extractor=self._extractor_digest(kind), samples=samples)
 
     def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
         """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
@@ -347,12 +384,13 @@ class Stages:
         return ScoreSettings(
             scoring=self._scoring(),
             metrics=metrics,
-            references=tuple(self.reference(kind).digest for kind in kinds),
+            references=tuple(map(self._reference_digest, kinds)),
             features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
         )
 
     def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
-        return MemorisationSettings(data=self.data(), samples=self.sample(slug, seed, step, guidance_scale).digest)
+        samples = self._samples_digest(slug, seed, step, guidance_scale)
+        return MemorisationSettings(data=self.data(), samples=samples)
 
     @_remembered
     def _scoring(self) -> Scoring:

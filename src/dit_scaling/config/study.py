@@ -8,9 +8,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dit_scaling.common.section import Before, Section
+from dit_scaling.common.section import Before, Section, Seed
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
+from dit_scaling.config.complaints import ImpossibleSettingsError
 from dit_scaling.config.image_settings import ImageSettings
+from dit_scaling.config.laws_settings import Budget, Laws
 from dit_scaling.config.metrics_settings import Metrics
 from dit_scaling.config.plausibility import doubtful_settings, impossible_settings
 from dit_scaling.config.resources_settings import Keep, Resources
@@ -18,9 +20,9 @@ from dit_scaling.config.sampling_settings import Sampling
 from dit_scaling.config.training_settings import Training
 from dit_scaling.config.vae_settings import Latents, VaeChoice
 from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
-from dit_scaling.variants import AnyVariant, Size, SizeName, UNetSize, VariantName, parse_variant
+from dit_scaling.variants import AnyVariant, Size, SizeName, UNetSize, VariantName, count_gflops, parse_variant
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
 class Study(Section):
@@ -28,7 +30,7 @@ class Study(Section):
 
     study: Name
     """Name of the study; its results are in results/NAME."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the held-out split, the VAE and the feature network."""
     data: ImageSettings
     vae: VaeChoice
@@ -47,6 +49,8 @@ class Study(Section):
     sampling: Sampling
     metrics: Metrics
     claims: Claims = Claims()
+    laws: Annotated[Laws | None, Before(None)] = None
+    """Makes it a study for scaling laws: held-out losses at equal compute, without samples, verdicts and report."""
     deviations: dict[ProtocolSetting, Annotated[str, Field(min_length=1)]] = Field(default={})
     """Why a setting differs from the paper's, by its name in the protocol table; `dit-scaling check` asks for each."""
     resources: Resources = Resources()
@@ -64,21 +68,30 @@ class Study(Section):
 
     def exports(self, name: str) -> tuple[int, ...]:
         """The steps at which a variant is evaluated, ascending; given weights have one."""
+        if self.laws is not None:
+            return tuple(self.budgets(name))
         return (self.training.steps,) if name in self.checkpoints else self.training.exports
+
+    def stops(self, name: str) -> tuple[int, ...]:
+        """The steps at which training jobs of a variant end, ascending."""
+        return self.exports(name) if self.laws is not None else self.training.stops
+
+    def budgets(self, name: str) -> dict[int, Budget]:
+        """The budgets of a study for laws that a variant spends, by step, ascending."""
+        if self.laws is None:
+            return {}
+        gflops = count_gflops(self.variant(name), self.latent_size, self.vae.latent_channels)
+        return self.laws.steps(name, gflops, self.training.batch_size)
 
     def variant(self, name: str) -> AnyVariant:
         """The variant of that name, its size from the study's tables or those shipped."""
         return parse_variant(name, self.sizes, self.unet_sizes)
 
-    def variant_by_slug(self, slug: str) -> AnyVariant:
-        """The study's variant whose file name is ``slug``."""
-        return next(variant for name in self.variants if (variant := self.variant(name)).slug == slug)
-
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = impossible_settings(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ImpossibleSettingsError(problems)
         return self
 
     def warnings(self) -> list[str]:

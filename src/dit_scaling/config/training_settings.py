@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dit_scaling.common.section import Count
+from dit_scaling.common.section import Seed, Step
 from dit_scaling.config.recipe import Recipe
 
 # YAML reads a bare `off` as false.
@@ -18,15 +18,15 @@ Gates = Annotated[
 class Training(Recipe):
     """One training job per variant and seed; the defaults are the paper's (section 4)."""
 
-    steps: Count
+    steps: Step
     """Optimiser steps of a full run."""
-    milestones: tuple[Count, ...] = ()
+    milestones: tuple[Step, ...] = ()
     """Earlier steps at which weights are exported, sampled and scored; the last step always is."""
     gates: Gates = "warn"
     """At every export each run is judged: on track, undertrained or broken. ``stop`` trains a broken run no further."""
-    gate_steps: tuple[Count, ...] = ()
+    gate_steps: tuple[Step, ...] = ()
     """Further, early steps at which runs are judged, but not sampled and scored."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One run per variant and seed. Several seeds make the verdicts' uncertainty one of training runs."""
 
     @property

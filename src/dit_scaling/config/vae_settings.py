@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Before, Count, PositiveFloat, Section
+from dit_scaling.common.section import Before, Count, Numbered, PositiveFloat, Section
 
 
 class TrainedVae(Section):
@@ -42,9 +42,9 @@ VaeChoice = Annotated[TrainedVae | PretrainedVae, Field(discriminator="source")]
 class Latents(Section):
     """How the latents are laid out on disk."""
 
-    shards: Count = 8
+    shards: Numbered = 8
     """Webdataset shards of the training images; one job each."""
-    held_out_shards: Count = 1
+    held_out_shards: Numbered = 1
     precision: Annotated[Literal["tf32", "bfloat16", "float16"], Before("tf32")] = "tf32"
     """Arithmetic of the encoder. tf32 is that of GPUs, float32 elsewhere; the others are autocast, a third faster on an
     H200. Latents of SD's VAE in float16 differ by 0.17% of their norm, in bfloat16 by 1.4%."""

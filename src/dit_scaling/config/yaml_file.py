@@ -1,6 +1,7 @@
 """Reading a YAML file of people's: no key twice, no more than a config can need, and from a file only."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no mapping of keys to values; start from config/config.yaml.")
     return config
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where a key stands."""
+
+    key: tuple[str, ...]
+    """As much of it as the file has."""
+    number: int
+
+
+def find_line(path: Path, key: Sequence[str]) -> Line | None:
+    """The line of a key, or of the longest beginning of it that the file has; None where there is none.
+
+    Args:
+        path: a file that `read_yaml` takes.
+        key: names of mappings and numbers of lists; those that are not there, but have something behind them that is,
+            count as left out.
+    """
+    node, found, number = yaml.compose(read_regular(path, MOST_BYTES), yaml.SafeLoader), [], 0
+    for part in key:
+        inner = _inner(node, part)
+        if inner is not None:
+            node, number = inner
+            found.append(part)
+    return Line(tuple(found), number) if found else None
+
+
+def _inner(node: Node | None, part: str) -> tuple[Node, int] | None:
+    """What stands in a mapping or list under a name or number, and in which line."""
+    if isinstance(node, MappingNode):
+        return next(((value, _line(key)) for key, value in node.value if key.value == part), None)
+    if isinstance(node, SequenceNode) and part.isdigit() and int(part) < len(node.value):
+        return node.value[int(part)], _line(node.value[int(part)])
+    return None
 
 
 def _children(node: Node) -> list[Node]:

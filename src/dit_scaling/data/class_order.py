@@ -1,10 +1,12 @@
 """Which class has which number: the order of the labels, and what to doubt about it."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular
 from dit_scaling.config.image_settings import ImageFolder, WebDataset
 from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
@@ -29,9 +31,6 @@ def folder_classes(data: ImageFolder) -> list[str]:
     if data.class_names is None:
         return found
     names = _read_as_many(data.class_names, data.classes)
-    twice = sorted(name for name in set(names) if names.count(name) > 1)
-    if twice:
-        raise UserError(f"data.class_names: {data.class_names} holds {twice[0]!r} twice; each class has one label.")
     for there, missing, where in ((found, names, data.class_names), (names, found, data.path)):
         lacking = sorted(set(there) - set(missing))
         if lacking:
@@ -46,7 +45,7 @@ def tar_classes(data: WebDataset) -> list[str]:
     """Names of the classes that tars know by number alone: those of ``data.class_names``, or the numbers.
 
     Raises:
-        UserError: the file of names is missing or has more or fewer than ``data.classes``.
+        UserError: the file of names is missing or has more or fewer than ``data.classes``, or one twice.
     """
     if data.class_names is None:
         return [str(label) for label in range(data.classes)]
@@ -57,6 +56,9 @@ def _read_as_many(file: str, classes: int) -> list[str]:
     names = read_names(file, "data.class_names")
     if len(names) != classes:
         raise UserError(f"data.class_names: {file} holds {len(names)} names, but data.classes is {classes}.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"data.class_names: {file} holds {twice[0]!r} twice; each class has one label.")
     return names
 
 
@@ -67,7 +69,8 @@ def read_names(file: str, key: str) -> list[str]:
         UserError: it is unreadable; names the ``key`` that asked for the file.
     """
     try:
-        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+        with open_regular(Path(file)) as stream:
+            lines = [line.strip() for line in stream.read().decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{key}: {file} cannot be read as a text of names ({error}).") from None
     return [line for line in lines if line]

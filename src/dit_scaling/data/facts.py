@@ -11,7 +11,7 @@ from dit_scaling.config.stages import DataSettings
 from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import require_training_images, split_indices
-from dit_scaling.data.survey import survey
+from dit_scaling.data.survey import require_readable, survey
 
 SURVEYED = 10_000
 """Images that the data stage opens before any of them is read: so many that one in a thousand is seen."""
@@ -26,7 +26,8 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
     the images finds (``survey``).
 
     Raises:
-        UserError: the images are not what the config says, or too few for the held-out split, of all or of one class.
+        UserError: the images are not what the config says, or too few for the held-out split, of all or of one class,
+            or one of those looked at cannot be read.
     """
     source = open_source(settings.data)
     train, held_out = split_indices(len(source), settings.data.held_out, settings.seed)
@@ -39,6 +40,8 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
     seen = survey(source, settings.data, SURVEYED) if isinstance(settings.data, ImageFiles) else None
     for sentence in seen.sentences if seen else ():
         log.warning("%s: %s.", settings.data.source, sentence)
+    if seen:
+        require_readable(seen)
     write_json(
         output,
         {

@@ -77,7 +77,7 @@ def _compare(asset: Asset, content: Path, path: Path) -> None:
 
 
 def _download(asset: Asset, place: Path) -> Path:
-    """Fetch into the folder ``place``; huggingface_hub resumes from what it left there when it was killed.
+    """Fetch into the folder ``place``, which may hold what a killed download left; it begins anew.
 
     Raises:
         UserError: the address is no web address, or the server does not serve it, not whole, or not in time.
@@ -137,7 +137,7 @@ def _faults_named(asset: Asset) -> Iterator[None]:
             raise UserError(f"{_address(asset)} answers {answer.status_code}. Check the name in the config.") from None
         raise UserError(
             f"{_address(asset)} cannot be fetched: {' '.join(str(cause).split()) or type(cause).__name__}. Where jobs "
-            "have no network, run `dit-scaling prefetch --configfile CONFIG` on a machine that has one, with the same "
+            "have no network, run `dit-scaling prefetch CONFIG` on a machine that has one, with the same "
             "resources.cache."
         ) from None
 

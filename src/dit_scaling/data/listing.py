@@ -19,7 +19,8 @@ IMAGE_SUFFIXES = frozenset({
 """Suffixes of the formats that Pillow decodes by itself and that hold one picture, or frames of one."""
 SYSTEM_FOLDERS = frozenset({
     "#recycle", "#snapshot", "#synorecycle", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@sharebin",
-    "@sharesnap", "@tmp", "__macosx", "lost+found", "system volume information",
+    "@sharesnap", "@tmp", "__macosx", "lost+found", "network trash folder", "system volume information",
+    "temporary items", "thevolumesettingsfolder",
 })
 """What storage and operating systems keep beside one's files: thumbnails, bins, snapshots; in lower case."""
 # fmt: on
@@ -69,9 +70,12 @@ def class_folders(root: Path) -> list[str]:
     """Names of the class folders of an image folder, sorted; hidden ones and those of systems are left out.
 
     Raises:
-        UserError: the folder is missing, unreadable, or holds no folders, or one whose name is not UTF-8.
+        UserError: the folder is missing, unreadable, or holds no folders, one whose name is not UTF-8, or a link that
+            leads nowhere and may have been one.
     """
-    names = sorted(path for path, kind, _ in _entries(root, "") if kind == "folder")
+    found = list(_entries(root, ""))
+    _refuse_dead(root, [path for path, kind, _ in found if kind == "dead link" and not _suffix(path)])
+    names = sorted(path for path, kind, _ in found if kind == "folder")
     if not names:
         raise UserError(f"data.path: {root} holds no class folders; each class needs a folder with its images.")
     return names
@@ -88,17 +92,12 @@ def image_files(root: Path, folder: str) -> Iterator[tuple[str, int]]:
     """
     dead = []
     for path, kind, entry in _walk(root, folder):
-        if _suffix(path) in IMAGE_SUFFIXES:
-            if kind == "file":
-                yield path, entry.stat().st_size
-            elif kind == "dead link":
-                dead.append(path)
-    if dead:
-        raise UserError(
-            f"data.path: {len(dead)} {'links' if len(dead) > 1 else 'link'} in {root / folder} "
-            f"{'lead' if len(dead) > 1 else 'leads'} nowhere: {_with_target(root, min(dead))}. Mount or restore what "
-            "they lead to, or take them out of the folder."
-        )
+        suffix = _suffix(path)
+        if kind == "file" and suffix in IMAGE_SUFFIXES:
+            yield path, entry.stat().st_size
+        elif kind == "dead link" and (suffix in IMAGE_SUFFIXES or not suffix):  # of an image, or of a folder
+            dead.append(path)
+    _refuse_dead(root, dead)
 
 
 def nested_folders(root: Path, folder: str) -> Iterator[str]:
@@ -119,6 +118,9 @@ def take_inventory(root: Path) -> Inventory:
     """
     found = Inventory()
     for name in class_folders(root):
+        if (root / name).is_symlink():
+            found.links += 1
+            found.first_link = found.first_link or _with_target(root, name)
         for path, kind, entry in _walk(root, name):
             suffix = _suffix(path)
             used = kind == "file" and suffix in IMAGE_SUFFIXES
@@ -153,6 +155,15 @@ def tar_files(root: Path) -> list[tuple[str, int]]:
     if not tars:
         raise UserError(f"data.path: {root} holds no .tar files; data.source: webdataset reads uncompressed tars.")
     return tars
+
+
+def _refuse_dead(root: Path, links: list[str]) -> None:
+    if links:
+        count = f"{len(links)} links lead" if len(links) > 1 else "1 link leads"
+        raise UserError(
+            f"data.path: {count} nowhere: {_with_target(root, min(links))}. Mount or restore what they lead to, or "
+            "take them out of the folder."
+        )
 
 
 def _walk(root: Path, folder: str) -> Iterator[Found]:

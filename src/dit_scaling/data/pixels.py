@@ -1,13 +1,22 @@
 """Images as files hold them, to 8-bit RGB or grey: every mode and depth that Pillow gives is converted or refused."""
 
 import contextlib
+import math
+import os
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, UnidentifiedImageError
 
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.foreign import name_foreign
+
+PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
+MOST_PIXELS = "50000000"
+"""Of one image, where the variable says nothing: a file of kilobytes can hold as many pixels as it likes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 ORIENTATION = 0x0112  # of EXIF and TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # of TIFF
 WHITE_IS_ZERO = 0
@@ -84,13 +93,41 @@ def traits(image: Image.Image) -> Traits:
     )
 
 
-def pixel_problem(image: Image.Image) -> str | None:
-    """Why an opened image's mode is refused, from its header alone; None where it is not."""
-    try:
-        _white_of(image)
-    except PixelError as error:
-        return str(error)
-    return None
+def most_pixels() -> int:
+    """Pixels that an image may have, as the environment says.
+
+    Raises:
+        UserError: the variable is no number.
+    """
+    text = os.environ.get(PIXELS_VARIABLE) or MOST_PIXELS
+    if not text.isdecimal():
+        raise UserError(f"{PIXELS_VARIABLE} is '{text}', which is no number of pixels such as {MOST_PIXELS}.")
+    return int(text)
+
+
+def require_usable(image: Image.Image) -> None:
+    """See from its header alone that an opened image can be read.
+
+    Raises:
+        PixelError: it has more pixels than `most_pixels`, or a mode that is refused.
+    """
+    most = most_pixels()
+    if math.prod(image.size) > most:
+        raise PixelError(
+            f"its {image.width} x {image.height} pixels are more than the {most:,} that are read into "
+            f"memory; {PIXELS_VARIABLE} sets another limit"
+        )
+    _white_of(image)
+
+
+def describe_fault(content: bytes, error: Exception) -> str:
+    """Why an encoded image cannot be read, from what reading it raised."""
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    if not content:
+        return "the file is empty"
+    foreign = name_foreign(content)
+    return f"it is {foreign}" if foreign else "its content is of no image format that is read here"
 
 
 def orientation(image: Image.Image) -> int:

@@ -2,8 +2,6 @@
 
 import gzip
 import io
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,14 +15,9 @@ from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSett
 from dit_scaling.data.class_order import folder_classes, tar_classes
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, tar_files
-from dit_scaling.data.pixels import flatten
+from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
-
-PIXELS_VARIABLE = "DIT_SCALING_MOST_PIXELS"
-MOST_PIXELS = int(os.environ.get(PIXELS_VARIABLE, 50_000_000))
-"""Of one image: a file of kilobytes can hold as many pixels as it likes."""
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, in whose place that one stands
 
 
 class ImageSource(Protocol):
@@ -223,14 +216,12 @@ class _TarSource:
 
 
 def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:
+    most_pixels()  # a wrong variable is no fault of the image
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if math.prod(image.size) > MOST_PIXELS:
-                raise ValueError(
-                    f"its {image.width} x {image.height} pixels are more than the {MOST_PIXELS:,} that are read into "
-                    f"memory; {PIXELS_VARIABLE} sets another limit"
-                )
+            require_usable(image)
             flat = flatten(image, data.channels, data.background, data.exif_transpose)
             return centre_crop(flat, data.image_size, data.channels)
     except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
-        raise UserError(f"{name} cannot be read as an image ({error}). Repair it, or take it out of the set.") from None
+        fault = describe_fault(content, error)
+        raise UserError(f"{name} cannot be read as an image ({fault}). Repair it, or take it out of the set.") from None

@@ -14,7 +14,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import ImageFiles, ImageFolder
 from dit_scaling.data.class_order import describe_names, describe_order
 from dit_scaling.data.listing import Inventory, take_inventory
-from dit_scaling.data.pixels import Traits, pixel_problem, traits
+from dit_scaling.data.pixels import describe_fault, require_usable, traits
 from dit_scaling.data.sources import FileSource, ImageSource
 from dit_scaling.data.tars import open_tars
 
@@ -22,6 +22,7 @@ LOOKED_AT = 2_000
 """Images opened for a quick look; all of them where there are fewer."""
 HASHED = 500
 """Images compared by content, at most."""
+UNREADABLE = "unreadable"
 TRAITS = {
     "transparent": "have transparent pixels",
     "turned": "are not stored upright (EXIF)",
@@ -36,6 +37,8 @@ class Trait:
 
     count: int
     first: str
+    fault: str = ""
+    """Of images that cannot be read: why the first of them cannot."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Survey:
     looked_at: int
     images: int
     traits: dict[str, Trait]
-    """Name of a trait in `Traits`, or "unreadable", to what has it; those that none has are left out."""
+    """Name of a trait in `Traits`, or `UNREADABLE`, to what has it; those that none has are left out."""
     doubts: tuple[str, ...]
     """Sentences on classes that may not be classes."""
     sentences: tuple[str, ...]
@@ -62,10 +65,15 @@ def survey(source: ImageSource, data: ImageFiles, limit: int = LOOKED_AT) -> Sur
     assert isinstance(source, FileSource)
     chosen = np.unique(np.linspace(0, len(source) - 1, min(limit, len(source))).astype(np.int64))
     found: dict[str, list[str]] = defaultdict(list)
+    faults = []
     for index in chosen:
-        for trait in _look_at(source, int(index)):
-            found[trait].append(source.keys[index])
-    counted = {trait: Trait(len(keys), keys[0]) for trait, keys in found.items()}
+        names, fault = _look_at(source, int(index))
+        faults += [fault] if fault else []
+        for name in names:
+            found[name].append(source.keys[index])
+    counted = {
+        name: Trait(len(keys), keys[0], *faults[:1] if name == UNREADABLE else ()) for name, keys in found.items()
+    }
     doubts = [_describe_twins(source)]
     if isinstance(data, ImageFolder):
         doubts.append(describe_names(source.class_names))
@@ -98,18 +106,30 @@ def _describe_left_out(found: Inventory) -> list[str]:
     return [f"left out: {', '.join(parts)}"] if parts else []
 
 
-def _look_at(source: FileSource, index: int) -> list[str]:
-    """Names of the traits that an image has."""
+def require_readable(seen: Survey) -> None:
+    """See that a study would not stop at an image that was looked at.
+
+    Raises:
+        UserError: one of them cannot be read; says how many, the first, and why.
+    """
+    if UNREADABLE in seen.traits:
+        found = seen.traits[UNREADABLE]
+        raise UserError(
+            f"data.path: {found.count:,} of {seen.looked_at:,} images looked at cannot be read: {found.first} "
+            f"({found.fault}){' first' if found.count > 1 else ''}. Repair what is broken, or take it out of the set."
+        )
+
+
+def _look_at(source: FileSource, index: int) -> tuple[list[str], str]:
+    """Names of the traits that an image has, and why it cannot be read, "" where it can."""
+    content = source.encoded(index)
     try:
-        with Image.open(io.BytesIO(source.encoded(index))) as image:
-            if pixel_problem(image) is not None:
-                return ["unreadable"]
-            found: Traits = traits(image)
-    except UserError:
-        raise
-    except Exception:  # broken bytes make Pillow's decoders raise nearly anything
-        return ["unreadable"]
-    return [name for name in TRAITS if getattr(found, name)]
+        with Image.open(io.BytesIO(content)) as image:
+            require_usable(image)
+            found = traits(image)
+    except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
+        return [UNREADABLE], describe_fault(content, error)
+    return [name for name in TRAITS if getattr(found, name)], ""
 
 
 def _describe(trait: str, fact: Trait, sample: str, data: ImageFiles) -> str:
@@ -120,10 +140,11 @@ def _describe(trait: str, fact: Trait, sample: str, data: ImageFiles) -> str:
         "turned": "; they are turned upright (data.exif_transpose)"
         if data.exif_transpose
         else "; they are read as they are stored (data.exif_transpose: false)",
-        "unreadable": "cannot be read, and will stop the study",
+        UNREADABLE: "cannot be read, and will stop the study",
     }
     said = TRAITS.get(trait, "") + effect.get(trait, "")
-    return f"{fact.count:,} {sample} {said}: {fact.first}{' first' if fact.count > 1 else ''}"
+    first = f"{fact.first} ({fact.fault})" if fact.fault else fact.first
+    return f"{fact.count:,} {sample} {said}: {first}{' first' if fact.count > 1 else ''}"
 
 
 def _describe_twins(source: FileSource) -> str | None:

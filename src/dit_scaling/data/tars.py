@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import atomic_path, digest
+from dit_scaling.common.files import atomic_path, digest, parse_json_once
 from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
 
 INDEX_FILE = ".dit-scaling-index.npz"
@@ -88,7 +88,9 @@ def open_tars(root: Path) -> TarIndex:
         except OSError as error:
             raise UserError(f"{root / name} cannot be read: {error.strerror or error}.") from None
         except (tarfile.TarError, TarError, ValueError, OverflowError) as error:  # tarfile lets some PAX headers pass.
-            raise UserError(f"{root / name} is no usable webdataset tar: {error}. Repair or remove it.") from None
+            raise UserError(
+                f"{root / name} is no usable webdataset tar: {error}. Repair it, or pack it again."
+            ) from None
     columns = np.array([rows.tar, rows.offset, rows.size, rows.label], dtype=np.int64)
     tar, offset, size, label = columns
     if not rows.keys:
@@ -201,20 +203,15 @@ def _json_number(stream: BinaryIO, member: tarfile.TarInfo) -> int | None:
         TarError: two of the keys hold different numbers, or a key stands there twice.
     """
 
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len(dict(pairs)) < len(pairs):
-            raise TarError(f"member {member.name} has a key twice")
-        return dict(pairs)
-
     if member.size > JSON_BYTES:
         return None
     stream.seek(member.offset_data)
     try:
-        content = json.loads(stream.read(member.size), object_pairs_hook=once)
-    except TarError:
-        raise
-    except (ValueError, RecursionError):
+        content = parse_json_once(stream.read(member.size))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
+    except ValueError as error:
+        raise TarError(f"member {member.name}: {error}") from None
     values = [content[key] for key in JSON_KEYS if key in content] if isinstance(content, dict) else []
     numbers = {value for value in values if type(value) is int and 0 <= value < 10**LABEL_DIGITS}
     if len(numbers) > 1:

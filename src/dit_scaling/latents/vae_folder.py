@@ -1,12 +1,13 @@
 """A given autoencoder's folder before diffusers opens it: what it holds, and what its config says of the numbers."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import parse_json_once
+from dit_scaling.common.foreign import name_foreign_file
 
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -45,10 +46,10 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} holds no autoencoder: {CONFIG} is missing{_instead(folder)}")
     try:
-        config = json.loads(path.read_text())
+        config = parse_json_once(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}). Repair it, or get the folder again.") from None
     kind = config.get("_class_name") if isinstance(config, dict) else None
     if kind != "AutoencoderKL":
@@ -56,6 +57,9 @@ def read_vae_config(folder: Path) -> dict[str, Any]:
     problem = config_problem(config)
     if problem is not None:
         raise UserError(f"{path}: {problem}.")
+    for file in (folder / name for name in WEIGHTS):
+        if foreign := name_foreign_file(file):
+            raise UserError(f"{file} holds no weights but {foreign}.")
     if not any((folder / name).is_file() for name in WEIGHTS) and not list(folder.glob("*.index.json")):
         raise UserError(f"{folder} cannot be loaded as an AutoencoderKL: it has no {WEIGHTS[0]}{_instead(folder)}")
     return dict(config)
@@ -84,8 +88,7 @@ def _instead(folder: Path) -> str:
         return f". It is a whole pipeline; the autoencoder is in {folder / 'vae'}: name that folder."
     if not folder.is_dir():
         return (
-            ". Where there is a network, `dit-scaling prefetch --configfile CONFIG` fetches a VAE that the config "
-            "names by hub id."
+            ". Where there is a network, `dit-scaling prefetch CONFIG` fetches a VAE that the config names by hub id."
         )
     held = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
     half = [name for name in held if ".fp16." in name]

@@ -64,8 +64,7 @@ def load_weights(weights: Path, load: Callable[[Path], Loaded]) -> tuple[Loaded,
     """
     if not weights.is_file():
         raise UserError(
-            f"weights: {weights} does not exist. Where there is a network, run: "
-            "dit-scaling prefetch --configfile STUDY.yaml"
+            f"weights: {weights} does not exist. Where there is a network, run: dit-scaling prefetch STUDY.yaml"
         )
     try:
         return load(weights), sha256_file(weights)
@@ -75,7 +74,7 @@ def load_weights(weights: Path, load: Callable[[Path], Loaded]) -> tuple[Loaded,
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"weights: {weights} is not the network it should be ({reason}). Put the right file there; where the "
-            "config gives its name and no path, dit-scaling prefetch --configfile STUDY.yaml fetches it again."
+            "config gives its name and no path, dit-scaling prefetch STUDY.yaml fetches it again."
         ) from None
 
 

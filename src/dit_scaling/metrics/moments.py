@@ -1,20 +1,18 @@
 """Mean and covariance of features in one streaming pass, and the files that keep them."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path
 from dit_scaling.metrics.arrays import Array, feature_matrix
+from dit_scaling.metrics.moment_arrays import count_of, finite, read_arrays, require_covariance, text_of
 
 OPTIONAL = ("count", "features", "origin", "image_size", "resize", "told")
-ROUNDING = 1e-6  # of covariances kept in float32, beside their largest number
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,83 +185,23 @@ def load_moments(path: Path, *, spatial: bool = False, of_samples: bool = False)
             numbers with a fraction, or ``sigma`` is no covariance: not symmetric, zero, or with a negative variance.
     """
     mu_key, sigma_key = ("mu_s", "sigma_s") if spatial else ("mu", "sigma")
-    arrays = _read_arrays(path, required=(mu_key, sigma_key), optional=OPTIONAL)
-    mean = _finite(path, mu_key, arrays[mu_key])
-    covariance = _finite(path, sigma_key, arrays[sigma_key])
+    arrays = read_arrays(path, required=(mu_key, sigma_key), optional=OPTIONAL)
+    mean = finite(path, mu_key, arrays[mu_key])
+    covariance = finite(path, sigma_key, arrays[sigma_key])
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(
             f"{path}: {mu_key} has the shape {mean.shape} and {sigma_key} {covariance.shape}; "
             "they must be (D,) and (D, D)."
         )
     if covariance.any() or not of_samples:
-        _require_covariance(path, sigma_key, covariance)
+        require_covariance(path, sigma_key, covariance)
     return Moments(
         mean=mean,
         covariance=covariance,
-        count=_count(path, arrays["count"]) if "count" in arrays else None,
-        features=str(arrays["features"]) if "features" in arrays else None,
-        origin=str(arrays["origin"]) if "origin" in arrays else None,
-        image_size=_count(path, arrays["image_size"], "image_size") if "image_size" in arrays else None,
-        resize=str(arrays["resize"]) if "resize" in arrays else None,
-        told=str(arrays["told"]) if "told" in arrays else None,
+        count=count_of(path, arrays["count"]) if "count" in arrays else None,
+        features=text_of(arrays["features"]) if "features" in arrays else None,
+        origin=text_of(arrays["origin"]) if "origin" in arrays else None,
+        image_size=count_of(path, arrays["image_size"], "image_size") if "image_size" in arrays else None,
+        resize=text_of(arrays["resize"]) if "resize" in arrays else None,
+        told=text_of(arrays["told"]) if "told" in arrays else None,
     )
-
-
-def _read_arrays(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Read the named arrays only: ADM's references also hold 10,000 images. Raises UserError as `load_moments` does."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in required if key not in archive]
-            if missing:
-                raise UserError(
-                    f"{path} has no key {missing[0]!r} (it has: {', '.join(archive)}). "
-                    "Moments need mu and sigma; those behind sFID need mu_s and sigma_s."
-                )
-            twice = [key for key in required if archive.files.count(key) > 1]
-            if twice:
-                raise UserError(f"{path} holds {twice[0]} twice. Make or download it again.")
-            return {key: archive[key] for key in (*required, *optional) if key in archive}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. Run the stage that makes it, or check the path.") from None
-    # A plain array is no context manager: TypeError.
-    except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as an npz of moments ({error}). Make or download it again.") from None
-
-
-def _finite(path: Path, key: str, values: NDArray[Any]) -> Array:
-    """``values`` in float64. Raises UserError if they are not finite, or no numbers with a fraction."""
-    if np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.complexfloating):
-        kind = "complex" if np.issubdtype(values.dtype, np.complexfloating) else "whole"
-        raise UserError(
-            f"{path}: {key} holds {kind} numbers, but moments of features are real numbers with a fraction. Make it "
-            "again, from features in floating point."
-        )
-    if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
-        raise UserError(f"{path}: {key} holds NaN, infinity or no numbers at all. Make or download it again.")
-    return values.astype(np.float64)
-
-
-def _require_covariance(path: Path, key: str, values: Array) -> None:
-    """Raises UserError unless ``values`` (D, D) are symmetric and positive semidefinite, both but for rounding."""
-    largest = float(np.abs(values).max(initial=0))
-    if largest == 0:
-        raise UserError(f"{path}: {key} is zero: features that never differ are those of one image, or of none.")
-    if not np.allclose(values, values.T, rtol=0, atol=ROUNDING * largest):
-        raise UserError(
-            f"{path}: {key} is not symmetric, as a covariance is: perhaps it is a triangle of one. Make it again."
-        )
-    try:
-        # Eigenvalues of rounded covariances lie a little below zero; the trace bounds the largest.
-        np.linalg.cholesky(values + ROUNDING * max(float(np.trace(values)), 0.0) * np.eye(len(values)))
-    except np.linalg.LinAlgError:
-        raise UserError(
-            f"{path}: {key} has a negative variance in some direction (is not positive semidefinite), and so is no "
-            "covariance. Make it again."
-        ) from None
-
-
-def _count(path: Path, value: NDArray[Any], key: str = "count") -> int:
-    """Number of images, or of pixels. Raises UserError unless it can have given a covariance."""
-    if value.shape != () or not np.issubdtype(value.dtype, np.integer) or value < 2:
-        raise UserError(f"{path}: {key} must be one whole number, at least 2. Make it again.")
-    return int(value)

@@ -53,7 +53,7 @@ def make_reference(
         save_moments(files.moments, seen.moments, network.name, seen.spatial, image_size=side, resize=network.resize)
         save_features(files.features, seen.features)
     else:
-        import_reference(given, network, files, data.data.image_size)
+        import_reference(given, network, files, data.data.image_size, len(train))
     vae = open_vae(vae_record).to(device)
 
     def reconstructions() -> Iterator[NDArray[np.uint8]]:
@@ -79,7 +79,9 @@ def make_reference(
         log.info("%s: %s features of %d images", record, network.name, seen.moments.count)
 
 
-def import_reference(given: Path, network: Extractor, files: ReferenceFiles, image_size: int) -> None:
+def import_reference(
+    given: Path, network: Extractor, files: ReferenceFiles, image_size: int, images: int | None = None
+) -> None:
     """Take the statistics of a given npz as they are, and the features of its images where it has them as ``arr_0``.
 
     Args:
@@ -87,6 +89,7 @@ def import_reference(given: Path, network: Extractor, files: ReferenceFiles, ima
         network: the extractor whose features it is to be of.
         files: where the reference is kept, with what the npz says of itself.
         image_size: side of the study's images, in pixels.
+        images: how many the study trains on; a reference of another number is no fault, but the report says so.
 
     Raises:
         UserError: the file is missing, no npz of moments, or says that it is of other features, of another resize or
@@ -100,7 +103,10 @@ def import_reference(given: Path, network: Extractor, files: ReferenceFiles, ima
     _require_same(given, "features", moments.features, network.name)
     _require_same(given, "resize", moments.resize, network.resize)
     _require_same(given, "image_size", moments.image_size, image_size)
-    log.info("reference: %s is of %s", given, moments.describe())
+    told = f"given: {moments.describe()}"
+    if images is not None and moments.count not in (None, images):
+        told += f"; the study trains on {images:,} images"
+    log.info("reference: %s: %s", given, told)
     spatial = load_moments(given, spatial=True) if has_spatial_moments(given) else None
     save_moments(
         files.moments,
@@ -110,7 +116,7 @@ def import_reference(given: Path, network: Extractor, files: ReferenceFiles, ima
         origin=sha256_file(given),
         image_size=moments.image_size,
         resize=moments.resize,
-        told=f"given: {moments.describe()}",
+        told=told,
     )
     features = [np.empty((0, network.dim), np.float32)]
     for batch in read_image_batches(given, BATCH):

@@ -1,35 +1,26 @@
 """Weights as files hold them: safetensors, torch's own, what training scripts wrap around them, diffusers' folders."""
 
-import argparse
-import json
 import logging
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import open_regular, parse_json_once
 from dit_scaling.data.assets import PIPELINE_WEIGHTS
 from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.models.diffusers_names import MARK, config_problem, from_diffusers_state
+from dit_scaling.models.weights_file import read_safetensors, read_torch
 
 Weights = Literal["ema", "model"]
-CONTAINERS: Mapping[Weights, tuple[str, ...]] = {
-    "ema": ("ema", "ema_state_dict", "ema_model", "model_ema", "state_dict_ema"),
-    "model": ("model", "model_state_dict", "state_dict", "module", "net", "weights"),
-}
-"""Names under which training scripts keep averaged and raw weights; DiT's own train.py has the first of each."""
 FIRST = "x_embedder.proj.weight"  # a key of every DiT, by which the prefix of a wrapper shows
-COMPILED = "_orig_mod."  # torch.compile puts it before every name, or in the middle
-ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+WRAPPERS = re.compile(r"_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.")
+"""What torch.compile, FSDP and activation checkpointing put before names, or in the middle of them."""
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +55,14 @@ def read_stored(path: Path, weights: Weights = "ema") -> Stored:
         UserError: no such file, not a checkpoint, cut short, or without the weights that are asked for.
     """
     path = weights_file(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder without the weights of a pipeline or transformer. Name a file.")
     if not path.is_file():
         raise UserError(f"{path} does not exist. Run the training stage that makes it, or check the path.")
     if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
+        state, metadata = read_safetensors(path)
         return _renamed(path, state, metadata, None, weights)
-    content = _read_torch(path)
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds {type(content).__name__}, not a state dict. Save the weights alone.")
     stated = getattr(content.get("args"), "num_classes", None)
@@ -77,67 +70,59 @@ def read_stored(path: Path, weights: Weights = "ema") -> Stored:
     return _renamed(path, state, {}, stated if type(stated) is int else None, weights)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors stay on disk until they are used."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
-    except Exception as error:  # broken bytes make safetensors raise nearly anything
-        raise _unreadable(path, error) from None
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # of DiT's train.py; it can hold values only
-            # Mapped: of a training checkpoint's weights, averages and optimiser states only some are read.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # broken bytes make torch.load raise nearly anything
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    text = ESCAPES.sub("", str(error))
-    unsafe = re.search(r"GLOBAL ([\w.]+)", text)
-    if unsafe:
-        return UserError(
-            f"{path} cannot be read as a checkpoint without running code of it: it holds {unsafe[1]}. Where you trust "
-            "it, load it where it was made and save its weights alone, like torch.save(content['ema'], ...)."
-        )
-    reason = text.partition("\n")[0] or type(error).__name__
-    return UserError(
-        f"{path} cannot be read as a checkpoint ({reason}). It may be cut short or no checkpoint at all: fetch or make "
-        "it again."
-    )
-
-
 def _is_state(content: object) -> bool:
     return isinstance(content, Mapping) and all(isinstance(tensor, Tensor) for tensor in content.values())
 
 
 def _unwrapped(path: Path, content: Mapping[str, Any], weights: Weights) -> dict[str, Tensor]:
-    """One state dict of several that a training script saved together."""
-    found = {
-        kind: next((name for name in names if name in content and _is_state(content[name])), None)
-        for kind, names in CONTAINERS.items()
-    }
-    chosen = found[weights] or (found["model"] if weights == "ema" else None)
-    if chosen is None:
-        there = f"the weights under '{found['ema']}' alone" if found["ema"] else ", ".join(map(str, content))
+    """One of the state dicts of DiTs that a training script saved together: averaged where its name has "ema" in it."""
+    states = [key for key, value in content.items() if _is_state(value) and any(map(_is_mark, value))]
+    averaged = [key for key in states if "ema" in str(key).lower()]
+    raw = [key for key in states if key not in averaged]
+    found = (averaged or raw) if weights == "ema" else raw
+    unread = [key for key, value in content.items() if "ema" in str(key).lower() and _holds_tensors(value)]
+    if weights == "ema" and not averaged and unread:
         raise UserError(
-            f"{path} is not a plain state dict, and has no '{weights}': it holds {there}. Save its weights alone, like "
-            "torch.save(content['ema'], ...)."
+            f"{path}: what it holds under '{unread[0]}' is no state dict of a DiT. Save these averaged weights as one, "
+            "or take the raw ones: --weights model."
         )
+    if len(found) != 1:
+        there = " and ".join(f"'{key}'" for key in found) if found else ", ".join(map(str, content))
+        alone = " alone" if averaged and not found else ""
+        held = f"weights under {there}" if found else f"the weights under '{averaged[0]}'" if alone else there
+        raise UserError(
+            f"{path} is not a plain state dict, and has {'several' if found else 'no'} '{weights}': it holds "
+            f"{held}{alone}. Save its weights alone, like torch.save(content['ema'], ...)."
+        )
+    (chosen,) = found
     beside = sorted(str(key) for key in content if key != chosen)
-    log.warning("%s: its weights under '%s' are taken; it also holds %s", path, chosen, ", ".join(beside))
+    also = f"; it also holds {', '.join(beside)}" if beside else ""
+    log.warning("%s: its weights under '%s' are taken%s", path, chosen, also)
     return dict(content[chosen])
+
+
+def _holds_tensors(value: object) -> bool:
+    if isinstance(value, Mapping | list | tuple):
+        return any(map(_holds_tensors, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, Tensor) and value.ndim > 0
+
+
+def _is_mark(key: str) -> bool:
+    """Whether a name in a state dict is a DiT's, as it is or behind a prefix."""
+    return key.endswith((FIRST, MARK))
 
 
 def _renamed(
     path: Path, state: dict[str, Tensor], metadata: Mapping[str, str], stated: int | None, weights: Weights
 ) -> Stored:
     """The weights without the prefixes of wrappers, and under our names where they have diffusers'."""
-    state = {key.replace(COMPILED, ""): tensor for key, tensor in state.items()}
+    wrappers = sorted({found for key in state for found in WRAPPERS.findall(key)})
+    if wrappers:
+        log.warning("%s: '%s' is taken out of its weights' names", path, "', '".join(wrappers))
+        unwrapped = {WRAPPERS.sub("", key): tensor for key, tensor in state.items()}
+        if len(unwrapped) < len(state):
+            raise UserError(f"{path} holds weights twice, with '{wrappers[0]}' and without. Save one of them alone.")
+        state = unwrapped
     if MARK in state:
         return _from_diffusers(path, state, metadata)
     prefixes = sorted(key.removesuffix(FIRST) for key in state if key.endswith(f".{FIRST}"))
@@ -147,17 +132,20 @@ def _renamed(
         averaged = [prefix for prefix in prefixes if ("ema" in prefix.lower()) == (weights == "ema")]
         if len(averaged) != 1:
             raise UserError(f"{path} holds several models, under {', '.join(prefixes)}. Save one of them alone.")
-        prefixes, others = averaged, [prefix for prefix in prefixes if prefix not in averaged]
-        state = {key: tensor for key, tensor in state.items() if not key.startswith(tuple(others))}
+        prefixes = averaged
     (prefix,) = prefixes
-    log.warning("%s: its weights are read without the prefix '%s'", path, prefix)
-    return Stored({key.removeprefix(prefix): tensor for key, tensor in state.items()}, metadata, stated)
+    others = sorted({key.partition(".")[0] for key in state if not key.startswith(prefix)})
+    beside = f", and what is beside them is left out: {', '.join(others)}" if others else ""
+    log.warning("%s: its weights are read without the prefix '%s'%s", path, prefix, beside)
+    ours = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    return Stored(ours, metadata, stated)
 
 
 def _from_diffusers(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Stored:
     file = path.with_name("config.json")
     try:
-        config = json.loads(file.read_text())
+        with open_regular(file) as stream:
+            config = parse_json_once(stream.read())
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} has diffusers' names, so that {file} must say what it is of, but that cannot be read ({error})."
@@ -183,7 +171,7 @@ def _process_of(scheduler: Path) -> DiffusionSettings:
     if not scheduler.is_file():
         return PAPER_PROCESS
     try:
-        config = json.loads(scheduler.read_text())
+        config = parse_json_once(scheduler.read_text())
         total = int(config["num_train_timesteps"])
         if config["prediction_type"] == DiffusionSettings.prediction and not config.get("rescale_betas_zero_snr"):
             for name, schedule in SCHEDULES.items():

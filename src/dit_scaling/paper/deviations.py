@@ -66,10 +66,10 @@ def compare_protocol(study: Study, images: int | None) -> tuple[ProtocolRow, ...
 
 
 def doubtful_reasons(study: Study, rows: Sequence[ProtocolRow]) -> list[str]:
-    """Deviations without a reason, and reasons without a deviation, one line each as `key: complaint`."""
-    missing = [
-        f"deviations: '{row.setting}' deviates from the paper without a reason" for row in rows if _is_unexplained(row)
-    ]
+    """Deviations without a reason, together, and each reason without a deviation, as `key: complaint`."""
+    unexplained = [f"'{row.setting}'" for row in rows if _is_unexplained(row)]
+    verb = "deviates" if len(unexplained) == 1 else "deviate"
+    missing = [f"deviations: {', '.join(unexplained)} {verb} from the paper without a reason"] if unexplained else []
     idle = [row for row in rows if not row.deviates and row.setting in study.deviations]
     why = {True: "is the paper's", False: "the paper's is not known"}
     return [*missing, *(f"deviations: '{row.setting}' has a reason, but {why[row.known]}" for row in idle)]

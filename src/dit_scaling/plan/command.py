@@ -1,5 +1,6 @@
 """What ``dit-scaling plan`` does: find out about images and given files, price."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from dit_scaling.data.listing import class_folders, image_files
 from dit_scaling.data.sources import open_source
 from dit_scaling.plan.jobs import Job, list_jobs
 from dit_scaling.plan.price import Devices
+from dit_scaling.plan.record import plan_record, stage_rows
 from dit_scaling.plan.rerun import changed_against_jobs, changed_against_results
 from dit_scaling.plan.text import describe_plan, describe_rerun
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A study with its jobs; images that are not there yet are counted as ImageNet's, where they have its classes."""
+    """A study with its jobs and the number of its images: see `look_at`."""
 
     study: Study
     jobs: list[Job]
@@ -39,13 +41,15 @@ def plan_study(study: Study) -> Planned:
     return Planned(study, list_jobs(study, stages, images), images)
 
 
-def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0) -> str:
-    """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
+def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0, as_json: bool = False) -> str:
+    """The plan in words or as JSON, or with ``diff``, a config or a folder of results, what would run beside that.
 
     Raises:
         UserError: a study cannot be planned, or ``diff`` is neither.
     """
     planned = plan_study(study)
+    if diff is None and as_json:
+        return json.dumps(plan_record(study, planned.jobs, devices, planned.images, hourly), indent=2)
     if diff is None:
         return describe_plan(planned.study, planned.jobs, devices, planned.images, hourly)
     if diff.is_dir():
@@ -54,19 +58,33 @@ def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float =
         changed = changed_against_results(planned.jobs, diff)
     else:
         changed = changed_against_jobs(planned.jobs, plan_study(load_study(diff)).jobs)
+    if as_json:
+        return json.dumps({"against": str(diff), "stages": stage_rows(changed, devices)}, indent=2)
     return describe_rerun(changed, devices, str(diff), hourly)
 
 
 def look_at(data: ImageSettings) -> tuple[int, str]:
-    """Number of images and their fingerprint; empty where they are not there yet."""
+    """Number of images and their fingerprint.
+
+    Where they are not there yet, the fingerprint is empty, and the number is what ``data.count`` says, or ImageNet's of
+    images in its 1,000 classes.
+
+    Raises:
+        UserError: the images are missing and nothing says how many they will be, or they are unreadable.
+    """
     if isinstance(data, Mnist):
         return MNIST_IMAGES, fingerprint(data)
     if isinstance(data, Shapes):
         return data.images, fingerprint(data)
     root = Path(data.path)
     if not root.is_dir():
+        if data.count is not None:
+            return data.count, ""
         if data.classes != IMAGENET_CLASSES:
-            raise UserError(f"data.path: {data.path} does not exist, so its images cannot be counted.")
+            raise UserError(
+                f"data.path: {data.path} does not exist, so its images cannot be counted. Say with "
+                "data.count how many they will be."
+            )
         return IMAGENET_TRAINING, ""
     if data.source == "webdataset":
         return len(open_source(data)), fingerprint(data)

@@ -8,6 +8,7 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
+from dit_scaling.losses.loss_names import BATCH, SETS
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
@@ -94,7 +95,10 @@ def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
         stages: settings of its stages.
         images: number of images, training and held-out together.
     """
-    return [*_shared(study, stages, images), *_trainings(study, stages), *_evaluations(study, stages, images)]
+    shared, runs = _shared(study, stages, images), [*_trainings(study, stages), *_losses(study, stages)]
+    if study.laws is not None:  # which samples nothing
+        return [*(job for job in shared if job.stage in ("VAE", "latents")), *runs]
+    return [*shared, *runs, *_evaluations(study, stages, images)]
 
 
 def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
@@ -156,7 +160,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
         for seed in study.training.seeds:
             digest, done = stages.train(variant.slug, seed).digest, 0
             size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
-            for step in study.training.exports:
+            for step in study.exports(name):
                 yield Job(
                     "training",
                     f"{name} seed {seed} to step {step:,}",
@@ -175,6 +179,27 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
                     ),
                 )
                 done = step
+
+
+def _losses(study: Study, stages: Stages) -> Iterator[Job]:
+    """One job per run: its exports, raw and EMA on held-out images, EMA on training images too."""
+    metrics = study.metrics
+    images = min(metrics.loss_images, study.data.held_out)
+    for name in study.trained:
+        variant = study.variant(name)
+        forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+        passes = SETS * len(study.exports(name)) * (metrics.loss_draws + 1)
+        for seed in study.training.seeds:
+            yield Job(
+                "losses",
+                f"{name} seed {seed}, held-out loss",
+                name,
+                stages.losses(variant.slug, seed).digest,
+                (f"{variant.slug}/seed-{seed}/losses.provenance.json",),
+                images * passes * forward,
+                written=images * passes * written_by(variant, study.latent_size),
+                passes=passes * images / BATCH,
+            )
 
 
 def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:

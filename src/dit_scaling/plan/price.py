@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.peaks import PEAKS
@@ -15,7 +16,7 @@ PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("
 
 FLOAT32_SHARE = 0.4
 
-STAGES = ("VAE", "latents", "reference", "training", "sampling", "features", "score")
+STAGES = ("VAE", "latents", "reference", "training", "losses", "sampling", "features", "score")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def known_device(asked: str) -> str:
     if name == "a100":
         found = ["a100-80gb"]
     if len(found) != 1:
-        raise UserError(f"--device {asked}: choose one of {', '.join(PRESETS)}, or measure with --probe.")
+        hint = did_you_mean(name, PRESETS)
+        raise UserError(f"--device {asked}: choose one of {', '.join(PRESETS)}, or measure with --probe.{hint}")
     return found[0]
 
 

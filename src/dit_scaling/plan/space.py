@@ -42,15 +42,18 @@ def disk_of(study: Study, images: int) -> Disk:
     parameters = [
         count_parameters(study.variant(name), study.data.classes, study.vae.latent_channels) for name in study.trained
     ]
-    weights = FLOAT32 * sum(parameters) * len(study.training.seeds)
-    stops, scales = len(study.training.stops), len(study.sampling.guidance_scales)
+    seeds = len(study.training.seeds)
+    weights = FLOAT32 * sum(parameters) * seeds
+    stops = [len(study.stops(name)) for name in study.trained]
+    exported = FLOAT32 * seeds * sum(math.prod(pair) for pair in zip(stops, parameters, strict=True))
+    scales = 0 if study.laws else len(study.sampling.guidance_scales)
     evaluations = sum(len(study.exports(name)) for name in study.variants) * len(study.training.seeds) * scales
     pixels = study.data.image_size**2 * study.data.channels
     sampling = study.sampling
     stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)
     return Disk(
         latents=images * _latent_bytes(study) if study.trained else 0,
-        checkpoints=2 * stops * weights,
+        checkpoints=2 * exported,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
         features=sum(_feature_bytes(study, extractor, evaluations, images) for extractor in study.metrics.extractors),

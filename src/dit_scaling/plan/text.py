@@ -1,5 +1,6 @@
 """The plan as text for the terminal."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -104,20 +105,20 @@ def _priced(stage: str, jobs: Sequence[Job], price: Price) -> str:
 
 def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
     ranks = study.resources.gpus_per_node
+    spent: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for job in jobs:
+        if job.stage in ("training", "sampling"):
+            spent[job.stage, job.variant] += devices.seconds(job)
     yield _row("variant", "Gflops", "parameters", "training", "sampling", "peak memory")
     for name in study.variants:
         variant = study.variant(name)
-        hours = {
-            stage: sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name))
-            for stage in ("training", "sampling")
-        }
         memory = peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None
         beyond = memory is not None and devices.memory is not None and memory > devices.memory
         yield _row(
             name,
             f"{count_gflops(variant, study.latent_size, study.vae.latent_channels):.4g}",
             f"{count_parameters(variant, study.data.classes, study.vae.latent_channels) / 1e6:.4g}M",
-            *(f"{_hours(seconds)} h" for seconds in hours.values()),
+            *(f"{_hours(spent[stage, name])} h" for stage in ("training", "sampling")),
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )
         if beyond:

@@ -37,6 +37,7 @@ FIGURES: Mapping[str, Caption] = {
         Caption("fid-compute", "Distance against training compute", "Scaling"),
         Caption("fid-steps", "Distance against training steps", "Training"),
         Caption("loss", "Training loss and gradient norm", "Training"),
+        Caption("held-out-loss", "Loss on held-out images", "Training"),
         Caption("published", "The paper's Table 4 beside this study", "Table 4"),
     )
 }

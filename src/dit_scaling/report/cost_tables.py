@@ -24,6 +24,7 @@ STAGES = (
     "levels",
     "train",
     "gate",
+    "losses",
     "sample",
     "features",
     "score",

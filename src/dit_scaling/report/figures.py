@@ -1,4 +1,4 @@
-"""The figures of a study, in the manner of the paper's 2, 6, 7, 8, 9 and 13."""
+"""The figures of a study, in the manner of the paper's 2, 6, 7, 8, 9 and 13, and the held-out loss."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from dit_scaling.report.canvas import Drawing, save_drawing
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.curves import draw_losses, draw_steps, read_curves
 from dit_scaling.report.grid import arrange_samples, draw_samples
+from dit_scaling.report.held_out import draw_held_out
 from dit_scaling.report.measurements import read_measurements
 from dit_scaling.report.scaling import draw_bubbles, draw_compute, draw_scaling
 from dit_scaling.report.style import RC
@@ -40,6 +41,7 @@ def draw_figures(
         "fid-compute": lambda: draw_compute(measured),
         "fid-steps": lambda: draw_steps(measured),
         "loss": lambda: draw_losses(losses, measured),
+        "held-out-loss": lambda: draw_held_out(measured),
         "published": lambda: draw_published(measured),
     }
     with matplotlib.rc_context(dict(RC)):

@@ -31,12 +31,12 @@ def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[P
     failures = [record for record in read_records(results) if record.failure]
     if not failures:
         return None
-    whole = tuple(name for name in study.variants if _is_whole(study, stages, results, name))
+    whole = tuple(name for name in study.variants if is_whole(study, stages, results, name))
     with atomic_folder(results / PARTIAL) as folder:
         try:
             if not whole:
                 raise UserError("no variant is whole")
-            _write(_reduced(study, whole), results, folder, failures)
+            write_parts(reduced(study, whole), results, folder, failures)
         except UserError as error:
             page = page_environment().get_template("failed.html.j2")
             consequence = f"There is no report: {error}"
@@ -45,7 +45,7 @@ def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[P
     return results / PARTIAL / "report.html", failures
 
 
-def _is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
+def is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
     """Whether every evaluation of a variant was made with the settings of now, and its samples were searched."""
     slug, training, sampling = study.variant(name).slug, study.training, study.sampling
     headline = slug, training.seeds[0], training.steps, sampling.guidance_scales[0]
@@ -63,7 +63,7 @@ def _evaluation(study: Study, results: Path, slug: str, seed: int, step: int, sc
     return results / slug / f"seed-{seed}" / f"step-{step}" / study.sampling.folder(scale)
 
 
-def _reduced(study: Study, variants: tuple[str, ...]) -> Study:
+def reduced(study: Study, variants: tuple[str, ...]) -> Study:
     """The study of some of its variants."""
     bottlenecks = {name: reason for name, reason in study.claims.bottlenecks.items() if name in variants}
     return study.model_copy(
@@ -75,7 +75,7 @@ def _reduced(study: Study, variants: tuple[str, ...]) -> Study:
     )
 
 
-def _write(study: Study, results: Path, folder: Path, failures: list[JobRecord]) -> None:
+def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRecord]) -> None:
     stages, training, scale = open_stages(study, results), study.training, study.sampling.guidance_scales[0]
     last = [
         results / study.variant(name).slug / f"seed-{seed}" / f"step-{training.steps}"

@@ -1,6 +1,7 @@
 """All metrics of a study as one table, and the verdicts on it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Evaluation
 from dit_scaling.config.study import Study
+from dit_scaling.losses.paired import above_best
 from dit_scaling.variants import count_gflops, count_parameters, count_tokens, training_gflops
 
 GIVEN = {"device": "none, weights were given"}
@@ -39,6 +41,7 @@ def aggregate(
     manifest: Path | None,
     levels: Path,
     files: AggregateFiles,
+    losses: Sequence[Path] = (),
 ) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON and CSV).
 
@@ -52,6 +55,7 @@ def aggregate(
         manifest: manifest.json of the latents as they are now; None where nothing is trained.
         levels: levels.json of the reference.
         files: what to write.
+        losses: losses.json of the same runs; empty where held-out losses were not measured.
 
     Raises:
         UserError: a record lacks its metrics or was scored on other features than the reference, or a variant was
@@ -82,6 +86,7 @@ def aggregate(
         by=["variant", "seed"],
     )
     table = table.sort_values("index").drop(columns="index")
+    table = add_losses(table, dict(zip(runs, losses, strict=True)) if losses else {})
 
     report, agreement = judge(study, table, reference)
     with atomic_path(files.parquet) as temporary:
@@ -116,6 +121,33 @@ def tabulate_verdicts(report: ClaimsReport) -> pd.DataFrame:
         about = {key: getattr(claim, key) for key in shown}
         rows.append(about | interval)
     return pd.DataFrame(rows)
+
+
+def add_losses(table: pd.DataFrame, records: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
+    """``table`` with the columns of ``dit_scaling.losses.columns``, by variant and seed; NaN where not measured.
+
+    Raises:
+        UserError: a record is none.
+    """
+    rows = [
+        {"variant": variant, "seed": seed, "step": int(step), **columns}
+        for (variant, seed), path in records.items()
+        for step, columns in _read_losses(path).items()
+    ]
+    if not rows:
+        return table
+    losses = pd.DataFrame(rows)
+    above = above_best({run: path.with_suffix(".npz") for run, path in records.items()})
+    if not above.empty:
+        losses = losses.merge(above, on=["variant", "seed", "step"], how="left")
+    return table.merge(losses, on=["variant", "seed", "step"], how="left")
+
+
+def _read_losses(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        return {str(int(step)): dict(columns) for step, columns in read_json(path)["steps"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no record of losses ({error!r}). Run: snakemake --forcerun losses") from None
 
 
 def _describe(study: Study, row: Evaluation) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from itertools import product
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import canonical_json, read_json
+from dit_scaling.common.files import canonical_json, leftovers, read_json
 from dit_scaling.common.seals import forget
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.results.run_control import is_running
 from dit_scaling.training.lock import in_use
 
 
@@ -37,7 +38,7 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
 
     States of a run are named only if its last step is published, or if it is none of the study's runs as its config,
     images and given files are now and ``other_runs`` asks for such; never while a process works on the run. Weights and
-    samples are named only if all that reads them is made.
+    samples are named only if all that reads them is made, half-written files only if nothing works on the study.
 
     Raises:
         UserError: ``other_runs``, and the images or a given file are not here.
@@ -64,6 +65,7 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
         Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
         Heap("samples whose features are kept (sampling.keep_samples)", tuple(_unwanted_samples(study, results))),
+        Heap("half-written files of jobs that were killed", () if is_running(results) else _halves(results)),
     ]
     if other_runs:
         heaps.append(Heap("runs of other settings, finished or not", tuple(sorted(others))))
@@ -86,6 +88,12 @@ def delete(heaps: list[Heap]) -> None:
                 folder.rmdir()
     except OSError as error:
         raise UserError(f"{error.filename} cannot be deleted: {error.strerror}.") from None
+
+
+def _halves(results: Path) -> tuple[Path, ...]:
+    """Files that killed jobs left half-written, and those in folders that they left so."""
+    found = {path for left in leftovers(results) for path in (left, *left.rglob("*"))}
+    return tuple(sorted(path for path in found if path.is_file()))
 
 
 def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
@@ -114,12 +122,13 @@ def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path
 
 
 def _readers(study: Study, folder: Path, ema: bool) -> list[Path]:
-    """The records that are made from the weights of a step: its gate and, of EMA, its evaluations."""
+    """The records that are made from the weights of a step: its gate, its run's losses and, of EMA, its evaluations."""
     training, sampling = study.training, study.sampling
     step = int(folder.name.removeprefix("step-"))
     gates = [folder / "gate.json"] if training.gates != "off" and step in training.stops else []
+    losses = [folder.parent / "losses.json"] if step in training.exports else []
     scales = sampling.guidance_scales if ema and step in training.exports else ()
-    return [*gates, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
+    return [*gates, *losses, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
 
 
 def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:

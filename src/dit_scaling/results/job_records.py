@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from dit_scaling.common.files import atomic_path
-from dit_scaling.common.holder import Holder
+from dit_scaling.common.holder import STALE_SECONDS, Holder
 
 RECORDS = ".jobs"
 KILLED = "it was killed: its process is gone, and it left no message"
@@ -36,6 +36,19 @@ class JobRecord(BaseModel):
     def failure(self) -> str | None:
         """Why it failed; None where it runs, or runs elsewhere as far as can be told."""
         return self.error or (KILLED if self.is_here and not self.holder.lives(0.0) else None)
+
+    def lives(self, now: float) -> bool:
+        """Whether the job runs: its process is looked for, or, on another host, its log was written not long ago.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        if self.failure:
+            return False
+        try:
+            return self.is_here or now - Path(self.log).stat().st_mtime < STALE_SECONDS
+        except OSError:
+            return False
 
 
 @contextlib.contextmanager

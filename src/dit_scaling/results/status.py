@@ -2,19 +2,18 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
-from dit_scaling.common.holder import STALE_SECONDS
-from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
 from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.catalogue import metric_keys
+from dit_scaling.results.gate_findings import GateFinding, broken_runs, read_gates
 from dit_scaling.results.job_records import JobRecord, read_records
 from dit_scaling.results.withdrawal import REPORT, of_other_settings
 from dit_scaling.training.lock import in_use
@@ -46,6 +45,8 @@ class Run:
     """Features of evaluations, by every extractor: there, and wanted."""
     scored: tuple[int, int]
     """Evaluations: there, and wanted."""
+    gate: str | None = None
+    """What the last gate said of it, or the first that found it broken; None where none has looked at it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class StudyStatus:
     """Whether verdicts or report are there, but of other settings than now."""
     failures: tuple[JobRecord, ...] = ()
     """Jobs that failed or were killed, and have not been run again since."""
+    broken: tuple[GateFinding, ...] = ()
+    """The first gate that found each broken run so."""
 
 
 def read_status(study: Study, stages: Stages, results: Path, now: float | None = None) -> StudyStatus:
@@ -75,47 +78,22 @@ def read_status(study: Study, stages: Stages, results: Path, now: float | None =
     }
     records = read_records(results)
     folders = _state_folders(results / "states", results / "latents" / "manifest.json")
+    findings = list(read_gates(study, stages, results))
+    broken = broken_runs(findings)
+    # Later entries win: a run that is broken is so whatever a later gate says.
+    gates = {(found.variant, found.seed): found.status for found in (*findings, *broken)}
     runs = tuple(
-        _read_run(study, stages, results, name, seed, folders, records, now)
+        replace(
+            _read_run(study, stages, results, name, seed, folders, records, now),
+            gate=gates.get((study.variant(name).name, seed)),
+        )
         for name in study.variants
         for seed in study.training.seeds
     )
     outdated = of_other_settings(results, stages)
-    reported = shared["aggregate"] and not outdated and (results / REPORT).exists()
+    reported = shared.get("aggregate", False) and not outdated and (results / REPORT).exists()
     failures = tuple(record for record in records if record.failure)
-    return StudyStatus(study.study, shared, runs, reported, outdated, failures)
-
-
-def describe_status(status: StudyStatus, results: Path) -> str:
-    """The status as lines for a terminal."""
-    shared = {name: "done" if done else "waiting" for name, done in status.shared.items()}
-    shared["report"] = "done" if status.reported else "of other settings" if status.outdated else "waiting"
-    line = "{:<16}{:>5}  {:<17}{:>19}{:>9}{:>9}{:>13}{:>9}{:>10}{:>9}"
-    heads = ("variant", "seed", "state", "step", "loss", "steps/s", "time left", "sampled", "features", "scored")
-    return "\n".join(
-        [
-            f"Study {status.study} in {results}",
-            ", ".join(f"{name} {state}" for name, state in shared.items()),
-            "",
-            line.format(*heads),
-            *(
-                line.format(
-                    run.variant,
-                    run.seed,
-                    run.state if run.state == "done" else f"{run.state}: {run.stage}",
-                    f"{run.step:,} of {run.steps:,}",
-                    "" if run.loss is None else f"{run.loss:.4f}",
-                    "" if run.steps_per_second is None else f"{run.steps_per_second:.3g}",
-                    "" if run.seconds_left is None else describe_seconds(run.seconds_left),
-                    "{} of {}".format(*run.sampled),
-                    "{} of {}".format(*run.extracted),
-                    "{} of {}".format(*run.scored),
-                )
-                for run in status.runs
-            ),
-            *(f"Failed: {job.output} ({job.rule}): {job.failure}. Its log: {job.log}" for job in status.failures),
-        ]
-    )
+    return StudyStatus(study.study, shared, runs, reported, outdated, failures, tuple(broken))
 
 
 def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section]]:
@@ -125,6 +103,8 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
         "vae": ("vae/provenance.json", stages.vae()),
         "latents": ("latents/provenance.json", stages.latents()),
     }
+    if study.laws is not None:
+        return shared | {"losses": ("losses-provenance.json", stages.report())}
     for extractor in study.metrics.extractors:
         folder = f"reference/{extractor.kind}"
         shared[f"{extractor.kind} features"] = (f"{folder}/extractor-provenance.json", stages.extractor(extractor.kind))
@@ -147,18 +127,20 @@ def _read_run(
 ) -> Run:
     slug, exports = study.variant(variant).slug, study.exports(variant)
     settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
-    sampling, steps = study.sampling, study.training.steps
+    sampling, steps = study.sampling, exports[-1]
     kinds = [extractor.kind for extractor in study.metrics.extractors]
+    measured = settings_digest(place / "losses.provenance.json") == stages.losses(slug, seed).digest
     exported = [
         step
         for step in exports
-        if variant in study.checkpoints
+        if (study.laws and measured)
+        or variant in study.checkpoints
         or settings_digest(place / f"step-{step}" / "provenance.json") == settings.digest
     ]
     wanted = [
         (step, scale, place / f"step-{step}" / sampling.folder(scale))
         for step in exports
-        for scale in sampling.guidance_scales
+        for scale in ([] if study.laws else sampling.guidance_scales)
     ]
     sampled = sum(
         settings_digest(folder / "samples" / f"part-{part:05d}.provenance.json")
@@ -191,7 +173,7 @@ def _read_run(
     jobs = [job for job in records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))]
     if stage == "score" and scored == len(wanted):
         state = "done"
-    elif (stage == "train" and folder and in_use(folder)) or any(_is_alive(job, now) for job in jobs):
+    elif (stage == "train" and folder and in_use(folder)) or any(job.lives(now) for job in jobs):
         state = "running"
     elif any(job.failure for job in jobs):
         state = "failed"
@@ -251,13 +233,3 @@ def _rate(lines: list[dict[str, Any]]) -> float | None:
     first = lines[0] if len(lines) > 1 else {"step": 0, "seconds": 0.0}
     seconds = lines[-1]["seconds"] - first["seconds"]
     return float((lines[-1]["step"] - first["step"]) / seconds) if seconds > 0 else None
-
-
-def _is_alive(job: JobRecord, now: float) -> bool:
-    """Whether a job runs: its process is looked for, or, on another host, its log was written not long ago."""
-    if job.failure:
-        return False
-    try:
-        return job.is_here or now - Path(job.log).stat().st_mtime < STALE_SECONDS
-    except OSError:
-        return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import read_json, sha256_file
+from dit_scaling.common.files import leftovers, read_json, sha256_file
 from dit_scaling.common.progress import track
 from dit_scaling.common.seals import recorded_sha256, sealed_files
 
@@ -22,6 +22,8 @@ class Verification:
     """Results; a job makes each of them."""
     states: tuple[Path, ...]
     """Training states; a run resumes from those before them."""
+    halves: tuple[Path, ...]
+    """What killed jobs left half-written, or running ones are writing; harmless."""
 
 
 def verify(results: Path) -> Verification:
@@ -47,6 +49,7 @@ def verify(results: Path) -> Verification:
         len(expected),
         tuple(path for path in damaged if not path.is_relative_to(states)),
         tuple(path for path in damaged if path.is_relative_to(states)),
+        tuple(leftovers(results)),
     )
 
 
@@ -62,6 +65,10 @@ def describe_verification(found: Verification, results: Path) -> str:
             f"Make these again, and with the study's next run all that depends on them:\n"
             f"  snakemake --cores 1 --force {names}"
         )
+    if found.halves:
+        names = " ".join(map(str, found.halves))
+        lines.append(f"Half-written by jobs that were killed, or that run now, and read by none: {names}")
+        lines.append("`dit-scaling clean` deletes those of killed jobs, once nothing runs.")
     damaged = len(found.damaged) + len(found.states)
     lines.append(f"{results}: {found.files:,} files read, {damaged} of them damaged.")
     return "\n".join(lines)

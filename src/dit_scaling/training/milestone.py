@@ -8,7 +8,7 @@ from dit_scaling.common.files import atomic_path
 from dit_scaling.models.checkpoints import read_header
 from dit_scaling.training.launch import TrainJob, train_on_ranks
 from dit_scaling.training.loop import train_to
-from dit_scaling.training.state import publish
+from dit_scaling.training.state import StateFolder, publish
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,7 @@ def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes:
     Raises:
         UserError: as `train_to`.
     """
-    if ranks * nodes == 1:
-        folder = train_to(job.settings, job.manifest, job.last_step, job.states, job.runtime)
-    else:
-        folder = train_on_ranks(job, ranks, nodes)
+    folder = train(job, ranks, nodes)
     settings, step = job.settings, job.last_step
     publish(folder.export_path(step, "metrics.jsonl"), files.metrics)
     draw_loss_curve(files.metrics, f"{settings.variant.name}, seed {settings.seed}", files.curve)
@@ -41,6 +38,17 @@ def train_milestone(job: TrainJob, files: MilestoneFiles, ranks: int = 1, nodes:
     publish(folder.export_path(step, "ema.safetensors"), files.ema)
     recorded: int | None = read_header(files.ema).provenance.get("micro_batch")
     return recorded
+
+
+def train(job: TrainJob, ranks: int = 1, nodes: int = 1) -> StateFolder:
+    """Do the job in this process, or on so many GPUs per node; its weights and log are in the folder's ``step-N``.
+
+    Raises:
+        UserError: as `train_to`.
+    """
+    if ranks * nodes == 1:
+        return train_to(job.settings, job.manifest, job.last_step, job.states, job.runtime)
+    return train_on_ranks(job, ranks, nodes)
 
 
 def draw_loss_curve(metrics: Path, title: str, output: Path) -> None:

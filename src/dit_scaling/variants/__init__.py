@@ -17,6 +17,7 @@ from dit_scaling.variants.names import (
     Variant,
     VariantName,
     parse_variant,
+    usual_names,
     variant_from_fields,
 )
 from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize, unet_problems
@@ -41,5 +42,6 @@ __all__ = [
     "parse_variant",
     "training_gflops",
     "unet_problems",
+    "usual_names",
     "variant_from_fields",
 ]

@@ -3,17 +3,20 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.section import Count
+from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize
+
+T = TypeVar("T")
 
 UNET: Final = "UNet"
 
-SIZE = r"[A-Za-z0-9]+"
+SIZE = r"[A-Za-z0-9]{1,64}"
 DIT_NAME = rf"DiT-({SIZE})/([1-9][0-9]*)"
 UNET_NAME = rf"{UNET}-({SIZE})"
 
@@ -72,16 +75,19 @@ def parse_variant(
         UserError: the name has another form, or the size is not in the table.
     """
     if match := re.fullmatch(DIT_NAME, name):
-        known = {**SIZES, **(sizes or {})}
-        _check_size(name, match[1], known)
-        return Variant(size=match[1], patch=int(match[2]), **dict(known[match[1]]))
+        return Variant(size=match[1], patch=int(match[2]), **dict(_size_of(name, match[1], sizes or {}, SIZES)))
     if match := re.fullmatch(UNET_NAME, name):
-        unets = {**UNET_SIZES, **(unet_sizes or {})}
-        _check_size(name, match[1], unets)
-        return UNetVariant(size=match[1], **dict(unets[match[1]]))
+        return UNetVariant(size=match[1], **dict(_size_of(name, match[1], unet_sizes or {}, UNET_SIZES)))
     raise UserError(
         f"'{name}' is not a variant name. Write DiT-SIZE/PATCH, for example DiT-XL/2, or UNet-SIZE, for example UNet-B."
+        + did_you_mean(name, usual_names(sizes or {}, unet_sizes or {}))
     )
+
+
+def usual_names(sizes: Iterable[str], unet_sizes: Iterable[str]) -> list[str]:
+    """Names of variants of the sizes shipped and of others by name, with the paper's patches and 1."""
+    dits = [f"DiT-{size}/{patch}" for size in (*SIZES, *sizes) for patch in (1, 2, 4, 8)]
+    return [*dits, *(f"{UNET}-{size}" for size in (*UNET_SIZES, *unet_sizes))]
 
 
 def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
@@ -94,6 +100,11 @@ def variant_from_fields(fields: Mapping[str, Any]) -> AnyVariant:
     return variant
 
 
-def _check_size(name: str, size: str, known: Iterable[str]) -> None:
-    if size not in known:
-        raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join(known)}).")
+def _size_of(name: str, size: str, own: Mapping[str, T], shipped: Mapping[str, T]) -> T:
+    """The size of that name in a study's ``own`` table, or among those ``shipped``."""
+    for table in (own, shipped):
+        if size in table:
+            return table[size]
+    known = {**shipped, **own}
+    hint = did_you_mean(size, known)
+    raise UserError(f"'{name}': size '{size}' is not in the size table ({', '.join(known)}).{hint}")

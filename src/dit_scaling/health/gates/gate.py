@@ -24,6 +24,7 @@ from dit_scaling.health.denoising import (
 )
 from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
 from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
+from dit_scaling.health.gates.overfitting import Fitted, check_overfitting, measure_fit
 from dit_scaling.health.gates.run_checks import (
     Predictions,
     check_divergence,
@@ -78,6 +79,8 @@ class Seen:
     made: Images
     data: Images
     nothing: Images
+    fitted: Fitted | None
+    """Losses on training and held-out images; None where none are held out."""
 
     @property
     def shown_lines(self) -> list[dict[str, float]]:
@@ -104,9 +107,10 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     enough = [check_samples(share_like_data(seen.made, seen.data, seen.nothing))]
     if settings.step >= settings.budget and len(seen.lines) >= FEWEST_LINES:
         enough.append(check_progress(seen.lines))
-    verdict = judge(faults, enough, settings.step, settings.budget)
+    named = [check_overfitting(seen.fitted)] if seen.fitted else []
+    verdict = judge(faults, enough, settings.step, settings.budget, named)
     log.info("%s seed %d step %d: %s", training.variant.name, training.seed, settings.step, verdict.status)
-    checks = (*faults, *enough)
+    checks = (*faults, *enough, *named)
     write_page(page, _describe(settings, diffusion, verdict, checks, seen))
     write_json(
         record,
@@ -140,7 +144,7 @@ def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles,
     variance = float(batch.x0.var())
     latents = draw_samples(diffusion, ema, settings.sampling, SAMPLES)
     noise = torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    images = (
+    made, data, nothing = (
         decode(vae, some, SHOWN, settings.sampling.image_channels) for some in (decodable(latents), batch.x0, noise)
     )
     return Seen(
@@ -156,7 +160,10 @@ def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles,
         variance,
         mean_structureless_error(diffusion, variance),
         float(plausible(latents).float().mean()),
-        *images,
+        made,
+        data,
+        nothing,
+        measure_fit(files.manifest, diffusion, ema, device),
     )
 
 

@@ -17,7 +17,9 @@ class GateVerdict:
     reason: str
 
 
-def judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: int) -> GateVerdict:
+def judge(
+    faults: Sequence[Check], enough: Sequence[Check], step: int, budget: int, named: Sequence[Check] = ()
+) -> GateVerdict:
     """*Broken* where a check fails that no healthy run fails; else the samples decide, and at the end the loss too.
 
     Samples that look like noise while nothing else is wrong are a matter of training: before the end of the budget the
@@ -29,7 +31,18 @@ def judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: i
             decoded noise; at the end of the budget, where the log has enough lines, whether learning has slowed down.
         step: of this gate.
         budget: last step of the run.
+        named: checks whose failure is told, and changes no verdict: overfitting.
     """
+    verdict = _judge(faults, enough, step, budget)
+    told = [
+        f" {check.name} is {check.value}, expected {check.expected}: {check.meaning}."
+        for check in named
+        if not check.passed
+    ]
+    return GateVerdict(verdict.status, verdict.reason + "".join(told))
+
+
+def _judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: int) -> GateVerdict:
     failed = [check for check in faults if not check.passed]
     if failed:
         first = failed[0]

@@ -1,0 +1,29 @@
+"""``laws``: scaling laws of a study, and their test on published results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dit_scaling.common.errors import UserError
+
+
+def laws(
+    results: Annotated[Path | None, typer.Argument(help="results/STUDY of a finished study with losses.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Column to fit; else held_out_mse.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Predict published FIDs from others, and say how well.")
+    ] = False,
+) -> None:
+    """Fit scaling laws to a study, with intervals, or test them forward on the published field."""
+    from dit_scaling.laws.backtest import back_test
+    from dit_scaling.laws.laws_text import describe_backtest, describe_laws
+    from dit_scaling.laws.study_laws import fit_laws, read_laws_table
+    from dit_scaling.losses.loss_names import HEADLINE
+
+    if (results is None) != published:
+        raise UserError("Give the folder of a study's results, or --published, and not both.")
+    if results is None:
+        typer.echo(describe_backtest(back_test()))
+    else:
+        typer.echo(describe_laws(fit_laws(read_laws_table(results), metric or HEADLINE)))

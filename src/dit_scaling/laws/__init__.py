@@ -1,0 +1,1 @@
+"""Scaling laws with intervals: fits of loss and distance, tested forward on published results."""

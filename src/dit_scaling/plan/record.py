@@ -1,0 +1,61 @@
+"""The plan as plain values, for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dit_scaling.config.study import Study
+from dit_scaling.plan.jobs import Job
+from dit_scaling.plan.price import STAGES, Devices, price_of
+from dit_scaling.plan.space import disk_of, peak_memory
+from dit_scaling.variants import count_gflops, count_parameters
+
+
+def plan_record(study: Study, jobs: Sequence[Job], devices: Devices, images: int, hourly: float) -> dict[str, Any]:
+    """What the plan says of stages, variants and disk: hours, bytes, and Gflops of a forward pass of one latent."""
+    stages = stage_rows(jobs, devices)
+    hours = sum(row["device_hours"] for row in stages)
+    return {
+        "study": study.study,
+        "images": images,
+        "devices": {"name": devices.name, "count": devices.count, "rates": devices.source},
+        "stages": stages,
+        "device_hours": hours,
+        "core_hours": sum(row["core_hours"] for row in stages),
+        "price": hours * hourly if hourly else None,
+        "variants": [_variant_row(study, name, jobs, devices) for name in study.variants],
+        "disk_bytes": {name: int(size) for name, size in asdict(disk_of(study, images)).items()},
+    }
+
+
+def stage_rows(jobs: Sequence[Job], devices: Devices) -> list[dict[str, Any]]:
+    """Jobs, device-hours, core-hours and wall hours of each stage that has jobs."""
+    rows = []
+    for stage in STAGES:
+        some = [job for job in jobs if job.stage == stage]
+        price = price_of(some, devices)
+        rows.append(
+            {
+                "stage": stage,
+                "jobs": len(some),
+                "device_hours": price.device_seconds / 3600,
+                "core_hours": price.core_seconds / 3600,
+                "wall_hours": price.wall_seconds / 3600,
+            }
+        )
+    return [row for row in rows if row["jobs"]]
+
+
+def _variant_row(study: Study, name: str, jobs: Sequence[Job], devices: Devices) -> dict[str, Any]:
+    variant, ranks = study.variant(name), study.resources.gpus_per_node
+    hours = {
+        f"{stage}_hours": sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name)) / 3600
+        for stage in ("training", "sampling")
+    }
+    return {
+        "variant": name,
+        "gflops": count_gflops(variant, study.latent_size, study.vae.latent_channels),
+        "parameters": count_parameters(variant, study.data.classes, study.vae.latent_channels),
+        **hours,
+        "peak_memory_bytes": peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None,
+    }
