@@ -82,3 +82,19 @@ def gate_of_weights(wildcards):
 def given_file(key):
     """The `weights` or the `reference` that the config gives for an extractor, where it does."""
     return lambda wildcards: ancient(FEATURE_FILES.get((wildcards.extractor, key), []))
+
+
+def kept_weights(file):
+    """The exports of a run, but those that `dit-scaling clean` deleted before the run's losses knew them.
+
+    A finished study of an earlier version is measured without training again for what it no longer has.
+    """
+
+    def weights_of_run(wildcards):
+        measured = recorded_inputs(Path(RUN.format(**wildcards), "losses.provenance.json"))
+        name = VARIANTS[wildcards.variant].name
+        paths = [Path(STEP.format(**wildcards, step=step), file) for step in STUDY.exports(name)]
+        trained = [path for path in paths if path.with_name("provenance.json").exists()]
+        return [str(path) for path in paths if path not in trained or path.exists() or str(path) in measured]
+
+    return weights_of_run

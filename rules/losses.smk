@@ -1,19 +1,3 @@
-def kept_weights(file):
-    """The exports of a run, but those that `dit-scaling clean` deleted before the run's losses knew them.
-
-    A finished study of an earlier version is measured without training again for what it no longer has.
-    """
-
-    def weights_of_run(wildcards):
-        measured = recorded_inputs(Path(RUN.format(**wildcards), "losses.provenance.json"))
-        name = VARIANTS[wildcards.variant].name
-        paths = [Path(STEP.format(**wildcards, step=step), file) for step in STUDY.exports(name)]
-        trained = [path for path in paths if path.with_name("provenance.json").exists()]
-        return [str(path) for path in paths if path not in trained or path.exists() or str(path) in measured]
-
-    return weights_of_run
-
-
 if STUDY.laws:
 
     # A run of a study for laws: trained to all of its budgets and measured at each, in one job. Weights stay in `states`.
