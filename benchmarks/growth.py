@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TABLE = Path("results", "bench", "growth.csv")
 FIGURE = Path("docs", "growth.png")
+BLUE = "#0072B2"
 LARGEST = "DiT-XL/2"
 LARGEST_FITS = 24 * 2**30  # bytes, of its training step at batch 1
 THREADS = 2
@@ -103,8 +104,6 @@ def draw(table: "pd.DataFrame", path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from dit_scaling.report.style import PALETTE
-
     labels = {
         "training": "multiply-adds of a training step (1e9)",
         "extraction": "images encoded, with their mirrors",
@@ -113,12 +112,12 @@ def draw(table: "pd.DataFrame", path: Path) -> None:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (kind, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
         rows = table[table["kind"] == kind]
-        axes.plot(rows["size"], rows["seconds"], "o", color=PALETTE[0])
+        axes.plot(rows["size"], rows["seconds"], "o", color=BLUE)
         for _, points in rows.groupby("width", dropna=False):
             if len(points) > 1:
                 slope, start = np.polyfit(points["size"], points["seconds"], 1)
                 ends = np.array([0, points["size"].max()])
-                axes.plot(ends, start + slope * ends, color=PALETTE[-1], linewidth=0.8, linestyle="--")
+                axes.plot(ends, start + slope * ends, color="black", linewidth=0.8, linestyle="--")
         for name, size, seconds in zip(rows["name"], rows["size"], rows["seconds"], strict=True):
             if name.endswith("/2"):
                 axes.annotate(name, (size, seconds), xytext=(-4, 6), textcoords="offset points", fontsize=7, ha="right")

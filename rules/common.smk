@@ -22,7 +22,7 @@ from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
 from dit_scaling.results.withdrawal import of_other_settings
-from dit_scaling.variants import count_gflops
+from dit_scaling.variants import SLUG, count_gflops
 
 min_version("9.27")
 
@@ -117,7 +117,7 @@ pathvars:
 
 
 wildcard_constraints:
-    variant=r"DiT-[A-Za-z0-9]+-[0-9]+|UNet-[A-Za-z0-9]+",
+    variant=SLUG,
     seed=r"[0-9]+",
     step=r"[0-9]+",
     guidance=r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?",

@@ -24,7 +24,7 @@ rule aggregate:
         curves="<results>/training.csv",
         claims="<results>/claims.json",
         agreement="<results>/agreement.csv",
-        claims_table=report("<results>/claims.csv", category="Verdicts", labels={"table": "Verdicts"}),
+        claims_table="<results>/claims.csv",
         provenance="<results>/provenance.json",
     log:
         "<results>/logs/aggregate.log",
@@ -55,7 +55,6 @@ rule figures:
             )
             for figure in FIGURES.values()
         ],
-        png=expand("<results>/figures/{figure}.png", figure=FIGURES),
         csv=expand("<results>/figures/{figure}.csv", figure=FIGURES),
     log:
         "<results>/logs/figures.log",
@@ -72,6 +71,7 @@ rule figures:
 rule report:
     input:
         table="<results>/metrics.parquet",
+        curves="<results>/training.csv",
         claims="<results>/claims.json",
         agreement="<results>/agreement.csv",
         levels=f"{HEADLINE}/levels.json",
@@ -87,11 +87,9 @@ rule report:
         samples=headline_evaluation("samples/first-00000.npz"),
         memorisation=headline_evaluation("memorisation.json"),
     output:
-        html="<results>/report.html",
-        tables=[
-            report(f"<results>/tables/{name}.csv", category="Tables", labels={"table": title})
-            for name, title in TABLES.items()
-        ],
+        html=report("<results>/report.html", category="Report", labels={"page": "The whole report"}),
+        verdicts=report("<results>/tables/verdicts.csv", category="Verdicts", labels={"table": "Verdicts"}),
+        tables=[f"<results>/tables/{name}.csv" for name in TABLES if name != "verdicts"],
     log:
         "<results>/logs/report.log",
     conda:

@@ -23,6 +23,8 @@ STAGES = {
     "preflight": ("preflight",),
     "reference": ("classifier", "extractor", "reference", "levels"),
     "training": ("train_milestone",),
+    "runs": ("train_and_measure",),
+    "losses": ("held_out_loss", "loss_table"),
     "gate": ("gate",),
     "sampling": ("sample_part",),
     "features": ("extract_features",),

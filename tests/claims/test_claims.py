@@ -364,7 +364,7 @@ def test_less_evidence_never_supports_by_a_change_of_rule(tables: tuple[pd.DataF
             else:
                 assert (seeds >= 2).sum() >= MIN_VARIANTS
                 assert "not testable" not in [half.verdict for half in found.halves]
-                assert "supported" in [half.verdict for half in found.halves]
+                assert {half.verdict for half in found.halves} & {"supported", "supported on average"}
         else:
             assert "support" not in found.verdict
             assert not (found.verdict == "contradicted" and rules[1] == "assumed")

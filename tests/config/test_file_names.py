@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import parse_study
+from dit_scaling.variants.names import LONGEST_NAME, SLUG
 from pipeline import ROOT, edited, plan
 from report_study import CONFIG
 
@@ -57,7 +58,10 @@ def test_snakemake_plans_unusual_scales_and_braces_in_the_path_of_the_images(tmp
     assert {name.split("guidance-")[1].split("/")[0] for name in jobs["sample_part"]} == set(map(str, scales))
 
 
-WILDCARDS = dict(re.findall(r'^    (\w+)=r"(.+)",$', (ROOT / "rules" / "common.smk").read_text(), re.MULTILINE))
+RULES = (ROOT / "rules" / "common.smk").read_text()
+WILDCARDS = dict(re.findall(r'^    (\w+)=r"(.+)",$', RULES, re.MULTILINE)) | {"variant": SLUG}
+assert "    variant=SLUG,\n" in RULES
+LOG = "{variant}_seed-{seed}_step-{step}_guidance-2.5e-300_part-99999.history.log"
 LONGEST = {"study": "a" * 100, "seed": 2**63 - 1, "steps": 10**9 - 1, "parts": 100_000, "shards": 100_000}
 
 
@@ -79,8 +83,18 @@ def test_the_largest_numbers_and_the_longest_names_are_still_names() -> None:
     numbers = {"part": f"{study.sampling.parts - 1:05d}", "shard": f"{study.latents.shards - 1:05d}"}
     for name, value in (values | numbers | {"guidance": study.sampling.guidance_scales[0]}).items():
         assert re.fullmatch(WILDCARDS[name], str(value))
-    log = "{variant}_seed-{seed}_step-{step}_guidance-2.5e-300_part-99999.history.log".format(**values)
-    assert max(len(f".tmp-0123456789ab-{log}"), len(study.study)) <= 255
+    assert max(len(f".tmp-0123456789ab-{LOG.format(**values)}"), len(study.study)) <= 255
+
+
+def test_the_longest_name_of_a_class_is_a_file_name_and_a_longer_one_is_refused() -> None:
+    family = f"lab.{'n' * (LONGEST_NAME - 22)}:Net@flow"
+    name = f"{family}-Tiny/2"
+    values = {"variant": name.replace("/", "-").replace(":", "."), "seed": 2**63 - 1, "step": 10**9 - 1}
+    assert len(name) <= LONGEST_NAME
+    assert re.fullmatch(SLUG, values["variant"])
+    assert len(f".tmp-0123456789ab-{LOG.format(**values)}") <= 255
+    with pytest.raises(UserError, match=f"at most {LONGEST_NAME} characters"):
+        parse_study(CONFIG | {"variants": [name + "1" * 10]})
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def train_and_sample(
 def test_a_schedule_is_added_in_one_place(
     toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"diffusion\.schedule: .*'linear' or 'cosine'"):
+    with pytest.raises(UserError, match=r"diffusion\.schedule: .*'linear', 'cosine' or 'zero-snr'"):
         protocol("noise schedule", diffusion={"schedule": "quadratic"})
     row = Schedule("quadratic", "quadratic betas", quadratic, fewest=2, sampled=lambda total: total, note="a recipe")
     monkeypatch.setitem(SCHEDULES, row.name, row)
@@ -101,7 +101,7 @@ def test_a_sampler_is_added_in_one_place(
     toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampling = {"num_samples": 64, "steps": 20, "sampler": "eta-1"}
-    with pytest.raises(UserError, match=r"sampling\.sampler: .*'ddpm', 'ddim' or 'dpm-solver'"):
+    with pytest.raises(UserError, match=r"sampling\.sampler: .*'ddpm', 'ddim', 'dpm-solver', 'euler'"):
         protocol("sampler", sampling=sampling)
     row = replace(
         SAMPLERS["ddim"],

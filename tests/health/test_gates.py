@@ -309,7 +309,7 @@ def test_a_broken_study_stops_or_says_so(tmp_path: Path) -> None:
     assert warned.returncode == 0, warned.stderr
     (log,) = results.glob("logs/train/DiT-Nano-2_*step-150.log")
     assert "starts at step 100 of 150" in log.read_text()
-    first_screen = (results / "report.html").read_text().split("<main>")[0]
-    assert "1 of 1 runs are broken" in first_screen
+    first_screen = (results / "report.html").read_text().split("<main")[0]
+    assert "1 of 1 run is broken" in first_screen
     assert "EMA moved from its start" in first_screen
     assert "the EMA is hardly ever updated" in first_screen

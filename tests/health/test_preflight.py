@@ -18,10 +18,11 @@ from dit_scaling.config import Stages, parse_study
 from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data import sources
 from dit_scaling.data.fingerprint import fingerprint
-from dit_scaling.diffusion import gaussian, samplers
+from dit_scaling.diffusion import base, flow_walks, samplers
 from dit_scaling.diffusion.chain import Chain, ReverseStep
+from dit_scaling.diffusion.flow import FlowMatching
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, FlowSettings, create_diffusion
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.health.check import Check
@@ -29,7 +30,7 @@ from dit_scaling.health.preflight import compiled_checks, overfit_batch
 from dit_scaling.health.preflight import preflight as stage
 from dit_scaling.health.preflight.compiled_checks import check_compiled
 from dit_scaling.health.preflight.ema_checks import check_formula
-from dit_scaling.health.preflight.formula_networks import probe_settings, signal_and_noise
+from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.loss_checks import untrained_loss
 from dit_scaling.health.preflight.sampler_checks import check_sampler
 from dit_scaling.latents import autoencoder, encode
@@ -47,6 +48,8 @@ from dit_scaling.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 CLASSES = 3
+FLOW = FlowSettings(objective="flow")
+OF_DDPM, OF_FLOW = ([name for name, row in SAMPLERS.items() if row.objective == of] for of in ("ddpm", "flow"))
 OF_THE_PROCESS = ("batches", "loss", "sampler", "mixed precision", "overfitted batch")  # the groups that depend on it
 COLOURS = ((220, 40, 20), (30, 200, 90), (60, 50, 230))
 Patch = pytest.MonkeyPatch
@@ -172,9 +175,11 @@ def test_the_closed_form_of_the_ema_holds_for_every_decay(decay: float, ramp: bo
 def test_the_schedule_of_the_formulas_is_diffusers(schedule: str) -> None:
     from diffusers import DDPMScheduler
 
-    diffusion, to_diffusers = create_diffusion(DiffusionSettings(schedule=schedule)), SCHEDULES[schedule].diffusers
+    prediction = "v_prediction" if SCHEDULES[schedule].ends_in_noise else "epsilon"
+    diffusion = create_diffusion(DiffusionSettings(schedule=schedule, prediction=prediction))
+    to_diffusers, level = SCHEDULES[schedule].diffusers, diffusion.level(torch.arange(1000))
     assert to_diffusers
-    signal, noise = signal_and_noise(diffusion, torch.arange(1000))
+    signal, noise = level.signal.float(), level.noise.float()
     abar = DDPMScheduler(**to_diffusers(1000)).alphas_cumprod
     torch.testing.assert_close(signal.flatten() ** 2, abar, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(noise.flatten() ** 2, 1 - abar, rtol=2e-5, atol=1e-6)
@@ -183,7 +188,8 @@ def test_the_schedule_of_the_formulas_is_diffusers(schedule: str) -> None:
 def test_the_loss_of_an_untrained_network_on_the_papers_process_is_1_01() -> None:
     diffusion = create_diffusion(PAPER_PROCESS)
     noise = torch.randn(1000, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert untrained_loss(diffusion, torch.arange(1000), noise) == pytest.approx(1.01, abs=0.01)
+    x0 = torch.zeros_like(noise)
+    assert untrained_loss(diffusion, torch.arange(1000), x0, noise) == pytest.approx(1.01, abs=0.01)
 
 
 COSINE, SHORT = DiffusionSettings(schedule="cosine"), DiffusionSettings(num_timesteps=500)
@@ -193,6 +199,7 @@ CASES = {
     "DPM-Solver": (PAPER_PROCESS, "dpm-solver"),
     "cosine, DDIM": (COSINE, "ddim"),
     "cosine, DPM-Solver": (COSINE, "dpm-solver"),
+    "zero terminal SNR": (DiffusionSettings(schedule="zero-snr", prediction="v_prediction"), "ddpm"),
 }
 
 
@@ -208,16 +215,78 @@ def test_a_healthy_study_of_another_process_or_sampler_passes_every_check(toy: T
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", OF_DDPM)
 @pytest.mark.parametrize("num_timesteps", [1000, 500, 100])
 @pytest.mark.parametrize("steps", [5, 50])
 def test_every_sampler_of_every_process_passes_the_closed_forms(
     toy: Toy, schedule: str, sampler: str, num_timesteps: int, steps: int
 ) -> None:
-    process = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps)
+    prediction = "v_prediction" if SCHEDULES[schedule].ends_in_noise else "epsilon"
+    process = DiffusionSettings(schedule=schedule, num_timesteps=num_timesteps, prediction=prediction)
     changes = {"diffusion": process, "sampler": sampler, "steps": steps}
     checks = check_sampler(create_diffusion(process), toy.settings.sampling.model_copy(update=changes))
     assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("sampler", OF_FLOW)
+@pytest.mark.parametrize("steps", [5, 50])
+def test_every_sampler_of_flow_passes_the_closed_forms(toy: Toy, sampler: str, steps: int) -> None:
+    changes = {"diffusion": FLOW, "sampler": sampler, "steps": steps}
+    checks = check_sampler(create_diffusion(FLOW), toy.settings.sampling.model_copy(update=changes))
+    assert [check for check in checks if not check.passed] == []
+
+
+def test_another_objective_beside_the_first_is_checked_under_names_of_its_own(toy: Toy, tmp_path: Path) -> None:
+    sampling = toy.settings.sampling.model_copy(update={"diffusion": FLOW, "sampler": "heun"})
+    other = toy.settings.model_copy(update={"diffusion": FLOW, "sampling": sampling})
+    both = toy.settings.model_copy(update={"further": (other,)})
+    groups = stage.list_groups(both, toy.vae, toy.manifest, tmp_path, CPU)
+    assert [name for name in groups if name.endswith(", flow")] == [f"{name}, flow" for name in OF_THE_PROCESS]
+    checks = [check for name in groups if name.endswith(", flow") for check in stage.run_group(name, groups[name])]
+    assert [check for check in checks if not check.passed] == []
+    assert all(check.name.endswith(", flow") for check in checks)
+    assert (tmp_path / "overfit_batch_flow.png").exists()
+
+
+def velocity_turned(patch: Patch) -> None:
+    losses = FlowMatching.training_losses
+    patch.setattr(
+        FlowMatching, "training_losses", lambda self, model, *rest: losses(self, lambda *i: -model(*i), *rest)
+    )
+
+
+def velocity_of_the_wrong_half(patch: Patch) -> None:
+    patch.setattr(
+        flow_walks, "_velocity", lambda predict, x, time, y: predict(x, x.new_full(y.shape, time), y)[:, x.shape[1] :]
+    )
+
+
+def times_of_a_chain(patch: Patch) -> None:
+    patch.setattr(
+        flow_walks,
+        "_velocity",
+        lambda predict, x, time, y: predict(x, x.new_full(y.shape, 1000 * time), y)[:, : x.shape[1]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("inject", "group", "name"),
+    [
+        (velocity_turned, "loss", "velocity channels in the loss"),
+        (velocity_of_the_wrong_half, "sampler", "velocity channels in the sampler"),
+        (times_of_a_chain, "sampler", "timesteps of the sampler"),
+    ],
+    ids=["sign of the velocity", "other half of the channels", "times from 0 to 1000"],
+)
+def test_a_fault_of_flow_is_caught_by_name(
+    toy: Toy, monkeypatch: Patch, tmp_path: Path, inject: Callable[[Patch], None], group: str, name: str
+) -> None:
+    inject(monkeypatch)
+    sampling = toy.settings.sampling.model_copy(update={"diffusion": FLOW, "sampler": "euler"})
+    settings = toy.settings.model_copy(update={"diffusion": FLOW, "sampling": sampling})
+    groups = stage.list_groups(settings, toy.vae, toy.manifest, tmp_path, CPU)
+    failed = [check for check in stage.run_group(group, groups[group]) if not check.passed]
+    assert failed[0].name == name
 
 
 # --- faults in the code that runs
@@ -309,16 +378,16 @@ class Renumbered:
 
 
 def null_class_of_guidance(number: int) -> Callable[[Patch], None]:
-    guided = gaussian.guided
+    guided = base.guided
     return lambda patch: patch.setattr(
-        gaussian, "guided", lambda model, scale, *rest: guided(Renumbered(model, number), scale, *rest)
+        base, "guided", lambda model, scale, *rest: guided(Renumbered(model, number), scale, *rest)
     )
 
 
 def wrong_half(patch: Patch) -> None:
-    guided = gaussian.guided
+    guided = base.guided
     patch.setattr(
-        gaussian,
+        base,
         "guided",
         lambda model, scale, channels: model if scale == 1.0 else guided(model, 1.0 - scale, channels),
     )
@@ -355,7 +424,7 @@ def training_mode(patch: Patch) -> None:
         with torch.inference_mode():
             yield
 
-    patch.setattr(gaussian, "evaluating", as_it_is)
+    patch.setattr(base, "evaluating", as_it_is)
 
 
 def one_seed(module: Any) -> Callable[[Patch], None]:

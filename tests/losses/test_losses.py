@@ -12,7 +12,7 @@ from diffusers.schedulers import scheduling_ddpm
 from torch import Tensor, nn
 
 from dit_scaling.config.stages import LossSettings, TrainSettings
-from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
+from dit_scaling.diffusion.process import PAPER_PROCESS, FlowSettings, create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.columns import held_out_columns, mean_and_error
 from dit_scaling.losses.draws import Draws, draw_batches, stratified_timesteps
@@ -126,10 +126,10 @@ def test_timesteps_are_stratified_and_cover_all_evenly(draws: int) -> None:
 
 def test_draws_are_functions_of_seed_and_image(toy_latents: Path) -> None:
     reader = LatentReader(toy_latents, "train")
-    few, many = (next(iter(draw_batches(reader, images, 4, 1000, 0))) for images in (5, 24))
+    few, many = (next(iter(draw_batches(reader, images, 4, DIFFUSION, 0))) for images in (5, 24))
     for name in ("x0", "noise", "t"):
         assert torch.equal(getattr(few, name), getattr(many, name)[:, :5])
-    other = next(iter(draw_batches(reader, 5, 4, 1000, 1)))
+    other = next(iter(draw_batches(reader, 5, 4, DIFFUSION, 1)))
     assert not torch.equal(few.noise, other.noise)
 
 
@@ -162,7 +162,7 @@ def test_all_exports_of_a_run_are_measured_and_deleted_weights_left_out(
     steps = json.loads(files.record.read_text())["steps"]
     assert list(steps) == ["4", "8"]
     # A network whose last layer is zero predicts no noise: it loses the noise's own square.
-    batch = next(iter(draw_batches(LatentReader(split_latents, "held_out"), 12, 2, 1000, 0)))
+    batch = next(iter(draw_batches(LatentReader(split_latents, "held_out"), 12, 2, DIFFUSION, 0)))
     assert steps["4"][HEADLINE] == pytest.approx(float(batch.noise[1:].square().mean()), rel=1e-5)
     assert steps["4"]["training_mse"] == pytest.approx(steps["4"][HEADLINE])  # of the same noise
     assert "raw_held_out_mse" not in steps["4"]
@@ -170,3 +170,19 @@ def test_all_exports_of_a_run_are_measured_and_deleted_weights_left_out(
     with np.load(files.images) as images:
         assert images["mse"][1].mean() == pytest.approx(steps["8"][HEADLINE])
     assert len(losses_of(settings, ema, [LatentReader(split_latents, "held_out")], CPU)) == 1
+
+
+def test_a_flows_held_out_loss_is_that_of_its_velocity(split_latents: Path) -> None:
+    """Of a network that predicts nothing: the power of the velocity, without a bound; bands count from data on."""
+    flow = create_diffusion(FlowSettings(objective="flow"))
+    reader = LatentReader(split_latents, "held_out")
+    batches = list(draw_batches(reader, 5, 4, flow, 0))
+    nothing = _Fixed(torch.zeros(5, 4, 8, 8))
+    losses = image_losses(flow, nothing, batches, torch.device("cpu"))
+    (batch,) = batches
+    power = (batch.x0[1:] - batch.noise[1:]).square().mean(dim=(2, 3, 4)).mean(dim=0)
+    np.testing.assert_allclose(losses.mse, power, rtol=1e-5)
+    assert not losses.kl.any()
+    assert not losses.prior.any()
+    np.testing.assert_array_equal(losses.t, np.floor(1000 * (1 - batch.t[1:].numpy())))
+    assert "held_out_bound" not in held_out_columns(losses)

@@ -268,13 +268,22 @@ def test_the_process_comes_back_with_it(
 def test_a_process_of_another_kind_is_refused(exported: Path) -> None:
     file = exported / "scheduler/scheduler_config.json"
     config = json.loads(file.read_text())
-    for change in ({"prediction_type": "v_prediction"}, {"beta_end": 0.012}, {"rescale_betas_zero_snr": True}):
+    for change in ({"prediction_type": "sample"}, {"beta_end": 0.012}):
         file.write_text(json.dumps(config | change))
         with pytest.raises(UserError, match=r"scheduler_config\.json is of no process that this version knows"):
             load_model(exported)
-    file.write_text("{}")
-    with pytest.raises(UserError, match="does not say which process the weights reverse"):
-        load_model(exported)
+    for text in ("{}", json.dumps(config | {"rescale_betas_zero_snr": True})):  # noise of zero SNR is no process
+        file.write_text(text)
+        with pytest.raises(UserError, match="does not say which process the weights reverse"):
+            load_model(exported)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "zero-snr"])
+def test_a_process_of_v_is_read(exported: Path, schedule: str) -> None:
+    file = exported / "scheduler/scheduler_config.json"
+    changes = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": schedule == "zero-snr"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert read_header(exported).diffusion == DiffusionSettings(schedule=schedule, prediction="v_prediction")
 
 
 def test_class_names_go_with_it(exported: Path, ema: DiT, toy_vae: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_what_failed_comes_first_and_what_is_whole_after_it(study: Study, small_
     assert written is not None
     page, failed = written
     assert failed == ["memorisation"]
-    banner, title = page.index('class="protocol red"><b>Failed: 1 job.'), page.index("<h1>small: do the scaling claims")
+    banner, title = page.index('class="alarm" role="alert"><b>Failed: 1 job.'), page.index("small: a scaling study")
     assert banner < page.index(f"{EVALUATION}/memorisation.json</code> (memorisation)") < title
     assert "is not as the job that made it left it" in page[banner:title]
     assert "DiT-Nano/2" in page

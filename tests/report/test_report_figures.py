@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -13,14 +15,18 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, write_json
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.report.captions import FIGURES
-from dit_scaling.report.curves import CURVE_POINTS, bin_curves, draw_steps
-from dit_scaling.report.figures import draw_figures
+from dit_scaling.report.charts.scales import Scale, choose_unit, log_scale
+from dit_scaling.report.drawings import DRAWINGS, draw_figures
+from dit_scaling.report.figures.losses import CURVE_POINTS, bin_curves
+from dit_scaling.report.figures.material import Material, read_curves
+from dit_scaling.report.figures.published import draw_published
+from dit_scaling.report.figures.sampling import draw_sampling
+from dit_scaling.report.figures.scaling import describe_trend, draw_scaling
+from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples
-from dit_scaling.report.measurements import fit_points, read_measurements
-from dit_scaling.report.scaling import draw_compute, draw_scaling
+from dit_scaling.report.measurements import Measurements, fit_points, read_measurements, read_table
 from dit_scaling.report.study_tables import tabulate_variants
-from dit_scaling.report.style import PALETTE, describe_metric, style_variants
-from dit_scaling.report.table4 import draw_published
+from dit_scaling.report.style import describe_metric, style_variants
 from report_study import StudyFiles, make_study
 
 
@@ -29,6 +35,12 @@ def draw(study: StudyFiles, folder: Path, **changes: Path) -> None:
     files = {"table": inputs.table, "curves": study.curves, "levels": inputs.levels, "claims": inputs.claims} | changes
     samples = dict(zip(study.study.variants, inputs.samples, strict=True))
     draw_figures(files["table"], files["curves"], files["levels"], files["claims"], samples, folder)
+
+
+def material_of(study: StudyFiles, measured: Measurements | None = None) -> Material:
+    inputs = study.inputs
+    measured = measured or read_measurements(inputs.table, inputs.levels, inputs.claims)
+    return Material(measured, read_table(inputs.table), read_curves(study.curves))
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +55,14 @@ def figures(study: StudyFiles, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_every_figure_comes_as_svg_png_and_csv(figures: Path) -> None:
-    expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "csv")}
+def test_every_figure_comes_as_svg_and_csv(figures: Path) -> None:
+    assert DRAWINGS.keys() == FIGURES.keys() - {"samples"}
+    expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "csv")}
     assert {path.name for path in figures.iterdir()} == expected
-    assert all(path.stat().st_size > 500 for path in figures.iterdir())
+    for name in FIGURES:
+        root = ElementTree.parse(figures / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+        assert FIGURES[name].text
 
 
 def test_equal_data_give_equal_bytes(study: StudyFiles, figures: Path, tmp_path: Path) -> None:
@@ -78,53 +94,54 @@ def test_levels_are_those_of_the_reference(study: StudyFiles, figures: Path) -> 
     drawn = pd.read_csv(figures / "bubbles.csv")
     assert drawn.loc[drawn["kind"] == "floor", study.metric].tolist() == [6.1, 11.2]
     assert drawn.loc[drawn["kind"] == "ceiling", study.metric].tolist() == [1480.0]
-    assert "held-out images (N = 500)" in (figures / "bubbles.svg").read_text()
+    svg = (figures / "bubbles.svg").read_text()
+    assert ">↑ decoded noise 1,480<" in svg  # beyond the axis, which fits the models
+    assert ">↓ held-out images 6.10, VAE reconstructions 11.2<" in svg
 
 
-@pytest.mark.parametrize("name", ["fid-gflops", "fid-compute", "fid-steps", "loss", "published"])
-def test_legends_name_the_variants(study: StudyFiles, figures: Path, name: str) -> None:
-    svg = (figures / f"{name}.svg").read_text()
-    for variant in study.study.variants:
-        assert f">{variant}<" in svg
+def test_lines_are_named_where_they_end_and_no_figure_has_a_legend(figures: Path) -> None:
+    names = {"fid-gflops": ("Nano", "Micro", "Mini"), "fid-compute": ("Nano/2", "Mini/1"), "loss": ("Nano/2", "Mini/1")}
+    for figure, expected in names.items():
+        svg = (figures / f"{figure}.svg").read_text()
+        assert "legend" not in svg
+        for name in expected:
+            assert re.search(rf'class="lb c\d"[^>]*>{name}<', svg), (figure, name)
 
 
 def test_axes_name_metric_and_units(figures: Path) -> None:
     svg = (figures / "fid-gflops.svg").read_text()
-    assert ">Frechet distance on classifier features (64-d)<" in svg
-    assert "1e9 multiply-adds of one forward pass" in svg
+    assert ">Fréchet distance<" in svg
+    assert ">Million multiply-adds of one forward pass<" in svg
+    assert ">Thousand parameters<" in svg
     assert not any("FID" in (figures / f"{name}.svg").read_text() for name in FIGURES if name != "published")
 
 
 def test_correlation_is_pearsons(study: StudyFiles, figures: Path) -> None:
     drawn = pd.read_csv(figures / "fid-gflops.csv")
-    for panel, name in (("gflops", "Gflops"), ("params_m", "params")):
+    text = draw_scaling(material_of(study)).text
+    for panel, name in (("gflops", "ln Gflops"), ("params_m", "ln parameters")):
         points = drawn[(drawn["kind"] == "variant") & (drawn["panel"] == panel)]
         r = np.log(points[panel]).corr(points[study.metric])
-        svg = (figures / "fid-gflops.svg").read_text()
-        assert f"Pearson r of ln {name} and the distance: {r:+.2f} (6 variants)" in svg
+        assert f"{name} {r:+.2f}".replace("-", "−") in text
+    assert "(six variants)" in text
 
 
-def test_extrapolation_is_marked_and_reaches_ten_times_as_far(study: StudyFiles) -> None:
-    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
-    data = draw_compute(measured).data
-    largest = measured.final["train_gflops"].max()
-    beyond = data[data["train_gflops"] > 1.000001 * largest]
-    assert set(beyond["kind"]) == {"extrapolated fit"}
-    assert beyond["train_gflops"].max() == pytest.approx(10 * largest)
+def test_axes_fit_the_data_and_say_nothing_beyond_them(study: StudyFiles) -> None:
+    drawn = draw_compute(material_of(study))
+    largest = drawn.data.loc[drawn.data["kind"] == "variant", "train_gflops"].max()
+    assert drawn.data["train_gflops"].max() == pytest.approx(largest)
+    assert set(drawn.data["kind"]) == {"variant", "floor", "ceiling", "fit"}
 
 
 def test_fits_against_gflops_and_compute_carry_their_band(study: StudyFiles) -> None:
-    measured = read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)
-    for drawing, x in ((draw_scaling(measured), "gflops"), (draw_compute(measured), "train_gflops")):
-        fit = fit_points(measured.final, x)
+    material = material_of(study)
+    for drawing, x in ((draw_scaling(material), "gflops"), (draw_compute(material), "train_gflops")):
+        fit = fit_points(material.measured.final, x)
         assert fit is not None
-        data = drawing.data[drawing.data[x].notna() & drawing.data["kind"].isin(["fit", "extrapolated fit"])]
+        data = drawing.data[drawing.data[x].notna() & (drawing.data["kind"] == "fit")]
         expected = fit.predict(data[x])
         np.testing.assert_allclose(data[["low", "high"]], expected[["mean_low", "mean_high"]])
-        (band,) = drawing.figure.axes[0].collections[:1]
-        corners = band.get_paths()[0].vertices
-        assert corners[:, 1].min() == pytest.approx(expected["mean_low"].min())
-        assert corners[:, 1].max() == pytest.approx(expected["mean_high"].max())
+        assert 'class="band"' in drawing.panels[0].render()
 
 
 def test_only_inception_features_make_a_fid() -> None:
@@ -138,19 +155,19 @@ def test_paper_points_are_drawn_only_beside_its_own_variants(tmp_path: Path) -> 
     ours = make_study(tmp_path / "small", features="inception")
     small = read_measurements(ours.inputs.table, ours.inputs.levels, ours.inputs.claims)
     assert small.label == "FID-1K"
-    assert "published" not in set(draw_scaling(small).data["kind"])
+    assert "published" not in set(draw_scaling(material_of(ours, small)).data["kind"])
 
     paper = make_study(tmp_path / "paper", features="inception", variants=["DiT-S/4", "DiT-S/2", "DiT-B/2"])
     table = pd.read_parquet(paper.inputs.table)
     table.loc[table["variant"] == "DiT-B/2", "gflops"] = 23.01  # on the paper's 32x32 latents
     table.to_parquet(paper.inputs.table)
     measured = read_measurements(paper.inputs.table, paper.inputs.levels, paper.inputs.claims)
-    data = draw_scaling(measured).data
+    data = draw_scaling(material_of(paper, measured)).data
     published = data[(data["kind"] == "published") & (data["panel"] == "gflops")].set_index("variant")["fid"]
     assert len(published) == 12
     assert published["DiT-XL/2"] == 19.47
     quick = dataclasses.replace(measured, rows=measured.rows.assign(sampler="ddim"))
-    assert "published" not in set(draw_scaling(quick).data["kind"])
+    assert "published" not in set(draw_scaling(material_of(paper, quick)).data["kind"])
 
 
 def test_seeds_join_as_geometric_mean_with_the_wider_of_their_own_spread_and_the_published_one(tmp_path: Path) -> None:
@@ -183,14 +200,61 @@ def test_loss_curves_are_means_over_stretches_and_seeds() -> None:
 def test_colours_tell_sizes_and_markers_patches(study: StudyFiles) -> None:
     styles = style_variants(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims).final)
     assert tuple(styles) == study.study.variants  # by size, then from the largest patch to the smallest
-    assert styles["DiT-Nano/1"].colour == styles["DiT-Nano/2"].colour == PALETTE[0]
-    assert styles["DiT-Nano/1"].marker == styles["DiT-Mini/1"].marker != styles["DiT-Mini/2"].marker
+    assert styles["DiT-Nano/1"].hue == styles["DiT-Nano/2"].hue == "c0"
+    assert styles["DiT-Nano/1"].shape == styles["DiT-Mini/1"].shape != styles["DiT-Mini/2"].shape
 
 
 def test_panels_for_every_patch_and_every_size(study: StudyFiles) -> None:
-    figure = draw_steps(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)).figure
-    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
-    assert {title for title in titles if title} == {"patch 2", "patch 1", "DiT-Nano", "DiT-Micro", "DiT-Mini"}
+    titles = [panel.y_title.split(":")[0] for panel in draw_steps(material_of(study)).panels]
+    assert titles == ["Patch 2", "Patch 1", "Nano", "Micro", "Mini"]
+
+
+def test_a_figure_with_one_point_a_line_is_a_sentence(study: StudyFiles) -> None:
+    material = material_of(study)
+    points = material.measured.points
+    once = dataclasses.replace(material.measured, points=points[points["step"] == points["step"].max()])
+    for draw_one in (draw_steps, draw_compute):
+        drawn = draw_one(dataclasses.replace(material, measured=once))
+        assert drawn.panels == ()
+        assert "5,000" in drawn.finding
+
+
+def test_sampling_compute_is_drawn_where_sampling_steps_were_varied(study: StudyFiles, tmp_path: Path) -> None:
+    assert draw_sampling(material_of(study)).panels == ()
+    table = pd.read_parquet(study.inputs.table)
+    fewer = table.assign(sampling_steps=10, **{study.metric: 1.5 * table[study.metric]})
+    pd.concat([table, fewer]).to_parquet(tmp_path / "varied.parquet")
+    varied = dataclasses.replace(study, inputs=dataclasses.replace(study.inputs, table=tmp_path / "varied.parquet"))
+    drawn = draw_sampling(material_of(varied))
+    points = drawn.data[drawn.data["kind"] == "variant"]
+    assert len(points) == 2 * 6
+    gflops = material_of(study).measured.final.set_index("variant")["gflops"]
+    expected = sorted(steps * gflops[name] for name in gflops.index for steps in (10, 50))
+    np.testing.assert_allclose(sorted(points["sampling_gflops"]), expected)
+    assert "comparison" in drawn.finding
+
+
+def test_the_finding_names_where_more_compute_does_not_help(study: StudyFiles) -> None:
+    material = material_of(study)
+    assert describe_trend(material) == "More compute lowers the distance at every size"
+    worse = material.measured.final["value"].where(material.measured.final["variant"] != "DiT-Mini/1", 9999.0)
+    spoiled = dataclasses.replace(material.measured, final=material.measured.final.assign(value=worse))
+    told = describe_trend(dataclasses.replace(material, measured=spoiled))
+    assert told == "More compute lowers the distance, but not from Mini/2 to Mini/1"
+
+
+def test_ticks_are_few_round_and_inside() -> None:
+    for low, high in ((0.4, 17.0), (15.0, 60.0), (48.0, 350.0), (3e5, 4e9), (17.0, 18.0), (1.0, 1.08)):
+        ticks = log_scale([low, high]).ticks(6)
+        assert 2 <= len(ticks) <= 7
+        assert all(low / 1.2 <= tick <= high * 1.2 for tick in ticks)
+    assert Scale(0, 10_000, log=False).ticks(6) == [0, 2000, 4000, 6000, 8000, 10000]
+
+
+def test_units_leave_no_leading_zeros() -> None:
+    assert choose_unit([0.4e6, 15e6]).word == "million"
+    assert choose_unit([0.05e6, 0.33e6]).word == "thousand"
+    assert choose_unit([3e19]).word == "10¹⁸"
 
 
 @pytest.mark.parametrize("missing", ["table", "curves", "levels"])
@@ -237,9 +301,9 @@ def test_what_the_verdicts_leave_out_is_drawn_and_not_fitted(study: StudyFiles, 
     claims = read_json(study.inputs.claims)
     write_json(tmp_path / "claims.json", claims | {"exclusions": [{"variant": "DiT-Nano/2", "reason": "bottleneck"}]})
     measured = read_measurements(study.inputs.table, study.inputs.levels, tmp_path / "claims.json")
-    drawing = draw_scaling(measured)
+    drawing = draw_scaling(material_of(study, measured))
     assert set(study.study.variants) <= set(drawing.data["variant"])
-    assert "(5 variants)" in drawing.figure.axes[0].get_title()
+    assert "(five variants)" in drawing.text
     kept = measured.final[measured.final["variant"] != "DiT-Nano/2"]
     fit = fit_points(measured.final, "gflops")
     assert fit is not None
@@ -250,11 +314,11 @@ def test_a_study_of_one_variant_is_drawn_without_fit(tmp_path: Path) -> None:
     lone = make_study(tmp_path, variants=["DiT-Nano/2"])
     reference = json.loads(lone.inputs.levels.read_text())
     write_json(lone.inputs.levels, reference | {"levels": {}})
-    drawing = draw_scaling(read_measurements(lone.inputs.table, lone.inputs.levels, lone.inputs.claims))
+    drawing = draw_scaling(material_of(lone))
     assert set(drawing.data["kind"]) == {"variant"}
-    assert drawing.figure.axes[0].get_title() == ""
-    low, high = drawing.figure.axes[0].get_xlim()
-    assert low < drawing.data["gflops"].iloc[0] < high
+    assert "Pearson" not in drawing.text
+    scale = drawing.panels[0].x
+    assert scale.low < 1e3 * drawing.data["gflops"].iloc[0] < scale.high
     draw(lone, tmp_path / "figures")
 
 
@@ -275,8 +339,7 @@ def test_a_unet_is_drawn_beside_the_transformers_and_fitted_with_none(with_unet:
     draw_figures(inputs.table, with_unet.curves, inputs.levels, inputs.claims, samples, tmp_path / "figures")
     svg = (tmp_path / "figures" / "fid-gflops.svg").read_text()
     assert ">UNet-S<" in svg
-    assert "the distance: " in svg
-    assert "(6 variants)" in svg
+    assert "(six variants)" in svg
     measured = read_measurements(inputs.table, inputs.levels, inputs.claims)
     fit = fit_points(measured.final, "gflops")
     assert fit is not None
@@ -286,7 +349,7 @@ def test_a_unet_is_drawn_beside_the_transformers_and_fitted_with_none(with_unet:
     assert grid.rows[-1] == ("no patches", (None, None, None, "UNet-S"))
     assert [label for label, _ in grid.rows] == ["patch 2", "patch 1", "no patches"]
     rows = tabulate_variants(measured, beside_paper=False).rows
-    assert [row[3] for row in rows] == ["16", "64", "16", "64", "16", "64", "–"]
+    assert [row[5] for row in rows] == ["16", "64", "16", "64", "16", "64", "–"]
 
 
 def test_samples_stand_sizes_across_and_patches_down(study: StudyFiles, figures: Path) -> None:
@@ -303,8 +366,7 @@ def test_table_4_and_the_study_share_no_axis(study: StudyFiles, figures: Path) -
     theirs = drawn[drawn["metric"] == "fid50k"]
     np.testing.assert_allclose(theirs["value"], paper.loc[theirs.index, "fid50k"], rtol=1e-12)
     assert set(drawn[drawn["metric"] == study.metric].index) == set(study.study.variants)
-    figure = draw_published(read_measurements(study.inputs.table, study.inputs.levels, study.inputs.claims)).figure
-    left, right = figure.axes
-    assert left.get_ylabel() == "FID-50K"
-    assert right.get_ylabel() == "Frechet distance on classifier features (64-d)"
-    assert not left.get_shared_y_axes().joined(left, right)
+    left, right = draw_published(material_of(study)).panels
+    assert left.y_title == "The paper’s Table 4: FID-50K"
+    assert right.y_title == "This study: Fréchet distance"
+    assert left.y != right.y

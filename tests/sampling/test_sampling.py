@@ -10,7 +10,8 @@ from torch._dynamo.utils import counters
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.diffusion.base import Process
+from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, FlowSettings, create_diffusion
 from dit_scaling.diffusion.samplers import SAMPLERS, SamplingOptions
 from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import CheckpointHeader, load_model, save_model
@@ -25,6 +26,12 @@ DIFFUSION = create_diffusion(PAPER_PROCESS)
 CPU = torch.device("cpu")
 VARIANT = Variant(size="Toy", patch=2, depth=1, hidden_size=16, num_heads=2)
 SETTINGS = TOY_SAMPLING
+FLOW = create_diffusion(FlowSettings(objective="flow"))
+
+
+def of(sampler: str) -> Process:
+    """A process that it samples."""
+    return FLOW if SAMPLERS[sampler].objective == "flow" else DIFFUSION
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +127,10 @@ def test_deterministic_samplers_start_from_the_same_noise_and_add_none(checkpoin
 
     def latents(sampler: str) -> torch.Tensor:
         settings = SETTINGS.model_copy(update={"sampler": sampler, "guidance_scale": 2.0})
-        return sample_latents(DIFFUSION, model, settings, SampleNoise(0, np.arange(3), (2, 8, 8), CPU), labels)
+        return sample_latents(of(sampler), model, settings, SampleNoise(0, np.arange(3), (2, 8, 8), CPU), labels)
 
     start = SampleNoise(0, np.arange(3), (2, 8, 8), CPU)()
-    assert torch.equal(latents(sampler), DIFFUSION.sample(model, start, labels, SamplingOptions(sampler, 4, 2.0)))
+    assert torch.equal(latents(sampler), of(sampler).sample(model, start, labels, SamplingOptions(sampler, 4, 2.0)))
     assert not torch.allclose(latents(sampler), latents("ddpm"))
 
 
@@ -133,14 +140,14 @@ def test_every_samplers_noise_is_a_function_of_seed_and_index(checkpoint: Path, 
 
     def latents(indices: list[int]) -> torch.Tensor:
         noise = SampleNoise(0, np.array(indices), (2, 8, 8), CPU)
-        return sample_latents(DIFFUSION, model, settings, noise, torch.tensor(indices) % 3)
+        return sample_latents(of(sampler), model, settings, noise, torch.tensor(indices) % 3)
 
     torch.testing.assert_close(latents([0, 1, 2])[1:2], latents([1]), atol=1e-4, rtol=1e-4)
 
 
 def test_weights_of_another_process_are_refused(checkpoint: Path, toy_vae: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"diffusion": DiffusionSettings(schedule="cosine")})
-    with pytest.raises(UserError, match=r"was trained with diffusion: .*linear.*Set the config's diffusion"):
+    with pytest.raises(UserError, match=r"was trained with objective ddpm, .*linear.*Set the config's diffusion"):
         sampled(settings, checkpoint, toy_vae, tmp_path, batch=4)
 
 

@@ -51,7 +51,8 @@ class Browser:
                 return result
 
     def open(self, page: Path, width: int) -> None:
-        """Load a file in a window ``width`` pixels wide."""
+        """Load a file in a window ``width`` pixels wide and forget what was told before."""
+        self.events.clear()
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.command("Page.navigate", url=page.as_uri())
         while not self.told("Page.loadEventFired"):
@@ -62,8 +63,24 @@ class Browser:
         return [event["params"] for event in self.events if event["method"] in methods]
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
-        return self.command("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
+        """The value of a JavaScript expression in the page; None where it has none."""
+        told = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    def prefer(self, colours: str) -> None:
+        """Light or dark, as a system's preference."""
+        feature = {"name": "prefers-color-scheme", "value": colours}
+        self.command("Emulation.setEmulatedMedia", media="", features=[feature])
+
+    def press(self, key: str) -> None:
+        """A key down and up: Tab, Enter, Escape, ArrowRight."""
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39, "ArrowLeft": 37}
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.command(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text
+            )
 
     def screenshot(self) -> bytes:
         """The whole page as PNG."""

@@ -16,7 +16,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.catalogue import HEADLINE
 from dit_scaling.metrics.catalogue import metric as metric_of
-from dit_scaling.report.page import ReportInputs
+from dit_scaling.report.inputs import ReportInputs
 from dit_scaling.results.aggregate import AggregateFiles, aggregate
 from dit_scaling.sampling.images import Samples, write_samples
 from dit_scaling.variants import count_gflops, count_parameters
@@ -172,6 +172,7 @@ def make_study(
         ReportSettings.parse(stages.report().canonical()),
         ReportInputs(
             table=files.parquet,
+            curves=files.curves,
             claims=files.claims,
             agreement=files.agreement,
             levels=levels,
@@ -184,7 +185,7 @@ def make_study(
             extractor=root / "extractor.json",
             provenance=root / "provenance.json",
             times=root / "times",
-            figures=[],
+            figures=root / "figures",
             samples=samples,
             memorisation=memorisation,
         ),

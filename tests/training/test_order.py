@@ -84,10 +84,10 @@ def test_a_shuffle_larger_than_the_machines_memory_is_refused_with_the_figures(
 
     limit[0] = sum(path.stat().st_size for path in toy_latents.parent.glob("*.tar"))
     reader = LatentReader(toy_latents, "train")
-    BatchSource(reader, toy_run, 1000, CPU)
+    BatchSource(reader, toy_run, CPU)
     limit[0] -= 1
     with pytest.raises(UserError, match="of memory"):
-        BatchSource(reader, toy_run, 1000, CPU)
+        BatchSource(reader, toy_run, CPU)
 
 
 def test_shards_are_read_ahead_while_training_draws(
@@ -97,7 +97,7 @@ def test_shards_are_read_ahead_while_training_draws(
     asked: list[list[int]] = []
     read_ahead = reader.read_ahead
     monkeypatch.setattr(reader, "read_ahead", lambda shards: (asked.append(shards), read_ahead(shards)))
-    source = BatchSource(reader, toy_run.with_recipe(shuffle_shards=1), 1000, CPU)
+    source = BatchSource(reader, toy_run.with_recipe(shuffle_shards=1), CPU)
     for step in range(3):  # an epoch of 24 samples in two shards
         source.batch(step)
     assert len(asked) == 2

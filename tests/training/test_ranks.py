@@ -77,9 +77,9 @@ def without_key_bias(name: str, tensor: Tensor) -> Tensor:
 def test_ranks_draw_their_rows_of_one_global_batch(toy_run: TrainSettings, toy_latents: Path, count: int) -> None:
     reader = LatentReader(toy_latents, "train")
     for step in (0, 5):
-        whole = BatchSource(reader, toy_run, 1000, CPU).batch(step)
+        whole = BatchSource(reader, toy_run, CPU).batch(step)
         shares = [Ranks(index, count).share(toy_run.recipe.batch_size) for index in range(count)]
-        drawn = [BatchSource(reader, toy_run, 1000, CPU, share).batch(step) for share in shares]
+        drawn = [BatchSource(reader, toy_run, CPU, share).batch(step) for share in shares]
         for name in ("x0", "t", "y", "noise"):
             assert torch.equal(torch.cat([getattr(batch, name) for batch in drawn]), getattr(whole, name))
 

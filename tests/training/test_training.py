@@ -448,7 +448,7 @@ def test_latents_that_do_not_fit_are_refused(
 
 
 def source(settings: TrainSettings, manifest: Path) -> BatchSource:
-    return BatchSource(LatentReader(manifest, "train"), settings, 1000, torch.device("cpu"))
+    return BatchSource(LatentReader(manifest, "train"), settings, torch.device("cpu"))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(toy_run: TrainSettings, toy_latents: Path) -> None:

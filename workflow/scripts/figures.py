@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dit_scaling.report.figures import draw_figures
+from dit_scaling.report.drawings import draw_figures
 
 from _job import job, paths
 

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from dit_scaling.config.stages import ReportSettings
-from dit_scaling.report.page import ReportInputs, write_report
+from dit_scaling.report.inputs import ReportInputs
+from dit_scaling.report.page import write_report
 
 from _job import job, paths
 
@@ -11,6 +12,7 @@ with job() as snakemake:
         ReportSettings.parse(snakemake.params.settings),
         ReportInputs(
             table=Path(files.table),
+            curves=Path(files.curves),
             claims=Path(files.claims),
             agreement=Path(files.agreement),
             levels=Path(files.levels),
@@ -23,7 +25,7 @@ with job() as snakemake:
             extractor=Path(files.extractor),
             provenance=Path(files.provenance),
             times=Path(snakemake.params.times),
-            figures=paths(files.figures),
+            figures=paths(files.figures)[0].parent,
             samples=paths(files.samples),
             memorisation=paths(files.memorisation),
         ),

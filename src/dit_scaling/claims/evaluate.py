@@ -15,7 +15,7 @@ from dit_scaling.claims.table_costs import costs_note
 from dit_scaling.claims.verdicts import ClaimsReport, Evidence, Exclusion
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, network_of
 
 
 def evaluate_claims(
@@ -26,8 +26,11 @@ def evaluate_claims(
     bottlenecks: Mapping[str, str] | None = None,
     alpha: float = 0.05,
     spread: Spread | None = None,
+    families: Sequence[tuple[str, str]] = (),
 ) -> ClaimsReport:
     """Judge the four claims of arXiv 2212.09748 on a table of metrics; the rules stand in ``claims.verdicts``.
+
+    Claims between families, declared in advance, come after them (``claims.between_families``).
 
     Args:
         table: one row per trained model, with the columns of ``read_metrics_table``. Claims 1 to 3 are judged on the
@@ -38,6 +41,7 @@ def evaluate_claims(
         bottlenecks: variant name -> reason, declared before the results were seen; no evidence either.
         alpha: level of each claim's tests, in (0, 1).
         spread: between reproductions of one variant, where seeds do not tell it; by default the published one.
+        families: pairs of which the first is claimed to have the lower metric at equal Gflops at every size.
 
     Raises:
         UserError: the table is refused (``check_table``, ``check_protocol``, ``estimate``) or mixes families, a
@@ -61,7 +65,7 @@ def evaluate_claims(
     family = judged_family(estimates)
     evidence = Evidence(tuple(estimates), noise, metric, alpha, frozenset(declared), frozenset(imageless))
     return ClaimsReport(
-        claims=judge(evidence, family),
+        claims=judge(evidence, family, families),
         metric=metric,
         alpha=alpha,
         noise=noise.source,
@@ -115,6 +119,6 @@ def _exclusions(
     exclusions += [
         Exclusion(e.variant, f"family {e.family}: claims 1 to 3 are judged on {family}")
         for e in estimates
-        if e.family not in (family, UNET)
+        if e.family != family and network_of(e.family) != UNET
     ]
     return tuple(exclusions)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dit_scaling.claims.between_families import judge_families, judge_lower
 from dit_scaling.claims.claim_of_pairs import judge_claim
 from dit_scaling.claims.comparisons import (
     EQUAL_GFLOPS_RATIO,
-    family_pairs,
     patch_pairs,
     patch_step,
     size_pairs,
@@ -14,18 +14,23 @@ from dit_scaling.claims.comparisons import (
 )
 from dit_scaling.claims.conditions import rest_on_seeds
 from dit_scaling.claims.gflops import judge_gflops
-from dit_scaling.claims.noise import Estimate, Model
+from dit_scaling.claims.noise import Model
 from dit_scaling.claims.verdicts import Claim, Evidence
 from dit_scaling.common.errors import UserError
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, network_of
+
+TRANSFORMER_OVER_UNET = (
+    f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
+)
 
 
-def judge(evidence: Evidence, family: str) -> tuple[Claim, ...]:
-    """Claims 0 to 3; 1 to 3 on the variants of ``family``."""
-    taken = _judge_all(evidence, family)
+def judge(evidence: Evidence, family: str, families: Sequence[tuple[str, str]] = ()) -> tuple[Claim, ...]:
+    """Claims 0 to 3, 1 to 3 on the variants of ``family``; then those that one of two ``families`` is better."""
+    taken = _judge_all(evidence, family, families)
     if all(e.measured for e in evidence.usable):
         return taken
-    measured = _judge_all(replace(evidence, estimates=tuple(e for e in evidence.estimates if e.measured)), family)
+    measured = replace(evidence, estimates=tuple(e for e in evidence.estimates if e.measured))
+    alone = _judge_all(measured, family, families)
 
     def unmeasured(claim: Claim) -> list[str]:
         members = {name for pair in claim.comparisons for name in (pair.favoured, pair.other)}
@@ -34,18 +39,17 @@ def judge(evidence: Evidence, family: str) -> tuple[Claim, ...]:
         return [e.variant for e in evidence.usable if not e.measured and e.variant in members]
 
     return tuple(
-        rest_on_seeds(claim, alone, unmeasured(claim), evidence.noise.condition)
-        for claim, alone in zip(taken, measured, strict=True)
+        rest_on_seeds(claim, by_seeds, unmeasured(claim), evidence.noise.condition)
+        for claim, by_seeds in zip(taken, alone, strict=True)
     )
 
 
-def _judge_all(evidence: Evidence, family: str) -> tuple[Claim, ...]:
-    """The four claims as the noise of ``evidence`` has it, whether measured or assumed."""
+def _judge_all(evidence: Evidence, family: str, families: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
+    """The claims as the noise of ``evidence`` has it, whether measured or assumed."""
     transformers = [e for e in evidence.estimates if e.family == family]
-    unets = [e for e in evidence.estimates if e.family == UNET]
     judged = replace(evidence, estimates=tuple(transformers))
     return (
-        _judge_families(family, transformers, unets, evidence),
+        judge_lower("0", family, UNET, evidence, TRANSFORMER_OVER_UNET),
         judge_claim(
             "1",
             "At equal patch every larger size has the lower metric",
@@ -63,19 +67,8 @@ def _judge_all(evidence: Evidence, family: str) -> tuple[Claim, ...]:
             patch_step,
         ),
         judge_gflops(judged),
+        *(judge_families(f"{better} over {than}", better, than, evidence) for better, than in families),
     )
-
-
-def _judge_families(
-    family: str, transformers: Sequence[Estimate], unets: Sequence[Estimate], evidence: Evidence
-) -> Claim:
-    absent = f"no pair of {family} and {UNET} with Gflops equal within a factor of {EQUAL_GFLOPS_RATIO} was run"
-    if not transformers or not unets:
-        absent = f"{UNET if transformers else 'a transformer family'} was not run"
-    statement = (
-        f"At equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO}) the transformer has a lower metric than the U-Net"
-    )
-    return judge_claim("0", statement, family_pairs(transformers, unets), evidence, absent, lambda _: "all")
 
 
 def judged_family(estimates: Sequence[Model]) -> str:
@@ -84,7 +77,7 @@ def judged_family(estimates: Sequence[Model]) -> str:
     Raises:
         UserError: there are several, and DiT is none of them.
     """
-    families = sorted({e.family for e in estimates} - {UNET})
+    families = sorted({e.family for e in estimates if network_of(e.family) != UNET})
     if "DiT" in families or not families:
         return "DiT"
     if len(families) > 1:

@@ -11,7 +11,7 @@ from dit_scaling.claims.table_file import read_table_file
 from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
 from dit_scaling.metrics.catalogue import HEADLINE, parse_column
-from dit_scaling.variants import UNET
+from dit_scaling.variants import family_of, is_unpatched
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
@@ -20,11 +20,6 @@ PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
 MOST_FID = 5000
 """Of Inception's features: noise has some hundreds. A date as a number, 45413 or 20240501, is more."""
-
-
-def family_of(variant: str) -> str:
-    """The family of a variant: ``DiT`` of ``DiT-XL/2``."""
-    return variant.split("-", 1)[0]
 
 
 def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
@@ -146,9 +141,17 @@ def check_protocol(table: pd.DataFrame, where: str = "the table") -> None:
             f"one number: measure all at the same."
         )
     for column in PROTOCOL:
-        if column in table.columns and table[column].nunique() > 1:
+        if column not in table.columns:
+            continue
+        parts = table.groupby(table["variant"].map(_objective)) if column == "sampler" else [("", table)]
+        if any(rows[column].nunique() > 1 for _, rows in parts):
             values = ", ".join(map(str, table[column].unique()))
             raise UserError(f"{where} mixes protocols: {column} {values}. Sample and score all variants with one.")
+
+
+def _objective(variant: str) -> str:
+    """What a variant's name says of its objective; networks of another are sampled by a sampler of their own."""
+    return family_of(variant).partition("@")[2]
 
 
 def untold(table: pd.DataFrame) -> str | None:
@@ -177,9 +180,9 @@ def _whole(table: pd.DataFrame, column: str, least: int, where: str) -> "pd.Seri
 
 
 def _count_of_patched(table: pd.DataFrame, column: str, where: str) -> "pd.Series[float]":
-    """A positive integer, or empty for a U-Net, which has no patches."""
+    """A positive integer, or empty where a variant need have no patches."""
     numbers = read_numbers(table, column, where)
-    unpatched = table[column].isna() & (table["variant"].map(family_of) == UNET)
+    unpatched = table[column].isna() & table["variant"].map(is_unpatched)
     refuse(table, ~unpatched & ~((numbers >= 1) & (numbers % 1 == 0)), column, "not a positive integer", where)
     return numbers
 

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import Spread, reproduction_spread
+from dit_scaling.variants import family_of
 
 MIN_DF = 4
 """Fewest degrees of freedom on which a spread of seeds decides alone: with fewer it is wrong by half too often."""

@@ -145,5 +145,5 @@ def _costs_more(a: dict[str, Any], b: dict[str, Any], order: dict[str, int]) -> 
 
 def name_parts(variant: str) -> tuple[str, float | None] | None:
     """Size and patch that a name ``FAMILY-SIZE/PATCH`` or ``FAMILY-SIZE`` holds; None for a name of another form."""
-    match = re.fullmatch(r"[A-Za-z]+-([A-Za-z0-9]+)(?:[/-](\d+))?", variant)
+    match = re.fullmatch(r"[A-Za-z]+(?:@[a-z]+)?-([A-Za-z0-9]+)(?:[/-](\d+))?", variant)
     return (match[1], float(match[2]) if match[2] else None) if match else None

@@ -17,6 +17,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     from dit_scaling.config import load_study
     from dit_scaling.data.class_order import require_order
     from dit_scaling.data.sources import open_source
+    from dit_scaling.health.contract import refuse_broken_contracts
     from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
@@ -31,6 +32,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     else:
         images = len(source)
         _tell_images(study, source)
+    refuse_broken_contracts(study)
     for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)

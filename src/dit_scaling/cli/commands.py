@@ -23,7 +23,9 @@ from dit_scaling.cli.options import StudyCommand
 from dit_scaling.cli.plan_command import plan
 from dit_scaling.cli.predict_command import predict
 from dit_scaling.cli.prefetch_command import prefetch
+from dit_scaling.cli.report_command import report
 from dit_scaling.cli.schema_command import schema
+from dit_scaling.cli.score_command import score
 from dit_scaling.cli.status_command import status
 from dit_scaling.cli.variants_command import variants
 from dit_scaling.cli.verify_command import verify
@@ -63,8 +65,10 @@ COMMANDS = (
     Command(predict),
     Command(export, loads_torch=True),
     Command(export_samples),
+    Command(score),
     Command(clean),
     Command(verify),
+    Command(report),
     Command(diagnose, loads_torch=True),
     Command(schema),
 )

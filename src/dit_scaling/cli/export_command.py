@@ -1,5 +1,6 @@
 """``export``: a checkpoint as a folder of diffusers."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,15 +21,22 @@ def export(
     class_names: Annotated[
         Path | None, typer.Option(help="File of one class name a line; by default those of the study's images.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="For the model card: id of the hub's list, such as cc-by-4.0, or other.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="For the model card: the training data, in your words.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="For the model card: id of the training data on the hub.")] = None,
 ) -> None:
-    """Write a checkpoint and its VAE as a folder that diffusers.DiTPipeline.from_pretrained loads."""
+    """Write a checkpoint and its VAE as a folder that DiTPipeline.from_pretrained loads, with a model card."""
     from dit_scaling.common.seals import check_seals
     from dit_scaling.data.class_order import read_names
     from dit_scaling.models.export import export_pipeline
+    from dit_scaling.results.model_card import Given, write_card
 
     check_seals([checkpoint])
     names = read_names(str(class_names), "--class-names") if class_names else find_class_names(checkpoint)
-    export_pipeline(checkpoint, folder, vae or find_vae(checkpoint), names, weights, num_classes)
+    card = partial(write_card, checkpoint, given=Given(licence, data, dataset))
+    export_pipeline(checkpoint, folder, vae or find_vae(checkpoint), names, weights, num_classes, card)
     typer.echo(
         f"{folder}: load it with dit_scaling.models.export.load_pipeline, or diffusers.DiTPipeline.from_pretrained."
     )

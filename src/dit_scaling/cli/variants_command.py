@@ -10,33 +10,33 @@ from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, tell_json
 def variants(config: ConfigFiles = EMBEDDED, as_json: JsonOption = False) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
-    from dit_scaling.variants import UNetVariant, count_gflops, count_parameters, count_tokens
+    from dit_scaling.variants import count_gflops, count_parameters, count_tokens, family_row
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
     rows: list[dict[str, Any]] = []
     for name in study.variants:
         variant = study.variant(name)
-        depth, hidden_size = (
-            (None, variant.channels) if isinstance(variant, UNetVariant) else (variant.depth, variant.hidden_size)
-        )
+        depth, hidden_size = family_row(variant).shape(variant)
         rows.append(
             {
                 "variant": name,
                 "depth": depth,
                 "hidden_size": hidden_size,
                 "tokens": count_tokens(variant, size),
-                "parameters": count_parameters(variant, study.data.classes, channels),
+                "parameters": count_parameters(variant, study.data.classes, channels, size),
                 "gflops": count_gflops(variant, size, channels),
             }
         )
     if as_json:
         tell_json(rows)
         return
-    typer.echo(f"{'variant':<16}{'depth':>7}{'hidden_size':>13}{'tokens':>8}{'params':>14}{'Gflops':>12}")
+    wide = max(16, *(len(name) + 1 for name in study.variants))
+    typer.echo(f"{'variant':<{wide}}{'depth':>7}{'hidden_size':>13}{'tokens':>8}{'params':>14}{'Gflops':>12}")
     for row in rows:
         tokens = row["tokens"] or "-"
         typer.echo(
-            f"{row['variant']:<16}{row['depth'] or '-':>7}{row['hidden_size']:>13}{tokens:>8}{row['parameters']:>14,}"
+            f"{row['variant']:<{wide}}{row['depth'] or '-':>7}{row['hidden_size'] or '-':>13}{tokens:>8}"
+            f"{row['parameters']:>14,}"
             f"{row['gflops']:>12.4g}"
         )

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NameIn:
     """Marks a text as the name of a row: ``sampler: Annotated[str, NameIn(SAMPLERS)]``."""
 

@@ -4,14 +4,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Section
-from dit_scaling.variants import VariantName
+from dit_scaling.common.section import Before, Section
+from dit_scaling.variants import FamilyName, VariantName
+
+
+class FamilyClaim(Section):
+    """One family over another, at equal Gflops, at every size."""
+
+    better: FamilyName
+    than: FamilyName
 
 
 class Claims(Section):
     """How the verdicts are reached."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    families: Annotated[tuple[FamilyClaim, ...], Before(())] = ()
+    """Claims between families, decided before the results are seen: `better` has the lower metric `than` at equal
+    Gflops, and the gap does not close with size. A family is what a variant's name begins with: DiT, DiT@flow, UNet."""
     bottlenecks: dict[VariantName, str] = Field(default={})
     """Variants that cannot work by construction, each with its reason; they are no evidence for any claim."""
 
@@ -36,6 +46,8 @@ ProtocolSetting = Literal[
     "class dropout",
     "precision",
     "noise schedule",
+    "objective",
+    "parametrisation",
     "sampler",
     "guidance scale",
     "samples per model",

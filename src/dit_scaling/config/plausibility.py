@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import MNIST_IMAGES, MNIST_LABELS
+from dit_scaling.diffusion.process import OBJECTIVES, PAPER_OBJECTIVE
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
-from dit_scaling.variants import SIZES, UNET_SIZES, UNetVariant, Variant, unet_problems
+from dit_scaling.variants import FAMILIES, Variant, family_of, family_row
 
 if TYPE_CHECKING:
     from dit_scaling.config.study import Study
@@ -31,19 +32,35 @@ def impossible_settings(study: "Study") -> list[str]:
         problems.append(f"vae.norm_groups: {vae.norm_groups} does not divide every width of vae.block_channels")
     if len(set(study.variants)) < len(study.variants):
         problems.append("variants: a variant is listed twice")
-    redefined = [f"sizes.{name}" for name in sorted(study.sizes.keys() & SIZES.keys())]
-    redefined += [f"unet_sizes.{name}" for name in sorted(study.unet_sizes.keys() & UNET_SIZES.keys())]
+    problems += [
+        f"variants: {name}: {training.objective} is the objective of the study; leave out @{training.objective}"
+        for name in study.variants
+        if f"@{training.objective}-" in name
+    ]
+    redefined = [
+        f"{row.sizes_key}.{name}"
+        for row in FAMILIES.values()
+        for name in sorted(getattr(study, row.sizes_key).keys() & row.sizes.keys())
+    ]
     problems += [f"{key}: this size is shipped and cannot be redefined; choose another name" for key in redefined]
     for name in study.variants:
         problems.extend(_impossible_variant(study, name))
     for name in study.claims.bottlenecks:
         if name not in study.variants:
             problems.append(f"claims.bottlenecks: {name} is not one of the variants")
+    lines = set(map(family_of, study.variants))
+    for number, claim in enumerate(study.claims.families):
+        problems += [
+            f"claims.families.{number}: no variant is of family {family}; there are {', '.join(sorted(lines))}"
+            for family in (claim.better, claim.than)
+            if family not in lines
+        ]
     for name in study.checkpoints:
         if name not in study.variants:
             problems.append(f"checkpoints: {name} is not one of the variants")
     if study.checkpoints and len(training.seeds) > 1:
         problems.append("training.seeds: given checkpoints are of one training run each, so there can be one seed only")
+    problems += _impossible_parametrisation(study)
     if training.warmup_steps > training.steps:
         problems.append(
             f"training.warmup_steps: {training.warmup_steps} is longer than training ({training.steps} steps)"
@@ -76,10 +93,8 @@ def impossible_settings(study: "Study") -> list[str]:
             )
     if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
         problems.append("sampling.guidance_scales: a scale is listed twice")
-    try:
-        SAMPLERS[study.sampling.sampler].timesteps(study.diffusion, study.sampling.steps)
-    except UserError as error:
-        problems.append(f"sampling.steps: {error}")
+    if all(not _impossible_variant(study, name) for name in study.variants):
+        problems += _impossible_samplers(study)
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
@@ -105,19 +120,47 @@ def _impossible_variant(study: "Study", name: str) -> list[str]:
         variant = study.variant(name)
     except UserError as error:
         return [f"variants: {error}"]
-    if isinstance(variant, UNetVariant):
-        return [f"variants: {name}: {problem}" for problem in unet_problems(variant, study.latent_size)]
+    return family_row(variant).problems(variant, study.latent_size)
+
+
+def _impossible_parametrisation(study: "Study") -> list[str]:
+    """muP's rules are those of DiT, whose heads must keep their width."""
+    if study.training.parametrisation == "standard" or any(_impossible_variant(study, name) for name in study.variants):
+        return []
+    key, variants = "training.parametrisation", [study.variant(name) for name in study.trained]
+    others = [variant.name for variant in variants if not isinstance(variant, Variant)]
+    heads = {variant.hidden_size // variant.num_heads for variant in variants if isinstance(variant, Variant)}
+    problems = [f"{key}: mup has rules for DiT only, not for {', '.join(others)}"] if others else []
+    if len(heads) > 1:
+        widths = ", ".join(map(str, sorted(heads)))
+        problems.append(f"{key}: mup needs heads of one width, but hidden_size / num_heads is {widths}")
+    return problems
+
+
+def _impossible_samplers(study: "Study") -> list[str]:
+    """A sampler for every objective, which can take the steps."""
     problems = []
-    if study.latent_size % variant.patch:
-        problems.append(f"variants: {name}: latent size {study.latent_size} is not divisible by patch {variant.patch}")
-    if variant.hidden_size % variant.num_heads:
-        problems.append(
-            f"sizes.{variant.size}: hidden_size {variant.hidden_size} is not divisible by num_heads {variant.num_heads}"
-        )
-    if variant.hidden_size % 4:
-        problems.append(
-            f"sizes.{variant.size}: hidden_size {variant.hidden_size} is not divisible by 4 (2-D sin-cos positions)"
-        )
+    for objective in study.objectives:
+        row, named = SAMPLERS[study.sampler(objective)], objective in study.sampling.samplers
+        key = f"sampling.samplers.{objective}" if named else "sampling.sampler"
+        known = OBJECTIVES[objective]
+        if row.objective != objective:
+            of = ", ".join(name for name in study.variants if study.objective(study.variant(name)) == objective)
+            where = "" if objective == study.training.objective else f" under sampling.samplers: {{{objective}: ...}}"
+            problems.append(
+                f"{key}: {row.name} samples networks of objective {row.objective}, but the objective of {of} is "
+                f"{objective}; choose {known.samplers_named}{where}"
+            )
+            continue
+        try:
+            row.timesteps(study.process(objective), study.sampling.steps)
+        except UserError as error:
+            problems.append(f"sampling.steps: {error}")
+    problems += [
+        f"sampling.samplers.{objective}: no variant has this objective"
+        for objective in study.sampling.samplers
+        if objective not in study.objectives
+    ]
     return problems
 
 
@@ -160,7 +203,7 @@ def doubtful_settings(study: "Study") -> list[str]:
             f"training.ema_decay: {training.ema_decay} leaves {left:.0%} of the initial weights in the EMA after "
             f"{training.steps} steps; these predict no noise, and samples come out as noise. Lower it, or set ema_ramp"
         )
-    if sampling.sampler != PAPER_SAMPLER:
+    if study.training.objective == PAPER_OBJECTIVE and sampling.sampler != PAPER_SAMPLER:
         sampler = SAMPLERS[sampling.sampler]
         doubts.append(
             f"sampling.sampler: the verdicts rest on {sampler.label}, which is {sampler.note}; the paper uses "

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dit_scaling.common.section import Count, Fraction, PositiveFloat, Section
+from dit_scaling.common.section import Before, Count, Fraction, PositiveFloat, Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -24,6 +24,11 @@ class Recipe(Section):
     ema_decay: Fraction = 0.9999
     ema_ramp: bool = False
     """Use min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start."""
+    parametrisation: Annotated[Literal["standard", "mup"], Before("standard")] = "standard"
+    """mup scales initial weights and learning rates by hidden_size / mup_base_width (arXiv 2505.15270), so that the
+    best rate of a narrow DiT is that of a wide one; at the base width it is the paper's."""
+    mup_base_width: Annotated[Count, Before(384)] = 384
+    """The hidden size at which ``learning_rate`` is meant."""
     class_dropout_prob: Fraction = 0.1
     horizontal_flip: bool = True
     """Draw the image or its mirror with equal chance. Off for images that a mirror makes another class."""

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from dit_scaling.common.registry import NameIn
 from dit_scaling.common.section import Before, Count, Numbered, Section, Seed
+from dit_scaling.diffusion.process import ObjectiveName
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 
 SamplerName = Annotated[str, NameIn(SAMPLERS)]
@@ -22,9 +23,12 @@ class Sampling(Section):
     """Jobs, and npz files, that the samples of one model are split into."""
     sampler: SamplerName = PAPER_SAMPLER
     """ddpm: ancestral, with the learned variance (the paper). Deterministic ones for quick looks with few steps: ddim,
-    and dpm-solver, which needs fewer."""
+    and dpm-solver, which needs fewer. For training.objective flow: euler, heun, and the stochastic euler-maruyama."""
+    samplers: Annotated[dict[ObjectiveName, SamplerName], Before({})] = Field(default={})
+    """For variants of another objective than training.objective their sampler, for example {flow: heun}."""
     steps: Annotated[int, Field(ge=2)] = 250
-    """Timesteps visited, at most diffusion.num_timesteps."""
+    """Timesteps visited, of objective ddpm at most diffusion.num_timesteps; heun evaluates the network twice at each
+    but the last."""
     guidance_scales: Annotated[tuple[GuidanceScale, ...], Field(min_length=1)] = (1.0,)
     """1.0 is no guidance. The verdicts are about the first; others are evaluated beside it."""
     guidance_channels: Count | None = 3

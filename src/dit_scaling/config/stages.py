@@ -19,9 +19,9 @@ from dit_scaling.config.resources_settings import Keep, Resources
 from dit_scaling.config.sampling_settings import SamplerName
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import Latents, VaeChoice
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess
 from dit_scaling.diffusion.samplers import SAMPLERS
-from dit_scaling.variants import AnyVariant
+from dit_scaling.variants import AnyVariant, ClassVariant
 
 GATE_SAMPLING_STEPS = 50
 
@@ -76,7 +76,7 @@ class TrainSettings(RecipeSettings):
     num_classes: Count
     latents: str
     """Digest of the latents' settings."""
-    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    diffusion: Annotated[AnyProcess, Before(PAPER_PROCESS)] = PAPER_PROCESS
 
 
 class SampleSettings(Section):
@@ -94,12 +94,12 @@ class SampleSettings(Section):
     image_channels: Count
     checkpoint: str
     """Digest of the training settings and the step; of the weights' sha256 and the VAE where they are given."""
-    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    diffusion: Annotated[AnyProcess, Before(PAPER_PROCESS)] = PAPER_PROCESS
     """Of training too, but weights that are given do not say so in their digest."""
 
 
 class PreflightSettings(RecipeSettings):
-    """What the checks before training are about: no variant."""
+    """What the checks before training are about: no variant, but those that are of classes of one's own."""
 
     seed: int
     input_size: Count
@@ -107,7 +107,11 @@ class PreflightSettings(RecipeSettings):
     num_classes: Count
     latents: LatentsSettings
     sampling: SampleSettings
-    diffusion: Annotated[DiffusionSettings, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    diffusion: Annotated[AnyProcess, Before(PAPER_PROCESS)] = PAPER_PROCESS
+    further: Annotated[tuple["PreflightSettings", ...], Before(())] = ()
+    """Where the variants have several objectives, the same of the others."""
+    own: Annotated[tuple[ClassVariant, ...], Before(())] = ()
+    """Variants of this objective whose classes are checked against their contract."""
 
 
 class GateSettings(Section):
@@ -289,10 +293,14 @@ class Stages:
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents().digest,
-            diffusion=study.diffusion,
+            diffusion=study.process(study.objective(self._variants[slug])),
         )
 
     def preflight(self) -> PreflightSettings:
+        first, *others = self._study.objectives
+        return self._preflight(first, tuple(self._preflight(objective) for objective in others))
+
+    def _preflight(self, objective: str, further: tuple[PreflightSettings, ...] = ()) -> PreflightSettings:
         study = self._study
         guided = [scale for scale in study.sampling.guidance_scales if scale != 1.0]
         return PreflightSettings(
@@ -302,22 +310,30 @@ class Stages:
             in_channels=study.vae.latent_channels,
             num_classes=study.data.classes,
             latents=self.latents(),
-            sampling=self._sampling(guided[0] if guided else 1.0, checkpoint=""),
-            diffusion=study.diffusion,
+            sampling=self._sampling(guided[0] if guided else 1.0, checkpoint="", objective=objective),
+            diffusion=study.process(objective),
+            further=further,
+            own=tuple(
+                variant
+                for variant in self._variants.values()
+                if isinstance(variant, ClassVariant) and study.objective(variant) == objective
+            ),
         )
 
     @_remembered
     def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
-        return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step))
+        objective = self._study.objective(self._variants[slug])
+        return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step), objective=objective)
 
-    def _sampling(self, guidance_scale: float, checkpoint: str) -> SampleSettings:
+    def _sampling(self, guidance_scale: float, checkpoint: str, objective: str) -> SampleSettings:
         return SampleSettings(
-            **self._study.sampling.model_dump(exclude={"guidance_scales", "keep_samples"}),
+            **self._study.sampling.model_dump(exclude={"guidance_scales", "keep_samples", "sampler", "samplers"}),
+            sampler=self._study.sampler(objective),
             guidance_scale=guidance_scale,
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
             checkpoint=checkpoint,
-            diffusion=self._study.diffusion,
+            diffusion=self._study.process(objective),
         )
 
     def _checkpoint(self, slug: str, seed: int, step: int) -> str:
@@ -329,7 +345,7 @@ class Stages:
         """Gates sample without guidance, which is what the network learned, and in few steps."""
         sampling = self.sample(slug, seed, step, guidance_scale=1.0)
         few = min(sampling.steps, GATE_SAMPLING_STEPS)
-        steps = SAMPLERS[sampling.sampler].feasible_steps(self._study.diffusion, few)
+        steps = SAMPLERS[sampling.sampler].feasible_steps(sampling.diffusion, few)
         return GateSettings(
             training=self.train(slug, seed),
             sampling=sampling.model_copy(update={"steps": steps}),
@@ -401,7 +417,13 @@ class Stages:
         """Every evaluation of the study, in the order of its config."""
         training, sampling = self._study.training, self._study.sampling
         return tuple(
-            Evaluation(variant=variant, seed=seed, step=step, sampler=sampling.sampler, guidance_scale=scale)
+            Evaluation(
+                variant=variant,
+                seed=seed,
+                step=step,
+                sampler=self._study.sampler(self._study.objective(self._study.variant(variant))),
+                guidance_scale=scale,
+            )
             for variant in self._study.variants
             for seed in training.seeds
             for step in self._study.exports(variant)
@@ -418,5 +440,6 @@ class Stages:
     def _judged(self) -> Study:
         """The study with defaults for what changes no result: resources, and what is kept."""
         sampling = self._study.sampling.model_copy(update={"keep_samples": True})
-        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling}
+        training = self._study.training.model_copy(update={"loggers": ()})
+        defaults = {"resources": Resources(), "keep": Keep(), "sampling": sampling, "training": training}
         return self._study.model_copy(update=defaults)

@@ -19,8 +19,18 @@ from dit_scaling.config.resources_settings import Keep, Resources
 from dit_scaling.config.sampling_settings import Sampling
 from dit_scaling.config.training_settings import Training
 from dit_scaling.config.vae_settings import Latents, VaeChoice
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
-from dit_scaling.variants import AnyVariant, Size, SizeName, UNetSize, VariantName, count_gflops, parse_variant
+from dit_scaling.diffusion.process import PAPER_OBJECTIVE, PAPER_PROCESS, AnyProcess, DiffusionSettings, FlowSettings
+from dit_scaling.variants import (
+    AnyVariant,
+    ClassPath,
+    Option,
+    Size,
+    SizeName,
+    UNetSize,
+    VariantName,
+    count_gflops,
+    parse_variant,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -39,8 +49,12 @@ class Study(Section):
     """Sizes of transformers beside those that ship (S, B, L and XL of the paper)."""
     unet_sizes: dict[SizeName, UNetSize] = Field(default={})
     """Sizes of U-Nets beside those that ship: S, B, L and XL, which cost about as much as DiTs of patch 2."""
+    class_sizes: Annotated[dict[ClassPath, dict[SizeName, dict[str, Option]]], Before({})] = Field(default={})
+    """Sizes of classes of one's own, by import path and name: the arguments that make each size, like
+    {my_lab.nets:Net: {Tiny: {depth: 2, hidden_size: 64}}}."""
     variants: Annotated[tuple[VariantName, ...], Field(min_length=1)]
-    """The models to train, as DiT-SIZE/PATCH or UNet-SIZE."""
+    """The models to train, as DiT-SIZE/PATCH, UNet-SIZE, or a class by import path, my_lab.nets:Net-SIZE or
+    my_lab.nets:Net-SIZE/PATCH. DiT@flow-SIZE/PATCH names another objective than training.objective."""
     checkpoints: dict[VariantName, str] = Field(default={})
     """Variants whose weights are given instead of trained, each with a .pt or .safetensors with the released names: a
     local path, or DiT-XL-2-256x256.pt (see resources.cache). They count as trained for training.steps steps."""
@@ -85,7 +99,26 @@ class Study(Section):
 
     def variant(self, name: str) -> AnyVariant:
         """The variant of that name, its size from the study's tables or those shipped."""
-        return parse_variant(name, self.sizes, self.unet_sizes)
+        return parse_variant(name, self.sizes, self.unet_sizes, self.class_sizes)
+
+    def objective(self, variant: AnyVariant) -> str:
+        """What a variant is trained for: the study's objective where its name says no other."""
+        return variant.objective or self.training.objective
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the variants are trained for, in the config's order."""
+        return tuple(dict.fromkeys(self.objective(self.variant(name)) for name in self.variants))
+
+    def process(self, objective: str) -> AnyProcess:
+        """What networks of an objective learn to reverse."""
+        if objective == PAPER_OBJECTIVE:
+            return self.diffusion
+        return FlowSettings(objective="flow", times=self.training.flow_times)
+
+    def sampler(self, objective: str) -> str:
+        """How networks of an objective are sampled."""
+        return self.sampling.samplers.get(objective, self.sampling.sampler)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

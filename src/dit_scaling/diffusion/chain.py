@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dit_scaling.diffusion.walk import Way
+
 
 class Coefficients(NamedTuple):
     """What the formulas need of each step. "Posterior" means q(x_{t-1} | x_t, x_0), DDPM equation 7."""
@@ -19,7 +21,7 @@ class Coefficients(NamedTuple):
     posterior_xt: Tensor  # weight of x_t in the posterior mean
     log_variance_min: Tensor  # log of the posterior variance; at t = 0, where that is 0, its value at t = 1
     log_variance_range: Tensor  # log beta_t - log_variance_min
-    kl_weight: Tensor  # beta_t / (alpha_t (1 - abar_{t-1})), see GaussianDiffusion; 0 at t = 0
+    kl_weight: Tensor  # of the squared error of the prediction, see GaussianDiffusion; 0 at t = 0
 
 
 class ReverseStep(NamedTuple):
@@ -30,7 +32,7 @@ class ReverseStep(NamedTuple):
     pred_x0: Tensor
 
 
-class Chain:
+class Chain(Way):
     """The chain that visits ``timesteps``; its own ``index`` counts from 0, the least noisy step.
 
     Attributes:
@@ -38,15 +40,15 @@ class Chain:
         alphas_cumprod: (S,) float64, abar at these timesteps.
     """
 
-    def __init__(self, alphas_cumprod: Tensor, timesteps: Tensor) -> None:
+    def __init__(self, alphas_cumprod: Tensor, timesteps: Tensor, prediction: str = "epsilon") -> None:
         """Visit ``timesteps`` of a training schedule with ``alphas_cumprod`` (T,) float64."""
         self.timesteps = timesteps
         self.alphas_cumprod = alphas_cumprod[timesteps]
-        table = torch.stack(_coefficients(self.alphas_cumprod), dim=1)  # one lookup instead of seven
+        self._predicts_noise = prediction == "epsilon"
+        table = torch.stack(
+            _coefficients(self.alphas_cumprod, self._predicts_noise), dim=1
+        )  # one lookup instead of seven
         self._tables = {table.device: table}
-
-    def __len__(self) -> int:
-        return len(self.timesteps)
 
     def coefficients(self, index: int | Tensor, like: Tensor) -> Coefficients:
         """Coefficients at ``index``, an int or (N,) int64, shaped and typed to multiply with ``like`` (N, C, H, W).
@@ -63,25 +65,34 @@ class Chain:
         """The reverse step that a network's output stands for; x_0 is not clipped.
 
         Args:
-            model_output: (N, 2C, H, W), the noise, then the log variance's place between its bounds in [-1, 1].
+            model_output: (N, 2C, H, W), the noise or v, then the log variance's place between its bounds in [-1, 1].
             x: (N, C, H, W), the latents at ``index``.
             index: position in this chain, an int or (N,) int64.
         """
         c = self.coefficients(index, x)
-        eps, v = model_output.chunk(2, dim=1)
-        pred_x0 = (x - c.noise * eps) / c.signal
+        prediction, place = model_output.chunk(2, dim=1)
+        of_noise = self._predicts_noise
+        pred_x0 = (x - c.noise * prediction) / c.signal if of_noise else c.signal * x - c.noise * prediction
         mean = c.posterior_x0 * pred_x0 + c.posterior_xt * x
-        log_variance = c.log_variance_min + (v + 1) / 2 * c.log_variance_range  # Nichol and Dhariwal, equation 15
+        log_variance = c.log_variance_min + (place + 1) / 2 * c.log_variance_range  # Nichol and Dhariwal, equation 15
         return ReverseStep(mean, log_variance, pred_x0)
 
+    def estimates(self, prediction: Tensor, x: Tensor, abar: float) -> tuple[Tensor, Tensor]:
+        """x_0 and the noise that a prediction (N, C, H, W) at ``x`` stands for."""
+        signal, noise = abar**0.5, (1 - abar) ** 0.5
+        if self._predicts_noise:
+            return (x - noise * prediction) / signal, prediction
+        return signal * x - noise * prediction, noise * x + signal * prediction
 
-def _coefficients(alphas_cumprod: Tensor) -> Coefficients:
+
+def _coefficients(alphas_cumprod: Tensor, predicts_noise: bool) -> Coefficients:
     previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
     alphas = alphas_cumprod / previous
     betas = 1 - alphas
     posterior_variance = betas * (1 - previous) / (1 - alphas_cumprod)
     log_variance_min = torch.cat([posterior_variance[1:2], posterior_variance[1:]]).log()
-    kl_weight = betas / (alphas * (1 - previous))
+    # An error of v is one of the noise times sqrt(abar), which keeps the weight finite where abar is 0.
+    kl_weight = betas / (alphas * (1 - previous)) if predicts_noise else betas * previous / (1 - previous)
     kl_weight[0] = 0
     return Coefficients(
         signal=alphas_cumprod.sqrt(),

@@ -5,32 +5,22 @@ Read by configs, so nothing here imports torch: the walks need no more than what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.diffusion.flow_walks import euler, euler_maruyama, even_times, heun
 from dit_scaling.diffusion.spacing import spaced_timesteps, strided_timesteps, upper_timesteps
+from dit_scaling.diffusion.walk import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dit_scaling.diffusion.chain import Chain
     from dit_scaling.diffusion.denoiser import Prediction, StepNoise
-    from dit_scaling.diffusion.process import DiffusionSettings
 
-    Walk = Callable[[Chain, Prediction, Tensor, Tensor, StepNoise], "Iterator[Step]"]
-
-
-class Step(NamedTuple):
-    """One step of a walk."""
-
-    timestep: int
-    """That the network was fed with."""
-    pred_x0: Tensor
-    """(N, C, H, W) latents as predicted there."""
-    x: Tensor
-    """(N, C, H, W) where the step leads to: less noisy latents, after the last step the samples."""
+    Walk = Callable[[Any, Prediction, Tensor, Tensor, StepNoise], "Iterator[Step]"]
 
 
 @dataclass(frozen=True)
@@ -41,23 +31,29 @@ class Sampler:
     label: str
     """In the protocol table."""
     walk: Walk
-    """(chain, predict, x, y, step_noise) to the steps from the noisiest on, ``x`` (N, C, H, W) being the noise."""
-    timesteps: Callable[[DiffusionSettings, int], tuple[int, ...]]
-    """The process and a number of steps to the timesteps visited, ascending; a UserError where that cannot be."""
+    """(way, predict, x, y, step_noise) to the steps from the noisiest on, ``x`` (N, C, H, W) being the noise. The way
+    of objective ddpm is a `Chain`."""
+    timesteps: Callable[[Any, int], Sequence[float]]
+    """The process (settings of its objective) and a number of steps to the timesteps visited, the least noisy first; a
+    UserError where that cannot be."""
     stochastic: bool
     """Whether its steps draw noise, so that from a noised latent it draws from the posterior. Others solve the ODE."""
     learned_variance: bool
     """Whether it uses the variance channels of the network."""
     note: str
     """What it is for."""
+    objective: str = "ddpm"
+    """The row of ``OBJECTIVES`` whose networks it samples."""
+    evaluations: Callable[[int], int] = lambda steps: steps
+    """Steps to evaluations of the network, without guidance."""
 
-    def feasible_steps(self, process: DiffusionSettings, wanted: int) -> int:
+    def feasible_steps(self, process: Any, wanted: int) -> int:
         """The largest number of steps it can take, of ``wanted`` at most.
 
         Raises:
             UserError: it can take none.
         """
-        for steps in range(min(wanted, process.num_timesteps), 2, -1):
+        for steps in range(wanted, 2, -1):
             try:
                 return len(self.timesteps(process, steps))
             except UserError:
@@ -81,10 +77,10 @@ def ddim(
     """Song et al. 2021, equation 12: deterministic for ``eta`` 0, with the posterior's variance for 1."""
     abar = [1.0, *chain.alphas_cumprod.tolist()]
     for index in reversed(range(len(chain))):
-        eps = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
+        output = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
         now, previous = abar[index + 1], abar[index]
         variance = eta**2 * (1 - previous) / (1 - now) * (1 - now / previous)
-        pred_x0 = (x - (1 - now) ** 0.5 * eps) / now**0.5
+        pred_x0, eps = chain.estimates(output, x, now)
         x = previous**0.5 * pred_x0 + (1 - previous - variance) ** 0.5 * eps
         if variance > 0:
             x = x + variance**0.5 * step_noise()
@@ -96,13 +92,13 @@ def dpm_solver(chain: Chain, predict: Prediction, x: Tensor, y: Tensor, _step_no
 
     The last step is of first order and leads to no noise at all: it gives the x_0 predicted there.
     """
-    alpha = chain.alphas_cumprod.sqrt().tolist()
+    abar, alpha = chain.alphas_cumprod.tolist(), chain.alphas_cumprod.sqrt().tolist()
     sigma = (1 - chain.alphas_cumprod).sqrt().tolist()
     half_log_snr = (chain.alphas_cumprod / (1 - chain.alphas_cumprod)).log().div(2).tolist()
     earlier: tuple[float, Tensor] | None = None  # the step before: its length in half_log_snr, and its prediction
     for index in reversed(range(len(chain))):
-        eps = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
-        pred_x0 = (x - sigma[index] * eps) / alpha[index]
+        output = predict(x, fed_timesteps(chain, index, y), y)[:, : x.shape[1]]
+        pred_x0, _ = chain.estimates(output, x, abar[index])
         if index == 0:
             x = pred_x0
         else:
@@ -153,6 +149,37 @@ SAMPLERS: dict[str, Sampler] = {
             stochastic=False,
             learned_variance=False,
             note="for quick looks with fewer steps than DDIM",
+        ),
+        Sampler(
+            name="euler",
+            label="Euler, deterministic",
+            walk=euler,
+            timesteps=even_times,
+            stochastic=False,
+            learned_variance=False,
+            note="the plainest for flow matching",
+            objective="flow",
+        ),
+        Sampler(
+            name="heun",
+            label="Heun, deterministic",
+            walk=heun,
+            timesteps=even_times,
+            stochastic=False,
+            learned_variance=False,
+            note="for flow matching with few steps, of two evaluations each",
+            objective="flow",
+            evaluations=lambda steps: 2 * steps - 1,
+        ),
+        Sampler(
+            name="euler-maruyama",
+            label="Euler-Maruyama on SiT's SDE",
+            walk=euler_maruyama,
+            timesteps=even_times,
+            stochastic=True,
+            learned_variance=False,
+            note="SiT's stochastic one",
+            objective="flow",
         ),
     )
 }

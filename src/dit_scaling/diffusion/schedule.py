@@ -34,6 +34,8 @@ class Schedule:
     image is left that the x_0 predicted there is all error, and nothing clips it."""
     note: str
     """What it means for a study to choose it, or whose it is."""
+    ends_in_noise: bool = False
+    """Whether nothing of an image is left at the last timestep, so that no noise predicted there tells of it."""
     diffusers: Callable[[int], dict[str, Any]] | None = None
     """T to the arguments by which diffusers' schedulers compute the same betas; None where they have to be listed."""
 
@@ -53,6 +55,19 @@ def cosine_betas(num_timesteps: int) -> Tensor:
     u = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
     signal = torch.cos((u + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2).square()
     return (1 - signal[1:] / signal[:-1]).clamp(max=LARGEST_BETA)
+
+
+def zero_snr_betas(num_timesteps: int) -> Tensor:
+    """Linear betas whose sqrt(abar) is shifted to 0 at the last timestep and scaled to keep the first: (T,) float64.
+
+    Lin et al. 2023 (arXiv 2305.08891), algorithm 1.
+    """
+    import torch
+
+    signal = torch.cumprod(1 - linear_betas(num_timesteps), dim=0).sqrt()
+    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    abar = torch.cat([torch.ones(1, dtype=torch.float64), signal.square()])
+    return 1 - abar[1:] / abar[:-1]
 
 
 def _linear_ends(num_timesteps: int) -> tuple[float, float]:
@@ -95,6 +110,16 @@ SCHEDULES: dict[str, Schedule] = {
             sampled=_cosine_sampled,
             note="less noise at most timesteps (Nichol and Dhariwal 2021, equation 17)",
             diffusers=lambda _: {"beta_schedule": "squaredcos_cap_v2"},
+        ),
+        Schedule(
+            name="zero-snr",
+            label="linear betas, rescaled to zero terminal SNR",
+            betas=zero_snr_betas,
+            fewest=21,
+            sampled=lambda total: total,
+            note="ends in noise alone, where samplers start (Lin et al. 2023); ddim starts a stride below",
+            ends_in_noise=True,
+            diffusers=lambda total: _linear_for_diffusers(total) | {"rescale_betas_zero_snr": True},
         ),
     )
 }

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import jinja2
+from markupsafe import Markup
 
 from dit_scaling.common.files import atomic_path
+from dit_scaling.common.pages import STYLES, content_policy, page_environment, read_style
 from dit_scaling.health.check import Check, describe_margin
 from dit_scaling.health.pictures import Picture
 from dit_scaling.sampling.images import draw_grid
 
+LOOKS = {"on track": "good", "no fault found": "good", "broken": "fault"}
 WIDEST = 900  # pixels; smaller pictures are enlarged by whole factors
 
 
@@ -43,18 +45,29 @@ class Page:
     verdict: str
     checks: tuple[Check, ...]
     sections: tuple[Section, ...]
+    report: str = ""
+    """Address of the study's report, seen from the page; empty where there is none."""
+
+    @property
+    def look(self) -> str:
+        """CSS class of the verdict's badge."""
+        return LOOKS.get(self.status, "open")
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write one HTML file without scripts and without references to other files or hosts."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dit_scaling.health"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    """Write one HTML file without scripts, which asks nothing of other files or hosts; it may link the report."""
+    style = "\n".join(read_style(name) for name in STYLES)
+    html = (
+        page_environment("dit_scaling.health")
+        .get_template("check_page.html.j2")
+        .render(
+            page=page,
+            embed=_embed,
+            margin=describe_margin,
+            style=Markup(style),  # our own
+            policy=content_policy([style]),
+        )
     )
-    html = environment.get_template("check_page.html.j2").render(page=page, embed=_embed, margin=describe_margin)
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import create_diffusion
-from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
+from dit_scaling.diffusion.base import Process
+from dit_scaling.diffusion.process import OBJECTIVES, create_diffusion
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.health.check import Check, at_most, within
 from dit_scaling.health.check_page import Page, Section, tabulate, write_page
 from dit_scaling.health.closeness import share_like_data
 from dit_scaling.health.denoising import (
+    error_untrained,
     judged_timesteps,
-    noise_errors,
     predict_x0,
     resampling_ratio,
     structureless_error,
+    target_errors,
 )
 from dit_scaling.health.gates.run_checks import check_divergence, check_samples, resampling_check
 from dit_scaling.health.pictures import Images, Picture, decodable, draw_samples, draw_trajectory, plausible
@@ -47,7 +48,7 @@ JUDGED = 2  # place of the judged timestep where a trained network has learned m
 class Subject:
     """What is diagnosed, and with what."""
 
-    diffusion: GaussianDiffusion
+    diffusion: Process
     """The process that the checkpoint says it reverses."""
     ema: Network
     raw: Network | None
@@ -102,8 +103,8 @@ def diagnose(
     channels = vae.config.in_channels
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     made, data, nothing = (decode(vae, some, SHOWN, channels) for some in (decodable(samples), x0, noise))
-    ema_errors = noise_errors(diffusion, ema, x0, labels)
-    raw_errors = noise_errors(diffusion, subject.raw, x0, labels) if subject.raw else None
+    ema_errors = target_errors(diffusion, ema, x0, labels)
+    raw_errors = target_errors(diffusion, subject.raw, x0, labels) if subject.raw else None
     faults = (
         *check_latents(x0, data, vae),
         *(check for check in check_sampler(diffusion, settings) if not check.passed),
@@ -146,11 +147,11 @@ def name_cause(faults: Sequence[Check], like_data: Check) -> Diagnosis:
 
 
 def sample_settings(subject: Subject, steps: int, guidance_scale: float = 1.0) -> SampleSettings:
-    """The paper's sampler in ``steps`` steps."""
+    """The first sampler of the checkpoint's objective, the paper's for ddpm, in ``steps`` steps."""
     return SampleSettings(
         num_samples=LATENTS,
         parts=1,
-        sampler=PAPER_SAMPLER,
+        sampler=OBJECTIVES[subject.diffusion.settings.objective].samplers[0],
         steps=steps,
         guidance_scale=guidance_scale,
         guidance_channels=3,
@@ -193,20 +194,25 @@ def check_latents(x0: Tensor, images: Images, vae: "AutoencoderKL") -> list[Chec
 
 
 def check_weights(
-    diffusion: GaussianDiffusion, ema: dict[int, float], raw: dict[int, float] | None, variance: float
+    diffusion: Process, ema: dict[float, float], raw: dict[float, float] | None, variance: float
 ) -> list[Check]:
     """Does the network predict noise at all, and the average as well as the weights?"""
-    judged = judged_timesteps(diffusion)[JUDGED]
+    judged, noisiest = judged_timesteps(diffusion)[JUDGED], judged_timesteps(diffusion)[-1]
+    target = OBJECTIVES[diffusion.settings.objective].target
+    nothing, structureless = (
+        error_untrained(diffusion, noisiest, variance),
+        structureless_error(diffusion, noisiest, variance),
+    )
     checks = [
         at_most(
-            f"EMA's noise error at timestep {max(ema)}",
-            ema[max(ema)],
-            0.5,
-            "the network predicts no noise: weights that were never updated, an average that never moved, or noise and "
-            "variance channels exchanged",
+            f"EMA's {target} error at timestep {noisiest:g}",
+            ema[noisiest],
+            (nothing + structureless) / 2,
+            f"the network predicts no {target}: weights that were never updated, an average that never moved, or its "
+            "channels exchanged with those of the variance",
         ),
         at_most(
-            f"EMA's noise error at timestep {judged}",
+            f"EMA's {target} error at timestep {judged:g}",
             ema[judged],
             structureless_error(diffusion, judged, variance),
             "the network predicts no better than one that knows the latents' variance alone: hardly trained, trained "
@@ -249,7 +255,7 @@ def _show_samples(
 def _show_trajectory(subject: Subject, settings: SampleSettings, channels: int) -> Section:
     timesteps, predicted = draw_trajectory(subject.diffusion, subject.ema, settings, TRAJECTORIES)
     images = [decode(subject.vae, decodable(row), TRAJECTORIES, channels) for row in predicted.transpose(0, 1)]
-    picture = Picture(f"timesteps {', '.join(map(str, timesteps))}", np.concatenate(images), len(timesteps))
+    picture = Picture(f"timesteps {', '.join(f'{t:g}' for t in timesteps)}", np.concatenate(images), len(timesteps))
     return Section(
         "Denoising trajectory", "The image predicted on the way from noise, a row for each sample.", (picture,)
     )
@@ -259,26 +265,28 @@ def _show_predictions(
     subject: Subject,
     x0: Tensor,
     labels: Tensor,
-    ema: dict[int, float],
-    raw: dict[int, float] | None,
+    ema: dict[float, float],
+    raw: dict[float, float] | None,
     channels: int,
 ) -> Section:
     diffusion, timesteps = subject.diffusion, judged_timesteps(subject.diffusion)
     shown = [predict_x0(diffusion, subject.ema, x0[:SHOWN], labels[:SHOWN], t) for t in timesteps]
     picture = Picture(
-        f"timesteps {', '.join(map(str, timesteps))}, a row for each",
+        f"timesteps {', '.join(f'{t:g}' for t in timesteps)}, a row for each",
         np.concatenate([decode(subject.vae, decodable(some), SHOWN, channels) for some in shown]),
         SHOWN,
     )
     columns = {"EMA weights": list(ema.values()), "raw weights": list(raw.values()) if raw else None}
     known = {name: column for name, column in columns.items() if column}
+    known["predicts nothing"] = [error_untrained(diffusion, t, float(x0.var())) for t in timesteps]
     known["variance alone"] = [structureless_error(diffusion, t, float(x0.var())) for t in timesteps]
     return Section(
         "One-step predictions",
-        "Images predicted in one step from noised latents, and the mean squared error of the predicted noise: 1 "
-        "predicts nothing; the last column is what the variance of the latents alone allows.",
+        "Images predicted in one step from noised latents, and the mean squared error of the predicted "
+        f"{OBJECTIVES[diffusion.settings.objective].target}, what one has that predicts nothing, and what the variance "
+        "of the latents alone allows.",
         (picture,),
-        tabulate(("timestep", *known), list(known.values()), [str(t) for t in timesteps]),
+        tabulate(("timestep", *known), list(known.values()), [f"{t:g}" for t in timesteps]),
     )
 
 
@@ -293,10 +301,10 @@ def _show_latents(x0: Tensor, samples: Tensor) -> Section:
     )
 
 
-def _show_timesteps(diffusion: GaussianDiffusion, settings: SampleSettings) -> Section:
+def _show_timesteps(diffusion: Process, settings: SampleSettings) -> Section:
     fed = diffusion.respaced(settings.steps, settings.sampler).timesteps.tolist()
     text = (
-        f"The sampler feeds the network {len(fed)} of the {diffusion.num_timesteps:,} timesteps it was trained with: "
-        f"{fed[:4]} ... {fed[-3:]}."
+        f"The sampler feeds the network {len(fed)} of the timesteps it was trained with: "
+        f"{', '.join(f'{t:g}' for t in (*fed[:4], *fed[-3:]))} (the first four and the last three)."
     )
     return Section("Timestep map", text)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.config.stages import SampleSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.samplers import Step
+from dit_scaling.diffusion.base import Process
+from dit_scaling.diffusion.walk import Step
 from dit_scaling.models import Network
 from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
@@ -31,7 +31,7 @@ class Picture:
 
 
 def draw_samples(
-    diffusion: GaussianDiffusion,
+    diffusion: Process,
     model: Network,
     settings: SampleSettings,
     count: int,
@@ -56,8 +56,8 @@ def decodable(latents: Tensor) -> Tensor:
 
 
 def draw_trajectory(
-    diffusion: GaussianDiffusion, model: Network, settings: SampleSettings, count: int
-) -> tuple[list[int], Tensor]:
+    diffusion: Process, model: Network, settings: SampleSettings, count: int
+) -> tuple[list[float], Tensor]:
     """x_0 as predicted on the sampler's way, at SHOWN_STEPS of its timesteps from the noisiest on.
 
     Returns:
@@ -65,7 +65,7 @@ def draw_trajectory(
     """
     timesteps = diffusion.respaced(settings.steps, settings.sampler).timesteps.tolist()
     shown = {timesteps[round(index)] for index in np.linspace(0, len(timesteps) - 1, SHOWN_STEPS)}
-    seen: dict[int, Tensor] = {}
+    seen: dict[float, Tensor] = {}
 
     def look(step: Step) -> None:
         if step.timestep in shown:

@@ -18,7 +18,8 @@ def mean_and_error(values: Array) -> tuple[float, float]:
 def held_out_columns(losses: ImageLosses) -> dict[str, float]:
     """Losses of the EMA weights on held-out images: headline, hybrid loss and bound with standard errors, and bands."""
     columns: dict[str, float] = {}
-    for name, values in ((HEADLINE, losses.mse), ("held_out_hybrid", losses.hybrid), ("held_out_bound", losses.bound)):
+    bounds = (("held_out_bound", losses.bound),) if losses.bounded else ()
+    for name, values in ((HEADLINE, losses.mse), ("held_out_hybrid", losses.hybrid), *bounds):
         columns[name], columns[f"{name}_se"] = mean_and_error(values)
     bands = zip(BAND_COLUMNS, itertools.pairwise(BANDS), strict=True)
     return columns | {name: losses.band(low, high) for name, (low, high) in bands}

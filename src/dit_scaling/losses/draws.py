@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dit_scaling.diffusion.base import Process
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.loss_names import BATCH
 from dit_scaling.training.batches import seed_for
@@ -28,7 +29,7 @@ class Draws:
     noise: Tensor
     """(K + 1, N, C, H, W) standard normal."""
     t: Tensor
-    """(K + 1, N) int64 timesteps; row 0 is 0."""
+    """(K + 1, N) times of the process, of ddpm int64 timesteps; row 0 is the least noisy one."""
     y: Tensor
     """(N,) int64 labels."""
 
@@ -44,7 +45,7 @@ def stratified_timesteps(images: NDArray[np.int64], draws: int, num_timesteps: i
     return np.floor(num_timesteps * (np.arange(draws)[:, None] + place) / draws).astype(np.int64)
 
 
-def draw_batches(reader: LatentReader, images: int, draws: int, num_timesteps: int, seed: int) -> Iterator[Draws]:
+def draw_batches(reader: LatentReader, images: int, draws: int, process: Process, seed: int) -> Iterator[Draws]:
     """The first ``images`` of a split in batches, on the CPU; a split is in random order."""
     labels = torch.from_numpy(np.asarray(reader.labels, dtype=np.int64))
     for start in range(0, images, BATCH):
@@ -56,5 +57,7 @@ def draw_batches(reader: LatentReader, images: int, draws: int, num_timesteps: i
         normal = torch.stack([torch.randn(shape, generator=generator) for generator in generators], dim=2)
         posterior, noise = normal.unbind()  # (K + 1, N, C, H, W) each
         x0 = (mean + torch.exp(0.5 * log_variance) * posterior) * reader.manifest.scale
-        t = torch.from_numpy(stratified_timesteps(indices, draws, num_timesteps, seed))
-        yield Draws(x0, noise, torch.cat([torch.zeros_like(t[:1]), t]), labels[indices])
+        places = stratified_timesteps(indices, draws, len(process.training_times), seed)
+        t = process.training_times[torch.from_numpy(places)]
+        first = torch.full_like(t[:1], process.time_at(0.0))
+        yield Draws(x0, noise, torch.cat([first, t]), labels[indices])

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dit_scaling.diffusion.base import Process
 from dit_scaling.diffusion.denoiser import Denoiser, evaluating
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.losses.draws import Draws
@@ -22,9 +23,9 @@ class ImageLosses:
     """What a network loses on N images in K draws each; bits are per dimension of the latents."""
 
     t: NDArray[np.int64]
-    """(K, N) timesteps."""
+    """(K, N) timesteps; of a flow thousandths of the way to noise."""
     squared_error: Array
-    """(K, N) mean squared error of the predicted noise."""
+    """(K, N) mean squared error of the prediction."""
     kl: Array
     """(K, N) term of the bound at ``t``, in bits; 0 where t is 0."""
     last: Array
@@ -32,6 +33,8 @@ class ImageLosses:
     prior: Array
     """(N,) KL of q(x_T | x_0) and the standard normal distribution, in bits."""
     num_timesteps: int
+    bounded: bool = True
+    """Whether the process has a variational bound; where not, its terms are 0."""
 
     @cached_property
     def mse(self) -> Array:
@@ -54,28 +57,29 @@ class ImageLosses:
         return float(self.squared_error[inside].mean()) if inside.any() else math.nan
 
 
-def image_losses(
-    diffusion: GaussianDiffusion, model: Denoiser, batches: Iterable[Draws], device: torch.device
-) -> ImageLosses:
+def image_losses(diffusion: Process, model: Denoiser, batches: Iterable[Draws], device: torch.device) -> ImageLosses:
     """Evaluate a network on ``device``, in float32 and evaluation mode, with true labels.
 
     Raises:
         ValueError: there is no batch.
     """
     parts = [_batch_losses(diffusion, model, batch, device) for batch in batches]
+    bounded, total = isinstance(diffusion, GaussianDiffusion), len(diffusion.training_times)
     t, squared_error, vb, prior = (torch.cat(column, dim=-1).double().numpy() for column in zip(*parts, strict=True))
+    places = t[1:] if bounded else np.floor(total * np.vectorize(diffusion.share_of)(t[1:]))
     return ImageLosses(
-        t=t[1:].astype(np.int64),
+        t=places.astype(np.int64),
         squared_error=squared_error[1:],
         kl=np.where(t[1:] == 0, 0.0, vb[1:]),
         last=vb[0],
         prior=prior,
-        num_timesteps=diffusion.num_timesteps,
+        num_timesteps=total,
+        bounded=bounded,
     )
 
 
 def _batch_losses(
-    diffusion: GaussianDiffusion, model: Denoiser, batch: Draws, device: torch.device
+    diffusion: Process, model: Denoiser, batch: Draws, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Timesteps, squared errors and terms of the bound (K + 1, N), and the prior's term (N,)."""
     y = batch.y.to(device)
@@ -85,6 +89,8 @@ def _batch_losses(
             for x0, t, noise in zip(batch.x0, batch.t, batch.noise, strict=True)
         ]
         squared_error, vb = (torch.stack([each[name].cpu() for each in losses]) for name in ("mse", "vb"))
+    if not isinstance(diffusion, GaussianDiffusion):
+        return batch.t, squared_error, vb, torch.zeros(len(y), dtype=torch.float64)
     return batch.t, squared_error, vb, prior_bits(diffusion, batch.x0[0])
 
 

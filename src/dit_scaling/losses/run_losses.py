@@ -74,9 +74,7 @@ def losses_of(
         image_losses(
             diffusion,
             model,
-            draw_batches(
-                reader, min(settings.images, len(reader)), settings.draws, diffusion.num_timesteps, settings.seed
-            ),
+            draw_batches(reader, min(settings.images, len(reader)), settings.draws, diffusion, settings.seed),
             device,
         )
         for reader in readers

@@ -13,6 +13,7 @@ from dit_scaling.metrics.class_accuracy import CLASS_ACCURACY
 from dit_scaling.metrics.comparison import Measure
 from dit_scaling.metrics.density_coverage import DENSITY_COVERAGE
 from dit_scaling.metrics.fid import FRECHET, SPATIAL_FRECHET
+from dit_scaling.metrics.fid_infinity import FRECHET_AT_INFINITY
 from dit_scaling.metrics.inception_score import INCEPTION_SCORE
 from dit_scaling.metrics.kernel import KERNEL
 from dit_scaling.metrics.precision_recall import PRECISION_RECALL
@@ -69,6 +70,17 @@ METRICS: tuple[Metric, ...] = (
         mean="geometric",
         of_inception=True,
         names={INCEPTION: ("fid", "FID"), "clean": ("clean_fid", "clean-FID")},
+    ),
+    Metric(
+        key="fd_infinity",
+        label="Frechet distance at infinitely many samples",
+        unit="squared unit of the features",
+        better="lower",
+        column="fdinf_{features}",
+        measure=FRECHET_AT_INFINITY,
+        asides=("se",),
+        of_inception=True,
+        names={INCEPTION: ("fidinf", "FID∞"), "clean": ("clean_fidinf", "clean-FID∞")},
     ),
     Metric(
         key="sfid",

@@ -81,6 +81,7 @@ class ClassifierFeatures:
         self._model.to(device).eval()
         self._device = device
         self._image = (int(header["image_size"]), int(header["image_size"]), int(header["channels"]))
+        self.channels = self._image[2]
         self.dim = int(header["feature_dim"])
         self.name = f"classifier{self.dim}"
         self.weights_sha256 = sha256_file(weights)

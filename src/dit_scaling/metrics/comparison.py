@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics.arrays import Array
+from dit_scaling.metrics.blocks import choose_blocks
 from dit_scaling.metrics.moments import Moments
 from dit_scaling.metrics.neighbours import squared_radii, squared_to_nearest
 
 SEARCHED = 5
 """Neighbours of each real image that are searched for once; the metrics' defaults need no more."""
 
-Need = Literal["reference images", "spatial features", "logits", "classes"]
+Need = Literal["reference images", "spatial features", "logits", "classes", "images to extrapolate"]
 """What not every comparison has; moments and features of the samples, and moments of the reference, are in each."""
 
 
@@ -78,6 +79,7 @@ class Comparison:
             "spatial features": self.samples.spatial is not None and self.reference.spatial is not None,
             "logits": self.samples.logit_weights is not None,
             "classes": self.samples.classes is not None and self.samples.labels is not None,
+            "images to extrapolate": choose_blocks(*self.samples.features.shape) is not None,
         }[need]
 
 

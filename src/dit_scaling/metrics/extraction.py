@@ -40,24 +40,44 @@ def extract_features(
     log.info("%s: %s features of %d images", output, network.name, seen.moments.count)
 
 
+class Sight:
+    """What one extractor sees in a stream of images: memory independent of their number."""
+
+    def __init__(self, extractor: Extractor, keep: int | None = None) -> None:
+        """``keep``: of how many images the features are kept; None for all."""
+        self._extractor, self._keep = extractor, keep
+        self._moments = RunningMoments(extractor.dim)
+        self._spatial: RunningMoments | None = None
+        self._classes: list[NDArray[np.int64]] = []
+        # The mapping of `seen` outlives the file's name and handle.
+        self._scratch = tempfile.TemporaryFile(prefix="dit-scaling-features-")  # noqa: SIM115
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        """Look at a batch (N, H, W, C)."""
+        features = self._extractor(images)
+        room = len(images) if self._keep is None else max(0, self._keep - self._moments.count)
+        self._scratch.write(np.ascontiguousarray(features.values[:room], dtype=np.float32).tobytes())
+        self._moments.update(features.values)
+        if features.spatial is not None:
+            self._spatial = self._spatial or RunningMoments(features.spatial.shape[1])
+            self._spatial.update(features.spatial)
+        if features.classes is not None:
+            self._classes.append(features.classes)
+
+    def seen(self) -> Seen:
+        """What there was to see; nothing can be added after it."""
+        with self._scratch as scratch:
+            scratch.flush()
+            rows = np.memmap(scratch, np.float32, mode="r").reshape(-1, self._extractor.dim)
+        return Seen(self._moments, self._spatial, rows, np.concatenate(self._classes) if self._classes else None)
+
+
 def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], keep: int | None = None) -> Seen:
     """Moments of all images (N, H, W, C), features of the first ``keep`` or of all; memory independent of N."""
-    moments, spatial, classes = RunningMoments(extractor.dim), None, []
-    with tempfile.TemporaryFile(prefix="dit-scaling-features-") as scratch:
-        for images in batches:
-            features = extractor(images)
-            room = len(images) if keep is None else max(0, keep - moments.count)
-            scratch.write(np.ascontiguousarray(features.values[:room], dtype=np.float32).tobytes())
-            moments.update(features.values)
-            if features.spatial is not None:
-                spatial = spatial or RunningMoments(features.spatial.shape[1])
-                spatial.update(features.spatial)
-            if features.classes is not None:
-                classes.append(features.classes)
-        scratch.flush()
-        # The mapping outlives the file's name and handle.
-        rows = np.memmap(scratch, np.float32, mode="r").reshape(-1, extractor.dim)
-    return Seen(moments, spatial, rows, np.concatenate(classes) if classes else None)
+    sight = Sight(extractor, keep)
+    for images in batches:
+        sight.add(images)
+    return sight.seen()
 
 
 def protocol_of(network: Extractor) -> Protocol:

@@ -3,20 +3,26 @@
 Every network maps noisy latents (N, C, H, W), timesteps (N,) and labels (N,) to (N, 2C, H, W).
 """
 
+from collections.abc import Callable
+
 from dit_scaling import variants
 from dit_scaling.models.dit import DiT
+from dit_scaling.models.own import OwnNetwork
 from dit_scaling.models.unet import UNet
-from dit_scaling.variants import AnyVariant, UNetVariant, parse_variant
+from dit_scaling.variants import UNET, AnyVariant, parse_variant
 
-__all__ = ["DiT", "Network", "UNet", "count_gflops", "count_parameters", "create_model"]
+__all__ = ["DiT", "Network", "OwnNetwork", "UNet", "count_gflops", "count_parameters", "create_model"]
 
-Network = DiT | UNet
+Network = DiT | UNet | OwnNetwork
+
+NETWORKS: dict[str, Callable[..., Network]] = {"DiT": DiT, UNET: UNet}
+"""The networks of the rows of ``variants.FAMILIES``."""
 
 
 def create_model(
     name: str | AnyVariant, input_size: int = 32, num_classes: int = 1000, in_channels: int = 4
 ) -> Network:
-    """An untrained model, which predicts exactly zero until its first update.
+    """An untrained model; those that ship predict exactly zero until their first update.
 
     Args:
         name: ``DiT-XL/2``, ``UNet-XL`` and the like, or a variant for a size outside these tables.
@@ -28,9 +34,7 @@ def create_model(
         UserError: the name is unknown, or the sizes do not fit together.
     """
     variant = _as_variant(name)
-    if isinstance(variant, UNetVariant):
-        return UNet(variant, input_size, num_classes, in_channels)
-    return DiT(variant, input_size, num_classes, in_channels)
+    return NETWORKS.get(variant.family, OwnNetwork)(variant, input_size, num_classes, in_channels)
 
 
 def count_parameters(name: str | AnyVariant, num_classes: int = 1000, in_channels: int = 4) -> int:

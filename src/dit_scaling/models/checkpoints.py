@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess
 from dit_scaling.models import DiT, Network, create_model
 from dit_scaling.models.stored import Stored, Weights, read_stored
-from dit_scaling.variants import SIZES, AnyVariant, Size, parse_variant, variant_from_fields
+from dit_scaling.variants import SIZES, AnyVariant, ClassVariant, Size, parse_variant, variant_from_fields
 
 HEADER_KEY = "dit_scaling"
 LABEL_TABLE = "y_embedder.embedding_table.weight"
@@ -39,13 +39,19 @@ class CheckpointHeader:
     settings_digest: str | None
     step: int | None
     provenance: Mapping[str, Any]
-    diffusion: DiffusionSettings = PAPER_PROCESS
+    diffusion: AnyProcess = PAPER_PROCESS
     """The process that the weights reverse: the paper's where a file says nothing of it, as the released ones."""
 
     def plain(self) -> dict[str, Any]:
         """As values for JSON."""
         sections = {"variant": self.variant, "diffusion": self.diffusion}
-        return asdict(self) | {key: section.model_dump(mode="json") for key, section in sections.items()}
+        return asdict(self) | {key: section.stored() for key, section in sections.items()}
+
+    def build(self) -> Network:
+        """The model to load weights into: a class of one's own may keep tensors that are in no file."""
+        if not isinstance(self.variant, ClassVariant):
+            return self.build_empty()
+        return create_model(self.variant, self.input_size, self.num_classes, self.in_channels)
 
     def build_empty(self) -> Network:
         """The model with shapes but no weights, on torch's meta device."""
@@ -106,7 +112,7 @@ def load_checkpoint(
     if HEADER_KEY not in stored.metadata and len(state[LABEL_TABLE]) == header.num_classes:
         state[LABEL_TABLE] = torch.cat([state[LABEL_TABLE], torch.full_like(state[LABEL_TABLE][:1], math.nan)])
     _check_shapes(path, _shapes(state), header)
-    model = header.build_empty()
+    model = header.build()
     model.load_state_dict(state, assign=True)
     return model.eval(), header
 
@@ -130,7 +136,7 @@ def _header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHe
         return _infer_header(path, stored, num_classes)
     try:
         fields = json.loads(stored.metadata[HEADER_KEY])
-        diffusion = DiffusionSettings.model_validate(fields.pop("diffusion", {}))
+        diffusion = TypeAdapter[AnyProcess](AnyProcess).validate_python(fields.pop("diffusion", {}))
         parsed = {"variant": variant_from_fields(fields["variant"]), "diffusion": diffusion}
         return CheckpointHeader(**(fields | parsed))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -5,7 +5,7 @@ timestep frequencies, 10000^(-i/127) where the paper's code has 10000^(-i/128), 
 whatever the number of classes. ``load_pipeline`` corrects both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ from torch import nn
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.process import DiffusionSettings, create_diffusion
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.latents.autoencoder import load_any_vae
-from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
+from dit_scaling.models.checkpoints import CheckpointHeader, has_null_class, load_checkpoint
 from dit_scaling.models.diffusers_names import to_diffusers_state
 from dit_scaling.models.dit import NORM_EPS, DiT
 from dit_scaling.models.stored import Weights
@@ -35,6 +35,7 @@ def export_pipeline(
     class_names: Sequence[str] = (),
     weights: Weights = "ema",
     num_classes: int | None = None,
+    card: Callable[[CheckpointHeader], str] | None = None,
 ) -> None:
     """Write a checkpoint and its autoencoder as a folder that ``DiTPipeline.from_pretrained`` loads offline.
 
@@ -45,6 +46,7 @@ def export_pipeline(
         class_names: in the order of the labels, for ``pipeline.labels``; none where they are not known.
         weights: which of a training checkpoint's.
         num_classes: without the null class, where the checkpoint leaves it open (``load_model``).
+        card: makes the folder's README.md of what the checkpoint says of itself.
 
     Raises:
         UserError: a file cannot be read, the model is no transformer, has no null class or does not fit the
@@ -55,6 +57,11 @@ def export_pipeline(
     model, header = load_checkpoint(checkpoint, weights, num_classes)
     if not isinstance(model, DiT):
         raise UserError(f"{checkpoint} is {model.variant.name}: DiTPipeline samples transformers only.")
+    if not isinstance(header.diffusion, DiffusionSettings):
+        raise UserError(
+            f"{checkpoint} was trained with objective {header.diffusion.objective}, but DiTPipeline samples networks "
+            "of objective ddpm only."
+        )
     if not has_null_class(model):
         raise UserError(f"{checkpoint} has no null class, with which DiTPipeline guides.")
     if class_names and len(class_names) != model.num_classes:
@@ -65,6 +72,8 @@ def export_pipeline(
     pipeline.register_to_config(id2label=dict(enumerate(class_names)) or None)
     with atomic_folder(folder) as temporary:
         pipeline.save_pretrained(temporary)
+        if card is not None:
+            (temporary / "README.md").write_text(card(header), encoding="utf-8")
 
 
 def load_pipeline(folder: Path | str) -> "DiTPipeline":

@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import open_regular, parse_json_once
 from dit_scaling.data.assets import PIPELINE_WEIGHTS
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess, DiffusionSettings, PredictionType
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.models.diffusers_names import MARK, config_problem, from_diffusers_state
 from dit_scaling.models.weights_file import read_safetensors, read_torch
@@ -35,7 +35,7 @@ class Stored:
     num_classes: int | None = None
     """Without the null class, where the file tells it beside the weights."""
     num_heads: int | None = None
-    diffusion: DiffusionSettings = PAPER_PROCESS
+    diffusion: AnyProcess = PAPER_PROCESS
     """The process that the weights reverse; the paper's where nothing says otherwise."""
 
 
@@ -173,15 +173,18 @@ def _process_of(scheduler: Path) -> DiffusionSettings:
     try:
         config = parse_json_once(scheduler.read_text())
         total = int(config["num_train_timesteps"])
-        if config["prediction_type"] == DiffusionSettings.prediction and not config.get("rescale_betas_zero_snr"):
+        prediction = config["prediction_type"]
+        if prediction in get_args(PredictionType):
             for name, schedule in SCHEDULES.items():
                 betas = (
-                    {"trained_betas": None, **schedule.diffusers(total)}
+                    {"trained_betas": None, "rescale_betas_zero_snr": False, **schedule.diffusers(total)}
                     if schedule.diffusers
                     else {"trained_betas": schedule.betas(total).tolist()}
                 )
-                if all(config.get(key) == value for key, value in betas.items()):
-                    return DiffusionSettings(schedule=name, num_timesteps=total)
+                if all((config.get(key) or None) == (value or None) for key, value in betas.items()):
+                    return DiffusionSettings(schedule=name, num_timesteps=total, prediction=prediction)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{scheduler} does not say which process the weights reverse ({error!r}).") from None
-    raise UserError(f"{scheduler} is of no process that this version knows: {', '.join(SCHEDULES)} betas of noise.")
+    raise UserError(
+        f"{scheduler} is of no process that this version knows: {', '.join(SCHEDULES)} betas, predicting noise or v."
+    )

@@ -8,7 +8,7 @@ from dit_scaling.config.claims_settings import ProtocolSetting
 from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.study import Study
 from dit_scaling.data import imagenet
-from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings
+from dit_scaling.diffusion.process import OBJECTIVES, PAPER_OBJECTIVE, PAPER_PROCESS, DiffusionSettings
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.variants import Variant
@@ -249,6 +249,20 @@ def _training_rows(study: Study) -> Iterable[ProtocolRow]:
         _describe_process(PAPER_PROCESS),
         "the loss weighs the noise levels otherwise; the same for all variants",
     )
+    if study.objectives != (PAPER_OBJECTIVE,):
+        yield _row(
+            "objective",
+            ", ".join(_describe_objective(study, name) for name in study.objectives),
+            OBJECTIVES[PAPER_OBJECTIVE].label,
+            "networks learn another target: their distances, not their losses, compare with the paper's",
+        )
+    if training.parametrisation == "mup":
+        yield _row(
+            "parametrisation",
+            f"muP, base width {training.mup_base_width}",
+            "standard",
+            "initial weights and rates follow the width: one rate is as good at every width, if muP holds",
+        )
 
 
 def _describe_precision(study: Study) -> str:
@@ -262,14 +276,20 @@ def _describe_precision(study: Study) -> str:
 
 
 def _describe_process(settings: DiffusionSettings) -> str:
-    return f"{SCHEDULES[settings.schedule].label}, {settings.num_timesteps:,} timesteps"
+    predicting = "" if settings.prediction == "epsilon" else ", predicting v"
+    return f"{SCHEDULES[settings.schedule].label}, {settings.num_timesteps:,} timesteps{predicting}"
+
+
+def _describe_objective(study: Study, objective: str) -> str:
+    times = f", {study.training.flow_times} times" if objective == "flow" else ""
+    return f"{OBJECTIVES[objective].label}{times}"
 
 
 def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
     sampling = study.sampling
     yield _row(
         "sampler",
-        f"{SAMPLERS[sampling.sampler].label}, {sampling.steps} steps",
+        "; ".join(f"{SAMPLERS[study.sampler(name)].label}, {sampling.steps} steps" for name in study.objectives),
         f"{SAMPLERS[PAPER_SAMPLER].label}, 250 steps",
         "another discretisation of the same process, the same for all variants",
     )

@@ -8,6 +8,7 @@ from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
+from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.losses.loss_names import BATCH, SETS
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
@@ -208,7 +209,8 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     for row in stages.evaluations():
         variant = study.variant(row.variant)
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
-        passes = study.sampling.steps * (1 if row.guidance_scale == 1.0 else 2)
+        evaluations = SAMPLERS[row.sampler].evaluations(study.sampling.steps)
+        passes = evaluations * (1 if row.guidance_scale == 1.0 else 2)
         place, name = _folder(study, row), f"{row.variant} seed {row.seed} step {row.step:,}"
         name += "" if row.guidance_scale == 1.0 else f" guidance {row.guidance_scale:g}"
         settings = variant.slug, row.seed, row.step, row.guidance_scale
@@ -222,7 +224,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             count * passes * forward,
             decoding=count * decode,
             written=count * passes * written_by(variant, study.latent_size),
-            passes=study.sampling.steps * count / study.resources.sample_batch,
+            passes=evaluations * count / study.resources.sample_batch,
             parts=len(parts),
         )
         for extractor in extractors:

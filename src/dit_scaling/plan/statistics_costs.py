@@ -28,9 +28,10 @@ def statistics_seconds(study: Study, extractor: AnyExtractor, images: int, real:
 
 
 def given_by(extractor: AnyExtractor) -> frozenset[Need]:
-    """What an extractor's features allow; references are taken to hold images."""
+    """What an extractor's features allow; references are taken to hold images, samples to be many."""
+    always: frozenset[Need] = frozenset({"reference images", "images to extrapolate"})
     if isinstance(extractor, ClassifierExtractor):
-        return frozenset({"reference images", "classes"})
+        return always | {"classes"}
     if extractor.kind == "inception":
-        return frozenset({"reference images", "spatial features", "logits"})
-    return frozenset({"reference images"})
+        return always | {"spatial features", "logits"}
+    return always

@@ -5,7 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.report.table import Column, Row, Table, number, words
+from dit_scaling.metrics.catalogue import parse_column
+from dit_scaling.report.style import head_column
+from dit_scaling.report.table import Column, Row, Table, number
+from dit_scaling.report.words import listing, of_all, sentence
 
 COLUMNS = (
     *("metric", "higher_is_better", "agreement", "spearman", "p", "pearson_gflops", "pearson_params"),
@@ -31,17 +34,36 @@ def tabulate_agreement(path: Path) -> Table:
         raise UserError(f"{path} is no table of metrics ({error}). Run: snakemake --forcerun aggregate.") from None
     data.insert(1, "headline", [place == 0 for place in range(len(data))])
     columns = (
-        words("metric"),
-        Column("better", lambda row: "higher" if row["higher_is_better"] else "lower", words=True),
+        Column("metric", lambda row: _name(row["metric"]), words=True),
+        Column("better", lambda row: "higher" if row["higher_is_better"] else "lower", words=True, narrow=False),
         Column("beside the headline", lambda row: "headline" if row["headline"] else row["agreement"], words=True),
         number("rank correlation", "spearman", _describe),
-        number("p", form=_describe),
-        Column("pairs of claim 1", lambda row: _count(row, 1)),
-        Column("pairs of claim 2", lambda row: _count(row, 2)),
-        number("r with ln Gflops", "pearson_gflops", _describe),
-        number("r with ln params", "pearson_params", _describe),
+        number("p", form=_describe, narrow=False),
+        Column("agree on claim 1", lambda row: _count(row, 1), narrow=False),
+        Column("agree on claim 2", lambda row: _count(row, 2), narrow=False),
+        number("r with ln Gflops", "pearson_gflops", _describe, narrow=False),
+        number("r with ln params", "pearson_params", _describe, narrow=False),
     )
     return Table("agreement", data, columns)
+
+
+def describe_agreement(table: Table) -> str:
+    """How many other metrics order the variants as the headline does, and which disagree."""
+    names = [row[0] for row in table.rows]
+    verdicts = list(table.data["agreement"])
+    others = list(zip(names[1:], verdicts[1:], strict=True))
+    if not others:
+        return "No other metric was measured"
+    agree = sum(verdict == "agrees" for _, verdict in others)
+    against = [name for name, verdict in others if verdict == "disagrees"]
+    verb = "orders" if agree == 1 else "order"
+    text = f"{of_all(agree, len(others), 'other metric')} {verb} the variants as the distance does"
+    return sentence(text) + (f"; {listing(against)} the other way" if against else "")
+
+
+def _name(column: str) -> str:
+    found = parse_column(column)
+    return head_column(found.metric, found.features) if found else column
 
 
 def _count(row: Row, claim: int) -> str:

@@ -1,6 +1,7 @@
-"""The figures and tables of a study: names, titles, captions. Light, so that the Snakefile can ask for them.
+"""The sections, figures and tables of a study: names and titles. Light, so that the Snakefile can ask for them.
 
-The text under a figure is ``texts/NAME.rst``: the report's page and Snakemake's report read the same file.
+A figure is a row of `FIGURES` and one of `drawings.DRAWINGS`; it then stands in its section of the page, in
+Snakemake's report and in the folder ``figures``. The text that Snakemake's report has under it is ``texts/NAME.rst``.
 """
 
 from collections.abc import Mapping
@@ -9,18 +10,36 @@ from pathlib import Path
 
 TEXTS = Path(__file__).parent / "texts"
 
+SECTIONS: Mapping[str, str] = {
+    "verdicts": "Verdicts",
+    "scaling": "Scaling",
+    "samples": "Samples",
+    "training": "Training",
+    "cost": "Cost",
+    "differences": "Differences",
+    "paper": "The paper",
+    "health": "Health",
+    "reproduce": "Reproduce",
+}
+"""Title by the section's id, in the order of the page."""
+
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands over and under a figure, and under which heading it is filed."""
+    """A figure's title, and the section that it belongs to."""
 
     name: str
     title: str
-    category: str
+    section: str
+
+    @property
+    def category(self) -> str:
+        """The section's title."""
+        return SECTIONS[self.section]
 
     @property
     def file(self) -> Path:
-        """Where the text under the figure is."""
+        """Where the text for Snakemake's report is."""
         return TEXTS / f"{self.name}.rst"
 
     @property
@@ -28,39 +47,46 @@ class Caption:
         return self.file.read_text(encoding="utf-8").strip()
 
 
+MAIN = "fid-gflops"
+"""The figure of the first screen."""
+
 FIGURES: Mapping[str, Caption] = {
     caption.name: caption
     for caption in (
-        Caption("samples", "Samples", "Samples"),
-        Caption("fid-gflops", "Distance against Gflops and against parameters", "Scaling"),
-        Caption("bubbles", "Sizes and patches", "Scaling"),
-        Caption("fid-compute", "Distance against training compute", "Scaling"),
-        Caption("fid-steps", "Distance against training steps", "Training"),
-        Caption("loss", "Training loss and gradient norm", "Training"),
-        Caption("held-out-loss", "Loss on held-out images", "Training"),
-        Caption("published", "The paper's Table 4 beside this study", "Table 4"),
+        Caption(MAIN, "Distance against Gflops and against parameters", "scaling"),
+        Caption("samples", "Samples", "samples"),
+        Caption("bubbles", "Sizes and patches", "scaling"),
+        Caption("metrics", "Other metrics against Gflops", "scaling"),
+        Caption("fid-compute", "Distance against training compute", "training"),
+        Caption("fid-steps", "Distance against training steps", "training"),
+        Caption("loss", "Training loss and gradient norm", "training"),
+        Caption("held-out-loss", "Loss on held-out images", "training"),
+        Caption("sampling-compute", "Sampling compute against model compute", "scaling"),
+        Caption("published", "The paper's Table 4 beside this study", "paper"),
     )
 }
 """Caption by name, in the order of the report."""
 
 TABLES: Mapping[str, str] = {
+    "verdicts": "Verdicts",
     "variants": "Variants",
     "levels": "What the distances lie between",
     "evaluations": "All evaluations",
     "fits": "Power laws",
     "budget": "What a larger budget should give",
     "agreement": "Agreement of the metrics",
-    "pairs": "Pairs behind the verdicts",
+    "pairs": "Comparisons behind the verdicts",
+    "steps": "Steps behind the verdicts",
     "correlations": "What explains the distance",
-    "exceptions": "Pairs that Gflops alone misplace",
+    "exceptions": "Comparisons that go against Gflops",
     "table4-claims": "Verdicts here and on the paper's Table 4",
-    "table4-pairs": "Table 4: pairs behind the verdicts",
+    "table4-pairs": "Table 4: comparisons behind the verdicts",
     "table4-correlations": "Table 4: what explains the FID",
-    "table4-exceptions": "Table 4: pairs that Gflops alone misplace",
+    "table4-exceptions": "Table 4: comparisons that go against Gflops",
     "spread": "Table 4: verdicts by the spread that is assumed",
     "reproductions": "Trainings that the spread is estimated from",
     "memorisation": "Memorisation",
-    "protocol": "Protocol",
+    "protocol": "Settings",
     "preflight": "Preflight",
     "gates": "Gates",
     "data": "Data",
@@ -69,7 +95,7 @@ TABLES: Mapping[str, str] = {
     "features": "Features",
     "costs": "Costs of training",
     "stages": "Wall time by stage",
-    "commands": "Run it again",
+    "commands": "Single stages",
     "versions": "Versions and hashes",
 }
 """Title by name: the tables of the report, each of them ``tables/NAME.csv`` beside it."""

@@ -1,5 +1,6 @@
 """The report's reading of class accuracy: do samples show the class that they were made for?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from dit_scaling.common.files import read_json
 from dit_scaling.metrics.catalogue import metric
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.measurements import Measurements
-from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.style import order_variants
+from dit_scaling.report.words import listing, span
 
 RECOGNISED = 0.5
 """Share of images of their class, over those right by chance, under which they are said not to show it."""
@@ -23,12 +24,12 @@ class ClassesView:
     sentence: str
 
 
-def view_classes(measured: Measurements, levels: Path, classes: int) -> ClassesView | None:
+def view_classes(measured: Measurements, levels: Path, classes: int, short: Mapping[str, str]) -> ClassesView | None:
     """Class accuracy of the final samples, mean over seeds; None where no classifier of two or more classes gave it.
 
     Samples come through the autoencoder, so that the accuracy on its reconstructions is the most that they can reach.
     Variants are named where less than ``RECOGNISED`` of the samples show their class: distances between them order
-    failures.
+    failures. ``short`` are the names of variants in sentences.
 
     Raises:
         UserError: ``levels`` has no reconstructions.
@@ -48,23 +49,21 @@ def view_classes(measured: Measurements, levels: Path, classes: int) -> ClassesV
     if best < _accuracy(RECOGNISED, chance, 1.0):
         return ClassesView(
             "amber",
-            f"The classifier recognises too few reconstructions (accuracy {describe_number(best)}, "
-            f"{describe_number(chance)} by chance) to tell whether samples show their class.",
+            f"The classifier recognises too few reconstructions ({best:.0%}, {chance:.0%} by chance) to tell whether "
+            "samples show their class.",
         )
     accuracy = rows.groupby("variant")[column].mean()
     missed = [name for name in names if accuracy[name] < _accuracy(RECOGNISED, chance, best)]
-    lowest, highest = describe_number(accuracy.min()), describe_number(accuracy.max())
-    found = f"accuracy {lowest}" if len(names) == 1 else f"accuracy {lowest} to {highest}"
-    beside = f"{describe_number(best)} on reconstructions, {describe_number(chance)} by chance"
+    shares = span(f"{accuracy.min():.0%}", f"{accuracy.max():.0%}")
+    beside = f"{best:.0%} of reconstructions do, {chance:.0%} by chance"
     if missed:
         return ClassesView(
             "amber",
-            f"Most samples of {', '.join(missed)} do not show the class that they were made for ({found}; {beside}). "
-            "Distances between such variants order failures.",
+            f"Most samples of {listing([short[name] for name in missed])} do not show the class they were made for "
+            f"(over all variants {shares}; {beside}). Distances between such variants order failures.",
         )
-    return ClassesView(
-        "green", f"Most samples of every variant show the class that they were made for ({found}; {beside})."
-    )
+    who = "every variant" if len(names) > 1 else short[names.iloc[0]]
+    return ClassesView("green", f"{shares} of the samples of {who} show their class ({beside}).")
 
 
 def _accuracy(share: float, chance: float, best: float) -> float:

@@ -66,15 +66,16 @@ def tabulate_costs(measured: Measurements, study: Study) -> Table:
     data["utilisation"] = data["gflop_per_second"] / (1000 * data["peak_tflop_per_second"])
     columns = (
         words("variant"),
-        words("device", "devices"),
+        words("device", "devices", narrow=False),
         number("training time", "train_seconds", lambda value: describe_seconds(value) if value > 0 else MISSING),
-        number("steps/s", "steps_per_second", describe_number),
-        number("images/s", "images_per_second", describe_number),
-        number("training compute (1e9 mult-adds)", "train_gflops", describe_number),
-        number("GFLOP/s achieved", "gflop_per_second", describe_number),
+        number("steps/s", "steps_per_second", describe_number, narrow=False),
+        number("images/s", "images_per_second", describe_number, narrow=False),
+        number("training compute (1e9 mult-adds)", "train_gflops", describe_number, narrow=False),
+        number("GFLOP/s achieved", "gflop_per_second", describe_number, narrow=False),
         Column(
             "utilisation",
             lambda row: "peak unknown" if pd.isna(row["utilisation"]) else f"{row['utilisation']:.1%} of its peak",
+            sort=lambda row: row["utilisation"],
         ),
     )
     return Table("costs", data, columns)
@@ -101,8 +102,8 @@ def tabulate_stages(times: Path) -> Table:
         words("stage"),
         number("jobs"),
         number("wall time, all jobs", "seconds", describe_seconds),
-        number("longest job", "longest_job_seconds", describe_seconds),
-        number("peak memory of a job (MiB)", "peak_memory_mib"),
+        number("longest job", "longest_job_seconds", describe_seconds, narrow=False),
+        number("peak memory of a job (MiB)", "peak_memory_mib", narrow=False),
     )
     return Table("stages", data.round({"peak_memory_mib": 0}), columns)
 

@@ -1,4 +1,4 @@
-"""Pictures as data URIs: figures as they are, samples and reconstructions shrunk to what a page can carry."""
+"""Pictures as data URIs: samples and reconstructions shrunk to what a page can carry."""
 
 import base64
 from io import BytesIO
@@ -17,18 +17,6 @@ WIDEST = 1200
 LOSSLESS_PIXELS = 60_000  # larger pictures become JPEG
 
 
-def embed_svg(path: Path) -> str:
-    """An SVG file as a data URI.
-
-    Raises:
-        UserError: the file is missing or unreadable.
-    """
-    try:
-        return _uri("svg+xml", path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}). Run: snakemake --forcerun figures.") from None
-
-
 def embed_picture(path: Path) -> str:
     """Any picture as a data URI, at most ``WIDEST`` pixels wide or high.
 
@@ -38,24 +26,24 @@ def embed_picture(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             picture.thumbnail((WIDEST, WIDEST))
-            return _encode(picture)
+            return encode_picture(picture)
     except OSError as error:
         raise UserError(f"{path} cannot be read as a picture ({error}). Delete it and rerun its stage.") from None
 
 
-def embed_images(images: NDArray[np.uint8]) -> str:
+def embed_images(images: NDArray[np.uint8], columns: int = COLUMNS) -> str:
     """Images (N, H, W, C) joined to one picture, as a data URI."""
-    return _encode(join_images(images))
+    return encode_picture(join_images(images, columns))
 
 
-def join_images(images: NDArray[np.uint8]) -> Image.Image:
-    """Images (N, H, W, C) in rows of ``COLUMNS``, shrunk to ``THUMBNAIL`` pixels, a pixel of white between them."""
+def join_images(images: NDArray[np.uint8], columns: int = COLUMNS) -> Image.Image:
+    """Images (N, H, W, C) in rows of ``columns``, shrunk to ``THUMBNAIL`` pixels, a pixel of grey between them."""
     thumbnails = [_shrink(image) for image in images]
     width, height = thumbnails[0].size
-    rows = -(-len(thumbnails) // COLUMNS)
-    sheet = Image.new(thumbnails[0].mode, (COLUMNS * (width + 1) - 1, rows * (height + 1) - 1), "white")
+    rows = -(-len(thumbnails) // columns)
+    sheet = Image.new(thumbnails[0].mode, (columns * (width + 1) - 1, rows * (height + 1) - 1), "gray")
     for number, thumbnail in enumerate(thumbnails):
-        sheet.paste(thumbnail, ((number % COLUMNS) * (width + 1), (number // COLUMNS) * (height + 1)))
+        sheet.paste(thumbnail, ((number % columns) * (width + 1), (number // columns) * (height + 1)))
     return sheet
 
 
@@ -65,7 +53,8 @@ def _shrink(image: NDArray[np.uint8]) -> Image.Image:
     return picture
 
 
-def _encode(picture: Image.Image) -> str:
+def encode_picture(picture: Image.Image) -> str:
+    """A picture as a data URI: PNG where it is small, JPEG else."""
     stream = BytesIO()
     if picture.width * picture.height <= LOSSLESS_PIXELS or picture.mode not in ("L", "RGB"):
         picture.save(stream, "PNG", optimize=True)

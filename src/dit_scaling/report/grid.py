@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.report.canvas import Drawing
-from dit_scaling.report.data_uris import SAMPLES_SHOWN, join_images
+from dit_scaling.report.charts.svg import element
+from dit_scaling.report.data_uris import SAMPLES_SHOWN, encode_picture, join_images
+from dit_scaling.report.sheet import standalone, title_lines
 from dit_scaling.report.style import order_variants
 from dit_scaling.sampling.images import Samples, read_samples
+
+FEW_SAMPLES = 4  # of each variant on the first screen
+HEAD, GAP, CELL, WIDEST = 80.0, 10.0, 280.0, 800.0  # pixels of the grid as a file
 
 
 @dataclass(frozen=True)
@@ -59,28 +62,36 @@ def arrange_samples(points: pd.DataFrame, parts: Mapping[str, Path]) -> SampleGr
     return SampleGrid(columns, rows, _read_first(parts))
 
 
-def draw_samples(grid: SampleGrid) -> Drawing:
-    """Figure 7."""
-    mosaics = {name: np.asarray(join_images(samples.images)) for name, samples in grid.samples.items()}
-    height, width = next(iter(mosaics.values())).shape[:2]
-    cell = min(3.0, 8 / len(grid.columns))
-    size = (0.7 + cell * len(grid.columns), 0.4 + (cell * height / width + 0.1) * len(grid.rows))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(grid.rows), len(grid.columns), squeeze=False)
-    for row, (label, names) in zip(panels, grid.rows, strict=True):
-        for axes, name in zip(row, names, strict=True):
-            axes.set(xticks=[], yticks=[], frame_on=False)
-            axes.grid(visible=False)
+def draw_samples(grid: SampleGrid) -> str:
+    """The grid as an SVG file, as the paper's figure 7."""
+    sheets = {name: join_images(samples.images) for name, samples in grid.samples.items()}
+    first = next(iter(sheets.values()))
+    width = min(CELL, WIDEST / len(grid.columns))
+    height = width * first.height / first.width
+    body, top = title_lines("Samples from the same noise and labels: sizes across, patches down", "", WIDEST)
+    for place, series in enumerate(grid.columns):
+        x = HEAD + place * (width + GAP) + width / 2
+        body.append(element("text", series, class_="ttl", x=x, y=top, text_anchor="middle"))
+    for label, names in grid.rows:
+        top += GAP
+        body.append(element("text", label, class_="ax", x=GAP, y=top + height / 2))
+        for place, name in enumerate(names):
             if name is not None:
-                axes.imshow(mosaics[name], cmap="gray", vmin=0, vmax=255, interpolation="none")
-        row[0].set_ylabel(label)
-    for axes, series in zip(panels[0], grid.columns, strict=True):
-        axes.set_title(series, loc="center")
+                where = {"x": HEAD + place * (width + GAP), "y": top, "width": width, "height": height}
+                told = element("title", f"Samples of {name}")
+                body.append(element("image", told, href=encode_picture(sheets[name]), **where))
+        top += height
+    whole = HEAD + len(grid.columns) * (width + GAP)
+    return standalone(body, max(whole, WIDEST), top + GAP, "Samples of every variant")
+
+
+def tabulate_samples(grid: SampleGrid) -> pd.DataFrame:
+    """Which samples are shown: variant, index, label."""
     data = [
         pd.DataFrame({"variant": name, "index": samples.indices, "label": samples.labels})
         for name, samples in grid.samples.items()
     ]
-    return Drawing(figure, pd.concat(data, ignore_index=True))
+    return pd.concat(data, ignore_index=True)
 
 
 def _read_first(parts: Mapping[str, Path]) -> dict[str, Samples]:

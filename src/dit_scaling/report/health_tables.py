@@ -12,6 +12,7 @@ from dit_scaling.common.files import read_json
 from dit_scaling.health.check import Check, describe_margin, nearest
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.table import Column, Table, number, words
+from dit_scaling.report.words import count
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def view_preflight(path: Path) -> PreflightView:
         raise UserError(f"{path} is no record of checks ({error}). Run: snakemake --forcerun preflight.") from None
     failed = sum(not check.passed for check in checks)
     if failed:
-        return PreflightView("red", f"{failed} of {len(checks)} checks failed before training.", checks)
-    return PreflightView("green", f"All {len(checks)} checks of the way from images to samples passed.", checks)
+        return PreflightView("red", f"{failed} of {count(len(checks), 'check')} failed before training.", checks)
+    return PreflightView("green", f"{count(len(checks), 'check')} of the way from images to samples passed.", checks)
 
 
 def tabulate_checks(checks: Sequence[Check]) -> Table:
@@ -49,9 +50,14 @@ def tabulate_checks(checks: Sequence[Check]) -> Table:
         words("check", "name"),
         words("value"),
         words("expected"),
-        Column("margin", lambda row: describe_margin(None if pd.isna(row["margin"]) else row["margin"])),
+        Column(
+            "margin",
+            lambda row: describe_margin(None if pd.isna(row["margin"]) else row["margin"]),
+            sort=lambda row: row["margin"],
+            narrow=False,
+        ),
         Column("outcome", lambda row: "passed" if row["passed"] else "failed", words=True),
-        words("a failure usually means", "meaning"),
+        words("a failure usually means", "meaning", narrow=False),
     )
     return Table("preflight", pd.DataFrame(checks, columns=[field.name for field in fields(Check)]), columns)
 
@@ -98,11 +104,12 @@ def view_gates(paths: Sequence[Path], output: Path) -> GatesView:
     gates = tuple(sorted((_view_gate(path, output) for path in paths), key=lambda g: (g.variant, g.seed, g.step)))
     runs = {(gate.variant, gate.seed): gate for gate in gates}  # the last of each run
     undertrained = [gate.variant for gate in runs.values() if gate.status.startswith("undertrained")]
-    view = GatesView("green", f"No fault was found in any of {len(runs)} runs at {len(gates)} gates.", gates)
+    view = GatesView("green", f"No fault was found in {count(len(runs), 'run')} at {count(len(gates), 'gate')}.", gates)
     if not gates:
         return GatesView("amber", "Gates are off: nobody looked at the runs while they trained.", gates)
     if view.broken:
-        return GatesView("red", f"{len(view.broken)} of {len(runs)} runs are broken.", gates)
+        verb = "is" if len(view.broken) == 1 else "are"
+        return GatesView("red", f"{len(view.broken)} of {count(len(runs), 'run')} {verb} broken.", gates)
     if undertrained:
         return GatesView("amber", f"Undertrained for this budget: {', '.join(undertrained)}.", gates)
     return view
@@ -114,10 +121,9 @@ def tabulate_gates(gates: Sequence[GateView]) -> Table:
         words("variant"),
         number("seed"),
         number("step"),
-        words("verdict", "status"),
-        words("reason"),
-        words("nearest to its limit", "nearest"),
-        words("page"),
+        Column("verdict", lambda row: row["status"], words=True, link=lambda row: row["page"]),
+        words("reason", narrow=False),
+        words("nearest to its limit", "nearest", narrow=False),
     )
     return Table("gates", pd.DataFrame(gates, columns=[field.name for field in fields(GateView)]), columns)
 

@@ -10,13 +10,13 @@ import pandas as pd
 
 from dit_scaling.claims.contrasts import contrast
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
-from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table, family_of
+from dit_scaling.claims.metrics_table import at_common_step, check_protocol, check_table
 from dit_scaling.claims.noise import estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.report.style import describe_metric
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, family_of, network_of
 
 CONFIDENCE = 0.95
 
@@ -87,7 +87,7 @@ def read_measurements(table: Path, levels: Path, claims: Path) -> Measurements:
     if records.empty:
         raise UserError(f"{table} has no rows. Run: snakemake --forcerun aggregate.")
     guidance_scale = float(records["guidance_scale"].iloc[0])
-    rows = check_table(records[records["guidance_scale"] == guidance_scale], metric, str(table))
+    rows = check_table(_headline(records[records["guidance_scale"] == guidance_scale]), metric, str(table))
     check_protocol(rows, str(table))
     samples = int(rows["n_samples"].iloc[0]) if "n_samples" in rows.columns else None
     final, _ = at_common_step(rows)
@@ -143,7 +143,7 @@ def estimate_points(rows: pd.DataFrame, metric: str, left_out: Collection[str] =
     described = rows.drop_duplicates("variant")[about].astype({"patch": "Int64", "tokens": "Int64"})
     described.insert(1, "series", described["variant"].str.split("/").str[0])
     points = described.merge(intervals, on="variant")
-    left = points["variant"].isin(list(left_out)) | (points["variant"].map(family_of) == UNET)
+    left = points["variant"].isin(list(left_out)) | (points["variant"].map(family_of).map(network_of) == UNET)
     return points.assign(fitted=~left)
 
 
@@ -151,6 +151,14 @@ def fit_points(points: pd.DataFrame, x: str) -> PowerLawFit | None:
     """A power law of the value against ``x`` through the fitted points, where three or more lie at different x."""
     fitted = points[points["fitted"]]
     return fit_power_law(fitted[x], fitted["value"]) if len(fitted) >= 3 and fitted[x].nunique() > 1 else None
+
+
+def _headline(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first number of sampling steps, where every variant was sampled with it."""
+    if "sampling_steps" not in records.columns:
+        return records
+    first = records[records["sampling_steps"] == records["sampling_steps"].iloc[0]]
+    return first if first["variant"].nunique() == records["variant"].nunique() else records
 
 
 def _read_left_out(claims: Path) -> list[str]:

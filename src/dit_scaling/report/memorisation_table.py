@@ -14,6 +14,7 @@ from dit_scaling.metrics.copying import LEVEL
 from dit_scaling.report.data_uris import embed_picture
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.table import Column, Table, number, words
+from dit_scaling.report.words import listing, span
 
 TOO_FEW = "The samples and held-out images are too few to show any copies."
 
@@ -29,12 +30,13 @@ class Memorisation:
     picture: str
 
 
-def view_memorisation(records: Mapping[str, Path], images: int | None) -> Memorisation:
+def view_memorisation(records: Mapping[str, Path], images: int | None, short: Mapping[str, str]) -> Memorisation:
     """Read the records of the memorisation stage; the picture is that of the variant with the smallest share.
 
     Args:
         records: variant -> memorisation.json, beside which its picture lies.
         images: number of images of the study's source; None where unknown.
+        short: names of variants in sentences.
 
     Raises:
         UserError: a record or the picture is missing or broken.
@@ -44,7 +46,7 @@ def view_memorisation(records: Mapping[str, Path], images: int | None) -> Memori
         shares = {variant: record["held_out_share"] for variant, record in found.items()}
         shown = min(shares, key=lambda variant: shares[variant]["share"])
         return Memorisation(
-            sentence=_conclude(shares),
+            sentence=_conclude(shares, short),
             basis=_describe_basis(found[shown], images),
             table=_tabulate(found),
             shown=shown,
@@ -64,7 +66,7 @@ def read_share(share: Mapping[str, float]) -> str:
     return "nearer to held-out" if share["low"] > share["expected"] else "no sign of copying"
 
 
-def _conclude(shares: Mapping[str, Mapping[str, float]]) -> str:
+def _conclude(shares: Mapping[str, Mapping[str, float]], short: Mapping[str, str]) -> str:
     """One sentence on all variants, with Bonferroni's correction: each interval is as much wider as their number asks.
 
     The upper half of an interval tells its reach; the lower half ends at 0.
@@ -72,14 +74,16 @@ def _conclude(shares: Mapping[str, Mapping[str, float]]) -> str:
     tail = (1 - LEVEL) / 2
     wider = float(stats.norm.isf(tail / len(shares)) / stats.norm.isf(tail))
     reach = {variant: wider * (share["high"] - share["share"]) for variant, share in shares.items()}
-    copied = [variant for variant, share in shares.items() if share["share"] + reach[variant] < share["expected"]]
+    copied = [
+        short[variant] for variant, share in shares.items() if share["share"] + reach[variant] < share["expected"]
+    ]
     expected = next(iter(shares.values()))["expected"]
     lowest, highest = (pick(share["share"] for share in shares.values()) for pick in (min, max))
-    spread = f"{lowest:.1%}" if len(shares) == 1 else f"{lowest:.1%} to {highest:.1%}"
+    spread = span(f"{lowest:.1%}", f"{highest:.1%}")
     # A share c of copies takes the held-out share to (1 - c) of what is expected.
     limit = max(reach.values()) / expected
     if copied:
-        lead = f"Samples of {', '.join(copied)} are nearer to training images than to unseen ones, beyond chance"
+        lead = f"Samples of {listing(copied)} are nearer to training images than to unseen ones, beyond chance"
     else:
         lead = "No variant's samples are nearer to training images than to unseen ones beyond chance"
     return (
@@ -110,14 +114,14 @@ def _tabulate(records: Mapping[str, Mapping[str, Any]]) -> Table:
     ]
     columns = (
         words("variant"),
-        number("samples"),
+        number("samples", narrow=False),
         number("nearest is held-out", "share", lambda value: f"{value:.1%}"),
         Column("95% interval", lambda row: f"{row['low']:.1%} to {row['high']:.1%}"),
-        number("expected", form=lambda value: f"{value:.1%}"),
+        number("expected", form=lambda value: f"{value:.1%}", narrow=False),
         words("reading"),
-        number("median distance to training: samples", "median_to_training", describe_number),
-        number("held-out images", "median_held_out_to_training", describe_number),
-        number("sample nearer than held-out", "closer", lambda value: f"{value:.0%}"),
-        number("z (Mann-Whitney)", "z", lambda value: f"{value:+.1f}"),
+        number("median distance to training: samples", "median_to_training", describe_number, narrow=False),
+        number("held-out images", "median_held_out_to_training", describe_number, narrow=False),
+        number("sample nearer than held-out", "closer", lambda value: f"{value:.0%}", narrow=False),
+        number("z (Mann-Whitney)", "z", lambda value: f"{value:+.1f}", narrow=False),
     )
     return Table("memorisation", pd.DataFrame(rows), columns)

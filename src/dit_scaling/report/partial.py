@@ -10,9 +10,10 @@ from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.metrics.catalogue import metric_keys
-from dit_scaling.report.captions import FIGURES
-from dit_scaling.report.figures import draw_figures
-from dit_scaling.report.page import ReportInputs, page_environment, write_report
+from dit_scaling.report.drawings import draw_figures
+from dit_scaling.report.failed_page import write_failed_page
+from dit_scaling.report.inputs import evaluation_folder, find_inputs
+from dit_scaling.report.page import write_report
 from dit_scaling.results.aggregate import AggregateFiles, aggregate
 from dit_scaling.results.job_records import JobRecord, read_records
 
@@ -38,10 +39,7 @@ def write_partial_report(study: Study, stages: Stages, results: Path) -> tuple[P
                 raise UserError("no variant is whole")
             write_parts(reduced(study, whole), results, folder, failures)
         except UserError as error:
-            page = page_environment().get_template("failed.html.j2")
-            consequence = f"There is no report: {error}"
-            html = page.render(study=study.study, failures=failures, consequence=consequence)
-            (folder / "report.html").write_text(html, encoding="utf-8")
+            write_failed_page(study.study, failures, f"There is no report: {error}", folder / "report.html")
     return results / PARTIAL / "report.html", failures
 
 
@@ -49,18 +47,14 @@ def is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
     """Whether every evaluation of a variant was made with the settings of now, and its samples were searched."""
     slug, training, sampling = study.variant(name).slug, study.training, study.sampling
     headline = slug, training.seeds[0], training.steps, sampling.guidance_scales[0]
-    searched = _evaluation(study, results, *headline) / "memorisation.json"
+    searched = evaluation_folder(study, results, *headline) / "memorisation.json"
     return searched.is_file() and all(
-        (folder := _evaluation(study, results, slug, seed, step, scale)).joinpath("metrics.json").is_file()
+        (folder := evaluation_folder(study, results, slug, seed, step, scale)).joinpath("metrics.json").is_file()
         and settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
         for seed in study.training.seeds
         for step in study.exports(name)
         for scale in study.sampling.guidance_scales
     )
-
-
-def _evaluation(study: Study, results: Path, slug: str, seed: int, step: int, scale: float) -> Path:
-    return results / slug / f"seed-{seed}" / f"step-{step}" / study.sampling.folder(scale)
 
 
 def reduced(study: Study, variants: tuple[str, ...]) -> Study:
@@ -76,27 +70,20 @@ def reduced(study: Study, variants: tuple[str, ...]) -> Study:
 
 
 def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRecord]) -> None:
-    stages, training, scale = open_stages(study, results), study.training, study.sampling.guidance_scales[0]
+    """Aggregate, draw and report a study from what ``results`` has of it, in ``folder``."""
+    stages, training = open_stages(study, results), study.training
     last = [
         results / study.variant(name).slug / f"seed-{seed}" / f"step-{training.steps}"
         for name in study.trained
         for seed in training.seeds
     ]
-    headlines = [
-        _evaluation(study, results, study.variant(name).slug, training.seeds[0], training.steps, scale)
-        for name in study.variants
-    ]
     metrics = [
-        _evaluation(study, results, study.variant(row.variant).slug, row.seed, row.step, row.guidance_scale)
+        evaluation_folder(study, results, study.variant(row.variant).slug, row.seed, row.step, row.guidance_scale)
         / "metrics.json"
         for row in stages.evaluations()
     ]
-    reference = results / "reference" / study.metrics.extractor.kind
-    levels = reference / "levels.json"
-    manifest = results / "latents" / "manifest.json" if study.trained else None
-    samples = [headline / "samples" / "first-00000.npz" for headline in headlines]
-    records = [headline / "memorisation.json" for headline in headlines]
-    check_seals([*metrics, levels, *samples, *records])
+    inputs = find_inputs(study, results, folder)
+    check_seals([*metrics, inputs.levels, *inputs.samples, *inputs.memorisation])
     files = AggregateFiles(
         *(
             folder / name
@@ -108,45 +95,10 @@ def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRec
         metrics,
         [place / "metrics.jsonl" for place in last],
         [place / "provenance.json" for place in last],
-        manifest,
-        levels,
+        inputs.manifest,
+        inputs.levels,
         files,
     )
-    draw_figures(
-        files.parquet,
-        files.curves,
-        levels,
-        files.claims,
-        dict(zip(study.variants, samples, strict=True)),
-        folder / "figures",
-    )
-    gates = [
-        results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / "gate.json"
-        for name in study.trained
-        for seed in training.seeds
-        for step in training.stops
-        if training.gates != "off"
-    ]
-    write_report(
-        stages.report(),
-        ReportInputs(
-            table=files.parquet,
-            claims=files.claims,
-            agreement=files.agreement,
-            levels=levels,
-            data=results / "data" / "data.json",
-            vae=results / "vae" / "vae.json",
-            reconstructions=results / "vae" / "reconstructions.png",
-            manifest=manifest,
-            preflight=results / "preflight" / "preflight.json" if study.trained else None,
-            gates=[gate for gate in gates if gate.is_file()],
-            extractor=reference / "extractor.json",
-            provenance=results / "data" / "provenance.json",
-            times=results / "times",
-            figures=[folder / "figures" / f"{name}.svg" for name in FIGURES],
-            samples=samples,
-            memorisation=records,
-        ),
-        folder / "report.html",
-        failures,
-    )
+    samples = dict(zip(study.variants, inputs.samples, strict=True))
+    draw_figures(inputs.table, inputs.curves, inputs.levels, inputs.claims, samples, inputs.figures)
+    write_report(stages.report(), inputs, folder / "report.html", failures)

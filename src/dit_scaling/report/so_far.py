@@ -41,7 +41,7 @@ def write_report_so_far(study: Study, stages: Stages, results: Path) -> Path | N
 def mark(html: str, runs: int, total: int) -> str:
     """A page with a first line that says of how many runs it is."""
     note = (
-        f'<p role="note" style="margin:0;padding:.6em 1em;background:#ffe9a8;color:#3a2c00"><b>Preliminary:</b> as of '
+        f'<p role="note" class="preliminary"><b>Preliminary:</b> as of '
         f"{runs} of {total} runs. The study is still running, and its verdicts can change.</p>"
     )
     return re.sub(r"(<body[^>]*>)", lambda body: body[1] + note, html, count=1)

@@ -6,17 +6,21 @@ import pandas as pd
 
 from dit_scaling.metrics import catalogue
 from dit_scaling.paper.published import table4
+from dit_scaling.report.figures.axes import distance_title, units_of
 from dit_scaling.report.measurements import CONFIDENCE, Measurements, fit_points
-from dit_scaling.report.numbers import MISSING, describe_number
+from dit_scaling.report.numbers import MISSING, describe_distance, describe_number, describe_quantity, describe_spread
 from dit_scaling.report.style import head_column, order_variants
 from dit_scaling.report.table import Column, Row, Table, number, words
 
 BUDGETS = (1, 2, 5, 10)
+SHORT = ("seed", "step")  # columns of all evaluations that phones have room for
 FITTED = {"gflops": "Gflops of one forward pass", "train_gflops": "training compute (1e9 multiply-adds)"}
 
 
 def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
     """What each variant is and how it scored at the last common step; means over seeds where there are several.
+
+    Metrics that were not measured have a column in the file, not on the page; ``unmeasured`` names them.
 
     ``beside_paper`` adds the published FID of the same variant and the difference, which only the paper's protocol
     allows.
@@ -31,17 +35,27 @@ def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
     data = order_variants(measured.final)[kept].rename(columns={"value": measured.metric})
     for column in scores:
         data = data.merge(_score_over_seeds(measured, column), on="variant", how="left")
+    compute, weights = units_of(measured.final)
     columns = [
         words("variant"),
-        number("params (M)", "params_m", lambda value: f"{value:.4g}"),
-        number("Gflops", "gflops", lambda value: f"{value:.4g}"),
-        Column("tokens", lambda row: "–" if pd.isna(row["tokens"]) else f"{row['tokens']:,}"),
-        number("steps", "step"),
-        number("seeds", "runs"),
-        number(measured.label, measured.metric, describe_number),
+        number(distance_title(measured), measured.metric, describe_distance),
         Column(
             f"{CONFIDENCE:.0%} interval",
-            lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}",
+            lambda row: f"{describe_distance(row['low'])} to {describe_distance(row['high'])}",
+            sort=lambda row: row["low"],
+        ),
+        number(f"{compute.sign}flops", "gflops", lambda value: describe_quantity(1e9 * value / compute.size)),
+        number(
+            f"params ({weights.sign})",
+            "params_m",
+            lambda value: describe_quantity(1e6 * value / weights.size),
+            narrow=False,
+        ),
+        Column(
+            "tokens",
+            lambda row: "–" if pd.isna(row["tokens"]) else f"{row['tokens']:,}",
+            sort=lambda row: float("nan") if pd.isna(row["tokens"]) else float(row["tokens"]),
+            narrow=False,
         ),
     ]
     if beside_paper:
@@ -52,8 +66,16 @@ def tabulate_variants(measured: Measurements, *, beside_paper: bool) -> Table:
             Column("published FID-50K", lambda row: _describe_published(row["published"], f"{row['published']:.2f}")),
             Column("difference", lambda row: _describe_published(row["published"], f"{row['difference']:+.2f}")),
         ]
-    columns += [_score_column(head, column) for column, head in scores.items()]
+    columns += [_score_column(head, column) for column, head in scores.items() if data[column].notna().any()]
     return Table("variants", data, columns)
+
+
+def unmeasured(variants: Table, measured: Measurements) -> list[str]:
+    """The metrics that no variant has, as the table's heads would name them."""
+    heads = {
+        metric.column_on(measured.features): head_column(metric, measured.features) for metric in catalogue.METRICS
+    }
+    return [heads[column] for column in variants.data.columns if column in heads and variants.data[column].isna().all()]
 
 
 def tabulate_levels(measured: Measurements) -> Table:
@@ -65,8 +87,8 @@ def tabulate_levels(measured: Measurements) -> Table:
     columns = (
         words("level"),
         words("kind"),
-        number("images"),
-        number(measured.label, measured.metric, describe_number),
+        number("images", narrow=False),
+        number(distance_title(measured), measured.metric, describe_distance),
     )
     return Table("levels", data, columns)
 
@@ -79,12 +101,16 @@ def tabulate_evaluations(measured: Measurements, table: pd.DataFrame) -> Table:
         "step": "steps",
         "guidance_scale": "guidance",
         "n_samples": "samples",
-        metric: measured.label,
+        metric: distance_title(measured),
         f"{metric}_se": "standard error",
         f"{metric}_bias": "bias, estimated",
     }
     complete = table.reindex(columns=[*table.columns, *(key for key in shown if key not in table.columns)])
-    return Table("evaluations", complete, (words("variant"), *(number(head, key) for key, head in shown.items())))
+    return Table(
+        "evaluations",
+        complete,
+        (words("variant"), *(number(head, key, narrow=key in SHORT or key == metric) for key, head in shown.items())),
+    )
 
 
 def tabulate_fits(measured: Measurements) -> Table:
@@ -99,8 +125,8 @@ def tabulate_fits(measured: Measurements) -> Table:
         words("against"),
         Column("exponent", lambda row: f"{row['exponent']:.3f} ± {row['standard_error']:.3f}"),
         number("R² of ln distance", "r_squared", describe_number),
-        number("distance at 1", "factor", describe_number),
-        number("variants"),
+        number("distance at 1", "factor", describe_number, narrow=False),
+        number("variants", narrow=False),
     )
     return Table("fits", data, columns)
 
@@ -118,15 +144,21 @@ def tabulate_budget(measured: Measurements) -> Table:
         data["extrapolated"] = data["times"] > 1
     columns = (
         Column("compute of the largest run", lambda row: f"x {row['times']}"),
-        number("1e9 multiply-adds", "train_gflops", describe_number),
-        number(f"expected: {measured.label}", "expected", describe_number),
+        number("1e9 multiply-adds", "train_gflops", describe_number, narrow=False),
+        number("expected distance", "expected", describe_distance),
         Column(
             f"{CONFIDENCE:.0%} interval of one variant",
-            lambda row: f"{describe_number(row['low'])} to {describe_number(row['high'])}",
+            lambda row: f"{describe_distance(row['low'])} to {describe_distance(row['high'])}",
         ),
-        Column("basis", lambda row: "extrapolated" if row["extrapolated"] else "within the data", words=True),
+        Column(
+            "basis", lambda row: "extrapolated" if row["extrapolated"] else "within the data", words=True, narrow=False
+        ),
     )
     return Table("budget", data, columns)
+
+
+def _describe_basis(row: Row) -> str:
+    return "extrapolated" if row["extrapolated"] else "within the data"
 
 
 def _score_over_seeds(measured: Measurements, column: str) -> pd.DataFrame:
@@ -146,9 +178,9 @@ def _score_column(head: str, column: str) -> Column:
     def describe(row: Row) -> str:
         mean = describe_number(row[column])
         several = row["runs"] > 1 and mean != MISSING
-        return f"{mean} ± {describe_number(row[f'{column}_over_seeds'])}" if several else mean
+        return f"{mean} ± {describe_spread(row[f'{column}_over_seeds'])}" if several else mean
 
-    return Column(head, describe)
+    return Column(head, describe, sort=lambda row: row[column], narrow=False, brief=head.split(",")[0])
 
 
 def _describe_published(published: float, text: str) -> str:

@@ -1,50 +1,26 @@
-"""How metrics are named and variants are coloured, the same in every figure and table."""
+"""How metrics and variants are named, and which colour and marker a variant has, the same everywhere."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from dit_scaling.claims.metrics_table import family_of
 from dit_scaling.metrics.catalogue import INCEPTION, Metric, parse_column
-from dit_scaling.variants import UNET
+from dit_scaling.variants import UNET, family_of, network_of
 
-Dash = tuple[float, tuple[float, ...]]
-
-# Okabe and Ito's palette, which the colour-blind can tell apart; its yellow is too faint on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES: tuple[Dash, ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
-GREY = "#6b7280"
-PALE = "#b0b7c3"
-
-RC: Mapping[Any, Any] = {
-    "svg.hashsalt": "dit-scaling",  # ids in the SVG are random without it
-    "svg.fonttype": "none",  # text stays text: searchable, small
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.2,
-}
+HUES = 7
+"""Colours c0 to c6 of ``colours.css``; they repeat."""
+NO_PATCH = 5
+"""The marker of models without patches, a star."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """Colour by series (family and size), marker and dash by patch; a star for models without patches."""
+    """``hue`` is the CSS class of the series' colour (family and size), ``shape`` the number of the patch's marker."""
 
-    colour: str
-    marker: str
-    dash: Dash
+    hue: str
+    shape: int
 
 
 def order_variants(points: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +31,7 @@ def order_variants(points: pd.DataFrame) -> pd.DataFrame:
     """
     variants = points.drop_duplicates("variant")
     place = variants.groupby("series")["params_m"].transform("max")
-    ordered = variants.assign(unet=variants["variant"].map(family_of) == UNET, place=place)
+    ordered = variants.assign(unet=variants["variant"].map(family_of).map(network_of) == UNET, place=place)
     ordered = ordered.sort_values(["unet", "place", "series", "patch"], ascending=[True, True, True, False])
     return ordered.drop(columns=["unet", "place"])
 
@@ -66,13 +42,16 @@ def style_variants(points: pd.DataFrame) -> dict[str, Style]:
     series = list(variants["series"].unique())
     patches = sorted(variants["patch"].dropna().unique())
     return {
-        name: Style(
-            PALETTE[series.index(member) % len(PALETTE)],
-            "*" if pd.isna(patch) else MARKERS[patches.index(patch) % len(MARKERS)],
-            DASHES[0 if pd.isna(patch) else patches.index(patch) % len(DASHES)],
-        )
+        name: Style(f"c{series.index(member) % HUES}", NO_PATCH if pd.isna(patch) else patches.index(patch) % NO_PATCH)
         for name, member, patch in zip(variants["variant"], variants["series"], variants["patch"], strict=True)
     }
+
+
+def shorten(names: Iterable[str]) -> dict[str, str]:
+    """Names as sentences and figures have them: without the family where there is one only."""
+    found = list(names)
+    families = {family_of(name) for name in found}
+    return {name: name.split("-", 1)[-1] if len(families) == 1 and families != {name} else name for name in found}
 
 
 def describe_features(name: str) -> str:

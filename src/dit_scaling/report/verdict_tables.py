@@ -1,19 +1,29 @@
 """Tables of what stands behind the verdicts, for the study and for the paper's Table 4."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from dit_scaling.claims import evaluate_claims
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
+from dit_scaling.claims.verdicts import Claim
 from dit_scaling.paper.published import reproductions, spread_choices, table4
+from dit_scaling.report.first_screen import ClaimRow
 from dit_scaling.report.numbers import describe_number, describe_p
+from dit_scaling.report.outcome import say_untested
+from dit_scaling.report.sentences import OTHER, SUBJECTS, describe_change
 from dit_scaling.report.table import Column, Row, Table, number, words
 
 Report = Mapping[str, Any]
 """A report on claims as plain data: ``ClaimsReport.to_dict``."""
+
+OUTCOMES = {
+    "resolved for": "significant",
+    "resolved against": "significant, the other way",
+    "unresolved": "within noise",
+}
 
 MEASURES = {
     "pearson_gflops": "Pearson r of ln Gflops and the distance",
@@ -44,17 +54,51 @@ def tabulate_pairs(name: str, report: Report) -> Table:
     ]
     data = _collect(report, "comparisons", kept)
     columns = (
-        words("claim"),
+        words("claim", narrow=False),
         words("expected better", "favoured"),
         words("expected worse", "other"),
-        words("outcome"),
-        Column("ratio", lambda row: f"{math.exp(row['effect']):.3f}"),
-        Column("neighbours", lambda row: "yes" if row["neighbours"] else "no", words=True),
-        Column("se of ln ratio", lambda row: f"{row['standard_error']:.3f}"),
-        Column("degrees of freedom", _describe_df),
-        Column("p, Holm", lambda row: describe_p(min(row["p_holm"], row["p_holm_against"]))),
+        Column("distance", lambda row: describe_change(row["effect"]), words=True, sort=lambda row: row["effect"]),
+        Column("outcome", lambda row: OUTCOMES[row["outcome"]], words=True),
+        Column("p (Holm)", _describe_holm, sort=lambda row: min(row["p_holm"], row["p_holm_against"]), narrow=False),
+        Column("neighbours", lambda row: "yes" if row["neighbours"] else "no", words=True, narrow=False),
+        number("standard error of ln", "standard_error", lambda value: f"{value:.3f}", narrow=False),
+        Column("degrees of freedom", _describe_df, narrow=False),
     )
     return Table(name, data, columns)
+
+
+def tabulate_steps(name: str, report: Report) -> Table:
+    """The mean over the comparisons of each step from one size or patch to the next."""
+    rows = [
+        {"claim": claim["claim"], "step": step["name"], "comparisons": step["pairs"], **step["effect"]}
+        for claim in report["claims"]
+        for step in claim.get("steps") or ()
+    ]
+    columns = (
+        words("claim", narrow=False),
+        words("step"),
+        number("comparisons", narrow=False),
+        Column("distance", lambda row: describe_change(row["mean"]), words=True, sort=lambda row: row["mean"]),
+        Column("95% CI", lambda row: f"{_percent(row['low'])} to {_percent(row['high'])}"),
+        number("p (one-sided)", "p", describe_p),
+    )
+    return Table(
+        name, pd.DataFrame(rows, columns=["claim", "step", "comparisons", "mean", "low", "high", "p"]), columns
+    )
+
+
+def tabulate_sentences(rows: Sequence[ClaimRow], claims: Sequence[Claim]) -> Table:
+    """Each claim's verdict as the first screen says it, numbers rounded; also Snakemake's report opens with it."""
+    told = {row.said.claim: (row.said.badge, row.said.finding, row.said.more) for row in rows}
+    data = [
+        (
+            f"Claim {c.claim}: {SUBJECTS.get(c.claim, OTHER).topic}",
+            *told.get(c.claim, ("Not tested", say_untested(c), "")),
+        )
+        for c in claims
+    ]
+    heads = ["claim", "verdict", "finding", "evidence"]
+    return Table("verdicts", pd.DataFrame(data, columns=heads), [words(head) for head in heads])
 
 
 def tabulate_exceptions(name: str, report: Report) -> Table:
@@ -67,10 +111,10 @@ def tabulate_exceptions(name: str, report: Report) -> Table:
         words("better"),
         words("worse"),
         words(f"kind (equal: within a factor of {EQUAL_GFLOPS_RATIO})", "kind"),
-        number("Gflops, better", "gflops_better", lambda value: f"{value:.4g}"),
-        number("Gflops, worse", "gflops_worse", lambda value: f"{value:.4g}"),
-        number("distance, better", "metric_better", describe_number),
-        number("distance, worse", "metric_worse", describe_number),
+        number("Gflops, better", "gflops_better", lambda value: f"{value:.4g}", narrow=False),
+        number("Gflops, worse", "gflops_worse", lambda value: f"{value:.4g}", narrow=False),
+        number("distance, better", "metric_better", describe_number, narrow=False),
+        number("distance, worse", "metric_worse", describe_number, narrow=False),
         number("p", form=describe_p),
     )
     return Table(name, data, columns)
@@ -118,7 +162,7 @@ def tabulate_reproductions(name: str) -> Table:
     columns = (
         words("variant"),
         number("FID-50K", "fid50k", lambda value: f"{value:.2f}"),
-        *(words(column) for column in ("framework", "protocol", "source", "caveat")),
+        *(words(column, narrow=column == "source") for column in ("framework", "protocol", "source", "caveat")),
     )
     return Table(name, reproductions(), columns)
 
@@ -131,16 +175,24 @@ def compare_verdicts(name: str, here: Report, published: Report) -> Table:
         | {f"{key}_here": value for key, value in _effect(claim).items()}
         | {f"{key}_table4": value for key, value in _effect(theirs[claim["claim"]]).items()}
         for claim in here["claims"]
+        if claim["claim"] in theirs  # a study's own claims between families are not the paper's
     ]
     columns = (
-        words("claim"),
-        words("statement"),
-        words("here", "verdict_here"),
-        Column("change a step, here", lambda row: _describe_effect(row, "here")),
-        words("Table 4", "verdict_table4"),
-        Column("change a step, Table 4", lambda row: _describe_effect(row, "table4")),
+        Column("claim", lambda row: f"{row['claim']}: {SUBJECTS.get(row['claim'], OTHER).topic}", words=True),
+        Column("here", lambda row: _describe_verdict(row, "here"), words=True),
+        Column("change a step, here", lambda row: _describe_effect(row, "here"), narrow=False),
+        Column("Table 4", lambda row: _describe_verdict(row, "table4"), words=True),
+        Column("change a step, Table 4", lambda row: _describe_effect(row, "table4"), narrow=False),
     )
     return Table(name, pd.DataFrame(rows), columns)
+
+
+def _percent(effect: float) -> str:
+    return f"{100 * math.expm1(effect):+.0f}%".replace("-", "−")
+
+
+def _describe_holm(row: Row) -> str:
+    return describe_p(min(row["p_holm"], row["p_holm_against"]))
 
 
 def _collect(report: Report, part: str, columns: list[str]) -> pd.DataFrame:
@@ -153,6 +205,7 @@ def _effect(claim: Mapping[str, Any]) -> dict[str, Any]:
     confidence = claim.get("confidence") or {}
     return {
         "verdict": claim["words"],
+        "would_be": claim["would_be"],
         "effect": claim.get("effect"),
         "low": confidence.get("low"),
         "high": confidence.get("high"),
@@ -165,9 +218,15 @@ def _describe_df(row: Row) -> str:
     return f"{shown}, widened" if row["widened"] else shown
 
 
+def _describe_verdict(row: Row, where: str) -> str:
+    """The verdict; where it is open, what it would be on a condition, which stands elsewhere once."""
+    supposed = row[f"would_be_{where}"]
+    return f"open; would be {supposed}" if supposed else str(row[f"verdict_{where}"])
+
+
 def _describe_effect(row: Row, where: str) -> str:
     """Mean change of the distance from the expected worse to the better, in percent with its interval."""
     mean, low, high = (row[f"{key}_{where}"] for key in ("effect", "low", "high"))
     if mean is None or math.isnan(mean):
         return "–"
-    return f"{100 * math.expm1(mean):+.0f}% ({100 * math.expm1(low):+.0f}% to {100 * math.expm1(high):+.0f}%)"
+    return f"{_percent(mean)} ({_percent(low)} to {_percent(high)})"

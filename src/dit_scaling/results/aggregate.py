@@ -108,6 +108,7 @@ def judge(study: Study, table: pd.DataFrame, reference: dict[str, Any]) -> tuple
         decoded_noise=reference["levels"]["decoded_noise"][metric],
         bottlenecks=study.claims.bottlenecks,
         alpha=study.claims.alpha,
+        families=[(claim.better, claim.than) for claim in study.claims.families],
     )
     return report, compare_metrics(headline, report)
 
@@ -154,7 +155,7 @@ def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
     """What is known of an evaluation before it is scored."""
     variant, channels = study.variant(row.variant), study.vae.latent_channels
     gflops = count_gflops(variant, study.latent_size, channels)
-    parameters = count_parameters(variant, study.data.classes, channels)
+    parameters = count_parameters(variant, study.data.classes, channels, study.latent_size)
     images = row.step * study.training.batch_size
     return {
         "variant": variant.name,

@@ -67,6 +67,22 @@ def _check_whole(parts: Sequence[Path]) -> int:
     return expected
 
 
+def count_images(path: Path) -> int:
+    """How many images an npz has as ``arr_0``; 0 where it has no ``arr_0``.
+
+    Raises:
+        UserError: the file is torn, or ``arr_0`` holds no images.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "arr_0.npy" not in archive.namelist():
+                return 0
+            with archive.open("arr_0.npy") as stream:
+                return _read_header(path, stream)[0]
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: its images (arr_0) cannot be read ({error}). Download it again.") from None
+
+
 def read_image_batches(path: Path, size: int) -> Iterator[NDArray[np.uint8]]:
     """The images of an npz's ``arr_0``, uint8 (N, H, W, C), in batches of ``size``; none where it has no ``arr_0``.
 

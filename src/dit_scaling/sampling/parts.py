@@ -13,10 +13,11 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import SampleSettings
+from dit_scaling.diffusion.base import Process
 from dit_scaling.diffusion.denoiser import Denoiser
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import create_diffusion
-from dit_scaling.diffusion.samplers import SamplingOptions, Step
+from dit_scaling.diffusion.process import PAPER_OBJECTIVE, PAPER_PROCESS, AnyProcess, create_diffusion
+from dit_scaling.diffusion.samplers import SamplingOptions
+from dit_scaling.diffusion.walk import Step
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
 from dit_scaling.models.compiling import compiled, compiler_errors
@@ -63,10 +64,12 @@ def sample_part(
             f"{checkpoint} has no null class ({settings.num_classes} rows in its label table), and cannot be guided "
             f"at scale {settings.guidance_scale:g}. Set sampling.guidance_scales: [1.0]."
         )
-    if header.diffusion != settings.diffusion:
+    # Released weights do not say what they are of: those of SiT have the names and shapes of DiT's.
+    silent = header.settings_digest is None and header.diffusion == PAPER_PROCESS
+    if header.diffusion != settings.diffusion and not (silent and settings.diffusion.objective != PAPER_OBJECTIVE):
         raise UserError(
-            f"{checkpoint} was trained with diffusion: {header.diffusion.model_dump()}, but the study says "
-            f"{settings.diffusion.model_dump()}. Set the config's diffusion to that of the weights."
+            f"{checkpoint} was trained with {_named(header.diffusion)}, but the study says "
+            f"{_named(settings.diffusion)}. Set the config's diffusion and training.objective to those of the weights."
         )
     denoiser = OneShape(compiled(model, "sampling.compile")) if settings.compile else model
     diffusion = create_diffusion(settings.diffusion)
@@ -98,8 +101,12 @@ def sample_part(
     write_samples(files.samples, samples)
 
 
+def _named(process: AnyProcess) -> str:
+    return f"objective {process.objective}, diffusion: {process.model_dump(exclude={'objective'})}"
+
+
 def sample_latents(
-    diffusion: GaussianDiffusion,
+    diffusion: Process,
     model: Denoiser,
     settings: SampleSettings,
     noise: SampleNoise,

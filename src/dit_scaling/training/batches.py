@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.rows_ahead import rows_ahead
 from dit_scaling.training.order import EpochOrder
@@ -33,7 +34,7 @@ class Batch:
     x0: Tensor
     """Latents (B, C, H, W) float32, scaled to about unit variance."""
     t: Tensor
-    """Timesteps (B,) int64 in 0..T-1, on the CPU, where the loss looks at them without waiting for a GPU."""
+    """Times (B,), of a chain int64 in 0..T-1, on the CPU, where the loss looks at them without waiting for a GPU."""
     y: Tensor
     """Labels (B,) int64; dropped ones are the null class."""
     noise: Tensor
@@ -53,14 +54,13 @@ class BatchSource:
         self,
         reader: LatentReader,
         settings: TrainSettings,
-        num_timesteps: int,
         device: torch.device,
         share: slice = slice(None),
     ) -> None:
         """``share``: the rows of the global batch to draw; which rows there are never depends on it."""
         self._reader = reader
         self._settings = settings
-        self._num_timesteps = num_timesteps
+        self._process = create_diffusion(settings.diffusion)
         self._device = device
         self._share = share
         self._order = EpochOrder(reader.shard_counts, settings.seed, settings.recipe.shuffle_shards)
@@ -89,7 +89,7 @@ class BatchSource:
         settings, recipe, share = self._settings, self._settings.recipe, self._share
         size = recipe.batch_size
         rng = torch.Generator().manual_seed(seed_for("train", settings.seed, step))
-        t = torch.randint(self._num_timesteps, (size,), generator=rng)[share]
+        t = self._process.draw_times(size, rng)[share]
         mirrored = (torch.rand(size, generator=rng) < 0.5)[share]
         dropped = (torch.rand(size, generator=rng) < recipe.class_dropout_prob)[share]
         shape = (size, settings.in_channels, settings.input_size, settings.input_size)

@@ -31,6 +31,7 @@ from dit_scaling.training.runtime import Interrupted, Runtime, stop_noticed
 from dit_scaling.training.saving import Saver, saving
 from dit_scaling.training.state import StateFolder, TrainingState
 from dit_scaling.training.step import TrainingStep
+from dit_scaling.training.watching import watching
 from dit_scaling.variants.training_memory import TrainingMemory
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,14 @@ def _train(
         *(run, first_step, last_step, ranks.count, device, micro_batch),
     )
     share = ranks.share(settings.recipe.batch_size)
-    source = BatchSource(reader, settings, diffusion.num_timesteps, torch.device("cpu"), share)
+    source = BatchSource(reader, settings, torch.device("cpu"), share)
     steps = range(first_step, last_step)
     saved_at = logged_at = time.monotonic()
     compared = shards_compared(reader) if ranks.first else nullcontext()
+    told = runtime if ranks.first else runtime.model_copy(update={"loggers": ()})
     with (
         stop_noticed() as interrupted,
+        watching(settings, told, train_step, folder.path.parent, first_step) as watch,
         compared as check,
         saving(folder, check) as saver,
         source.read_ahead(steps) as ready,
@@ -121,7 +124,8 @@ def _train(
                 if check:
                     check.refuse_if_bad()
                 if ranks.first:
-                    append_record(folder.metrics, done, window / WINDOW, seconds.item())
+                    means = append_record(folder.metrics, done, window / WINDOW, seconds.item())
+                    watch.tell(done, means, seconds.item())
                 window.zero_()
             due = done % runtime.save_steps == 0 or now - saved_at > 60 * runtime.save_minutes
             due = due and done < last_step  # which is saved in any case

@@ -13,11 +13,16 @@ WINDOW = 50  # steps that one line averages over
 NAMES = ("loss", "mse", "vb", "gradient_norm")
 
 
-def append_record(path: Path, step: int, means: Tensor, seconds: float) -> None:
-    """Append the line of the window that ends at ``step``: means (4,) as in `NAMES`, seconds of training so far."""
-    record = {"step": step, **dict(zip(NAMES, means.tolist(), strict=True)), "seconds": round(seconds, 3)}
+def append_record(path: Path, step: int, means: Tensor, seconds: float) -> dict[str, float]:
+    """Append the line of the window that ends at ``step``: means (4,) as in `NAMES`, seconds of training so far.
+
+    Returns:
+        The means by their names.
+    """
+    named = dict(zip(NAMES, means.tolist(), strict=True))
     with path.open("a") as lines:
-        lines.write(json.dumps(record) + "\n")
+        lines.write(json.dumps({"step": step, **named, "seconds": round(seconds, 3)}) + "\n")
+    return named
 
 
 def write_records(path: Path, lines: str) -> None:

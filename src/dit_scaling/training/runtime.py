@@ -10,6 +10,7 @@ import torch
 from pydantic import PlainSerializer, PlainValidator
 
 from dit_scaling.config.resources_settings import TrainingResources
+from dit_scaling.config.training_settings import LoggerName
 
 Device = Annotated[torch.device, PlainValidator(torch.device), PlainSerializer(str)]
 
@@ -22,6 +23,10 @@ class Runtime(TrainingResources):
     """How a job runs, and where; nothing here changes what it computes, but for the rounding of sums."""
 
     device: Device
+    loggers: tuple[LoggerName, ...] = ()
+    """What the training is also logged to."""
+    peak_tflops: float | None = None
+    """Of all devices of the job together, where the data sheet is known: then utilisation is logged."""
 
 
 class Interrupted(SystemExit):

@@ -10,17 +10,19 @@ import torch
 
 from dit_scaling.common.files import read_json_lines, write_json
 from dit_scaling.config.stages import GateSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
-from dit_scaling.diffusion.process import create_diffusion
+from dit_scaling.diffusion.base import Process
+from dit_scaling.diffusion.process import OBJECTIVES, create_diffusion
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.health.check import Check
 from dit_scaling.health.check_page import Page, Section, tabulate, write_page
 from dit_scaling.health.closeness import share_like_data
 from dit_scaling.health.denoising import (
+    error_untrained,
+    mean_error_untrained,
     mean_structureless_error,
-    noise_errors,
     resampling_ratio,
     structureless_error,
+    target_errors,
 )
 from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
 from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
@@ -44,6 +46,8 @@ from dit_scaling.models.checkpoints import load_model
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.initial import initial_model
 
+REPORT = "../../../report.html"
+"""The study's report, seen from a gate's page in VARIANT/seed-N/step-N."""
 SAMPLES = 64
 SHOWN = 16
 LINES = 12
@@ -73,7 +77,9 @@ class Seen:
     variance: float
     """Of the scaled latents."""
     by_variance: float
-    """Noise error that this variance alone allows, averaged over all timesteps."""
+    """Error of the target that this variance alone allows, averaged over the times of training."""
+    untrained: float
+    """The same of a network that predicts nothing."""
     plausible: float
     """Share of the sampled numbers that could be latents."""
     made: Images
@@ -98,7 +104,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     diffusion = create_diffusion(training.diffusion)
     seen = look(settings, diffusion, files, device)
     faults = [
-        *check_log(seen.lines, seen.by_variance),
+        *check_log(seen.lines, seen.by_variance, seen.untrained),
         *check_landmarks(training, seen.lines),
         *check_ema(training, settings.step, seen.drift, seen.predictions),
         resampling_check(seen.predictions.resampling, SAMPLERS[settings.sampling.sampler].stochastic),
@@ -122,8 +128,8 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
             "step": settings.step,
             "checks": [asdict(check) for check in checks],
             "drift": asdict(seen.drift),
-            "noise errors": {
-                name: {str(t): f"{error:.4g}" for t, error in errors.items()}
+            f"{OBJECTIVES[training.diffusion.objective].target} errors": {
+                name: {f"{t:g}": f"{error:.4g}" for t, error in errors.items()}
                 for name, errors in (("raw", seen.predictions.raw), ("ema", seen.predictions.ema))
             },
             "page": page.name,
@@ -132,14 +138,14 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
     )
 
 
-def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles, device: torch.device) -> Seen:
+def look(settings: GateSettings, diffusion: Process, files: GateFiles, device: torch.device) -> Seen:
     """Measure predictions, drift and samples of one checkpoint."""
     training = settings.training
     raw, ema = (load_model(path).to(device) for path in (files.raw, files.ema))
     vae = open_vae(files.vae).to(device)
     # The product's own batches, of another size: clean latents with the labels they are trained with.
     whole = training.with_recipe(batch_size=SAMPLES, class_dropout_prob=0.0)
-    source = BatchSource(LatentReader(files.manifest, "train"), whole, diffusion.num_timesteps, device)
+    source = BatchSource(LatentReader(files.manifest, "train"), whole, device)
     batch = source.batch(0)
     variance = float(batch.x0.var())
     latents = draw_samples(diffusion, ema, settings.sampling, SAMPLES)
@@ -149,8 +155,8 @@ def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles,
     )
     return Seen(
         Predictions(
-            raw=noise_errors(diffusion, raw, batch.x0, batch.y),
-            ema=noise_errors(diffusion, ema, batch.x0, batch.y),
+            raw=target_errors(diffusion, raw, batch.x0, batch.y),
+            ema=target_errors(diffusion, ema, batch.x0, batch.y),
             resampling=resampling_ratio(
                 diffusion, raw, batch.x0, batch.y, settings.sampling.sampler, settings.sampling.steps
             ),
@@ -159,6 +165,7 @@ def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles,
         read_json_lines(files.log),
         variance,
         mean_structureless_error(diffusion, variance),
+        mean_error_untrained(diffusion, variance),
         float(plausible(latents).float().mean()),
         made,
         data,
@@ -168,18 +175,21 @@ def look(settings: GateSettings, diffusion: GaussianDiffusion, files: GateFiles,
 
 
 def _describe(
-    settings: GateSettings, diffusion: GaussianDiffusion, verdict: GateVerdict, checks: Sequence[Check], seen: Seen
+    settings: GateSettings, diffusion: Process, verdict: GateVerdict, checks: Sequence[Check], seen: Seen
 ) -> Page:
     """The page: samples first, then predictions, then the loss."""
     training, errors = settings.training, seen.predictions
-    timesteps = [str(t) for t in errors.raw]
+    target = OBJECTIVES[training.diffusion.objective].target
+    timesteps = [f"{t:g}" for t in errors.raw]
+    nothing = [error_untrained(diffusion, t, seen.variance) for t in errors.raw]
     columns = SHOWN // 2
-    curve = draw_loss(seen.lines, published_losses(training), seen.by_variance)
+    curve = draw_loss(seen.lines, published_losses(training), seen.by_variance, target)
     return Page(
         title=f"{training.variant.name}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
         status=verdict.status,
         verdict=verdict.reason,
         checks=tuple(checks),
+        report=REPORT,
         sections=(
             Section(
                 "Samples",
@@ -191,13 +201,14 @@ def _describe(
             ),
             Section(
                 "One-step predictions",
-                "Mean squared error of the predicted noise by timestep: 1 predicts nothing; the last column is what "
-                "the variance of the latents alone allows.",
+                f"Mean squared error of the predicted {target} by timestep, what one has that predicts nothing, and "
+                "what the variance of the latents alone allows.",
                 numbers=tabulate(
-                    ("timestep", "raw weights", "EMA weights", "variance alone"),
+                    ("timestep", "raw weights", "EMA weights", "predicts nothing", "variance alone"),
                     (
                         list(errors.raw.values()),
                         list(errors.ema.values()),
+                        nothing,
                         [structureless_error(diffusion, t, seen.variance) for t in errors.raw],
                     ),
                     timesteps,
@@ -208,7 +219,7 @@ def _describe(
                 "Means of the training log's windows, from the first to the last, beside what they are judged by.",
                 (Picture("loss beside its reference", rasterise(curve), 1),),
                 tabulate(
-                    ("step", "loss", "noise error", "gradient norm"),
+                    ("step", "loss", f"{target} error", "gradient norm"),
                     [[line[name] for line in seen.shown_lines] for name in ("loss", "mse", "gradient_norm")],
                     [f"{line['step']:,}" for line in seen.shown_lines],
                 ),

@@ -58,7 +58,7 @@ def _judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: 
     if samples.passed:
         return GateVerdict(
             "undertrained for this budget",
-            f"no fault found, and {near}, but the noise error of the second half of all {budget:,} steps is "
+            f"no fault found, and {near}, but the error of the second half of all {budget:,} steps is "
             f"{slow[0].value} of that of the first tenth: the budget ends while this run still learns fast.",
         )
     return GateVerdict(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dit_scaling.diffusion.base import Process
 from dit_scaling.diffusion.denoiser import Denoiser
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.health.check import Check, at_most
 from dit_scaling.latents.manifest import read_manifest
 from dit_scaling.latents.reader import LatentReader
@@ -32,7 +32,7 @@ class Fitted:
     """Its standard error over pairs of images."""
 
 
-def measure_fit(manifest: Path, diffusion: GaussianDiffusion, model: Denoiser, device: torch.device) -> Fitted | None:
+def measure_fit(manifest: Path, diffusion: Process, model: Denoiser, device: torch.device) -> Fitted | None:
     """Measure the first images of both splits; None where no image is held out.
 
     Raises:
@@ -43,7 +43,7 @@ def measure_fit(manifest: Path, diffusion: GaussianDiffusion, model: Denoiser, d
     readers = [LatentReader(manifest, split) for split in ("train", "held_out")]
     images = min(IMAGES, *map(len, readers))
     training, held_out = (
-        image_losses(diffusion, model, draw_batches(reader, images, DRAWS, diffusion.num_timesteps, 0), device).mse
+        image_losses(diffusion, model, draw_batches(reader, images, DRAWS, diffusion, 0), device).mse
         for reader in readers
     )
     return Fitted(*mean_and_error(np.log(held_out / training)))

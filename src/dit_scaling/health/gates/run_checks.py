@@ -15,26 +15,27 @@ from dit_scaling.health.weights import Drift
 from dit_scaling.paper.published import landmarks
 
 SETTLED = 200  # steps after which a healthy loss is below what the variance alone explains, or falls towards it
-FALLING = 0.95  # share of the noise error in the second quarter of the steps, or of 1, which predicts nothing
-SLOW = 0.55  # share of the first tenth's noise error that the second half has; see `check_progress`
+FALLING = 0.95  # share of the target's error in the second quarter of the steps, or of one that predicts nothing
+SLOW = 0.55  # share of the first tenth's error that the second half has; see `check_progress`
 FORGOTTEN = 0.01  # share of the initial weights in the EMA under which it has to be as good as the raw weights
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Errors of the predicted noise by timestep, and of the sampler beside its own one-step prediction."""
+    """Errors of the predicted target by timestep, and of the sampler beside its own one-step prediction."""
 
-    raw: Mapping[int, float]
-    ema: Mapping[int, float]
+    raw: Mapping[float, float]
+    ema: Mapping[float, float]
     resampling: float
 
 
-def check_log(lines: Sequence[Mapping[str, float]], by_variance: float) -> list[Check]:
+def check_log(lines: Sequence[Mapping[str, float]], by_variance: float, untrained: float = 1.0) -> list[Check]:
     """Loss and gradient norm of the latest steps, against what is known in advance and against their own past.
 
     Args:
         lines: of metrics.jsonl, each the mean of a window of steps.
-        by_variance: noise error that the variance of the scaled latents alone allows.
+        by_variance: error of the target that the variance of the scaled latents alone allows.
+        untrained: error of a network that predicts nothing; 1 where the target is the noise.
     """
     if not lines:
         return []
@@ -64,7 +65,7 @@ def check_log(lines: Sequence[Mapping[str, float]], by_variance: float) -> list[
             at_most(
                 "loss against the latents' variance",
                 error,
-                max(by_variance, FALLING * min(before, 1.0)),
+                max(by_variance, FALLING * min(before, untrained)),
                 "the network predicts no better than one that knows the latents' variance alone, and does not learn: "
                 "the learning rate is far too high or too low, or inputs and targets do not belong together",
             )
@@ -122,7 +123,7 @@ def check_ema(settings: TrainSettings, step: int, drift: Drift, predictions: Pre
                 "EMA predicts like the weights",
                 ema / raw,
                 1.3,
-                "the EMA is not an average of the weights that were trained: they predict the noise, it does not",
+                "the EMA is not an average of the weights that were trained: they predict, it does not",
             )
         )
     return checks
@@ -168,8 +169,8 @@ def check_progress(lines: Sequence[Mapping[str, float]]) -> Check:
         "learning has slowed down",
         last / first,
         SLOW,
-        "the budget ends while the run still learns fast (noise error of the second half of its steps, over that of "
-        "the first tenth)",
+        "the budget ends while the run still learns fast (error of the second half of its steps, over that of the "
+        "first tenth)",
     )
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dit_scaling.config.stages import TrainSettings
+from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, at_least, margin_between, within
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
@@ -44,8 +45,7 @@ def read_draws(reader: LatentReader, settings: TrainSettings) -> Draws:
     """The batches of the first steps, `SAMPLES` samples or a little more, put together from the shares of two ranks."""
     count = 2 if settings.recipe.batch_size % 2 == 0 else 1
     shares = [Ranks(rank, count).share(settings.recipe.batch_size) for rank in range(count)]
-    total = settings.diffusion.num_timesteps
-    sources = [BatchSource(reader, settings, total, torch.device("cpu"), share) for share in shares]
+    sources = [BatchSource(reader, settings, torch.device("cpu"), share) for share in shares]
     steps = range(min(MAX_BATCHES, math.ceil(SAMPLES / settings.recipe.batch_size)))
     batches = [source.batch(step) for step in steps for source in sources]
     order = EpochOrder(reader.shard_counts, settings.seed, settings.recipe.shuffle_shards)
@@ -169,8 +169,8 @@ def _check_labels(draws: Draws, settings: TrainSettings) -> list[Check]:
 
 def _check_noise(draws: Draws, settings: TrainSettings) -> list[Check]:
     count = draws.noise.numel()
-    last = settings.diffusion.num_timesteps - 1
-    middle = float(draws.t.float().mean()) / last
+    process = create_diffusion(settings.diffusion)
+    middle = process.share_of(float(draws.t.float().mean()))
     spread = SIGMAS * math.sqrt(1 / 12 / len(draws.t))
     return [
         within(
@@ -185,7 +185,7 @@ def _check_noise(draws: Draws, settings: TrainSettings) -> list[Check]:
             middle,
             0.5 - spread,
             0.5 + spread,
-            "timesteps are not drawn uniformly from 0 to the last (mean, as a share of the last)",
+            "timesteps are not drawn as they should be (mean, as a share of the way to noise)",
         ),
     ]
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from dit_scaling.common.devices import matrix_products
 from dit_scaling.config.stages import TrainSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.base import Process
 from dit_scaling.health.check import Check, at_most
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
@@ -19,7 +19,7 @@ BOUND = 0.01  # of the loss; bfloat16 in the place of float32 moves it by 0.002
 
 
 def check_compiled(
-    diffusion: GaussianDiffusion, reader: LatentReader, probe: TrainSettings, precision: str, device: torch.device
+    diffusion: Process, reader: LatentReader, probe: TrainSettings, precision: str, device: torch.device
 ) -> list[Check]:
     """Loss of the first hundred steps, compiled and not, from the same weights and batches.
 
@@ -45,11 +45,9 @@ def check_compiled(
     ]
 
 
-def _losses(
-    diffusion: GaussianDiffusion, reader: LatentReader, settings: TrainSettings, device: torch.device
-) -> Tensor:
+def _losses(diffusion: Process, reader: LatentReader, settings: TrainSettings, device: torch.device) -> Tensor:
     """(STEPS,) loss of each step from the start."""
-    batches = BatchSource(reader, settings, settings.diffusion.num_timesteps, device)
+    batches = BatchSource(reader, settings, device)
     with matrix_products(settings.recipe.precision):
         take = TrainingStep(initial_model(settings).to(device).train(), settings.recipe, diffusion)
         return torch.stack([take(step, [batches.batch(step)])[0] for step in range(STEPS)]).cpu()

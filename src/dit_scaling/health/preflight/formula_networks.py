@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from dit_scaling.config.stages import PreflightSettings, TrainSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.base import Process
 from dit_scaling.variants import Variant
 
 PROBE_PATCH = 4  # of the probe network, at most
 
-Formula = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t, y) -> eps (N, C, H, W)
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t, y) -> the target (N, C, H, W)
 
 
 class FormulaNetwork:
@@ -20,7 +20,7 @@ class FormulaNetwork:
     Attributes:
         training: the mode a sampler puts it in.
         modes: that mode at each call.
-        timesteps: the timestep fed at each call.
+        timesteps: the time fed at each call.
         labels: every label it was ever given.
     """
 
@@ -28,52 +28,47 @@ class FormulaNetwork:
         self.num_classes = num_classes
         self.training = True
         self.modes: list[bool] = []
-        self.timesteps: list[int] = []
+        self.timesteps: list[float] = []
         self.labels: set[int] = set()
         self._formula = formula
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor, /) -> Tensor:
         self.modes.append(self.training)
-        self.timesteps.append(int(t[0]))
+        self.timesteps.append(t[0].item())
         self.labels.update(y.tolist())
-        eps = self._formula(x, t, y)
-        return torch.cat([eps, torch.zeros_like(eps)], dim=1)
+        target = self._formula(x, t, y)
+        return torch.cat([target, torch.zeros_like(target)], dim=1)
 
     def train(self, mode: bool = True) -> None:
         """Note the mode, as a torch module would."""
         self.training = mode
 
 
-def signal_and_noise(diffusion: GaussianDiffusion, t: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(abar_t) and sqrt(1 - abar_t) of the process: (N, 1, 1, 1) float32."""
-    abar = diffusion.alphas_cumprod[t.cpu()].to(t.device).view(-1, 1, 1, 1)
-    return abar.sqrt().float(), (1 - abar).sqrt().float()
-
-
-def points(diffusion: GaussianDiffusion, values: Tensor) -> Formula:
-    """The exact noise for data that is one constant latent per label, ``values`` (K,): eps = (x - signal v) / noise."""
+def points(diffusion: Process, values: Tensor) -> Formula:
+    """The exact target for data that is one constant latent per label, ``values`` (K,)."""
 
     def formula(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(diffusion, t)
         known = values[y.clamp(max=len(values) - 1)]  # a label out of range is reported, not raised
-        return (x - signal * known.view(-1, 1, 1, 1)) / noise
+        return diffusion.level(t).like(x).target_of_data(known.view(-1, 1, 1, 1), x)
 
     return formula
 
 
-def mixture(diffusion: GaussianDiffusion, weights: Tensor, means: Tensor, std: float) -> Formula:
-    """The exact noise for numbers drawn from sum_k w_k N(m_k, std^2), each on its own.
+def mixture(diffusion: Process, weights: Tensor, means: Tensor, std: float) -> Formula:
+    """The exact target for numbers drawn from sum_k w_k N(m_k, std^2), each on its own.
 
-    x_t is then distributed as sum_k w_k N(a m_k, a^2 std^2 + s^2) with a and s the signal and noise of t, and
-    eps = -s times its score.
+    x_t is then distributed as sum_k w_k N(a m_k, a^2 std^2 + s^2) with a and s the signal and noise of t; within each
+    part the posterior mean of x_0 is m_k + a std^2 (x - a m_k) / (a^2 std^2 + s^2).
     """
 
     def formula(x: Tensor, t: Tensor, _y: Tensor) -> Tensor:
-        signal, noise = signal_and_noise(diffusion, t)
-        variance = signal**2 * std**2 + noise**2
-        distance = signal[..., None] * means - x[..., None]  # (N, C, H, W, K)
-        share = (weights.log() - distance**2 / (2 * variance[..., None])).softmax(dim=-1)
-        return -noise * (share * distance).sum(dim=-1) / variance
+        level = diffusion.level(t).like(x)
+        a = level.signal[..., None]
+        variance = a**2 * std**2 + level.noise[..., None] ** 2
+        distance = x[..., None] - a * means  # (N, C, H, W, K)
+        share = (weights.log() - distance**2 / (2 * variance)).softmax(dim=-1)
+        x0 = (share * (means + a * std**2 * distance / variance)).sum(dim=-1)
+        return level.target_of_data(x0, x)
 
     return formula
 
@@ -101,4 +96,5 @@ def probe_settings(settings: PreflightSettings) -> TrainSettings:
         gradient_clip=1.0,
         precision="float32",
         compile=False,
+        parametrisation="standard",
     )

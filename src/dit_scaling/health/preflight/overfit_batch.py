@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config.stages import SampleSettings, TrainSettings
-from dit_scaling.diffusion.gaussian import GaussianDiffusion
+from dit_scaling.diffusion.base import Process
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.health.check import Check, at_least, at_most
 from dit_scaling.health.preflight.batch_checks import Draws
@@ -43,7 +43,7 @@ class Overfitted:
 
 
 def overfit_batch(
-    diffusion: GaussianDiffusion,
+    diffusion: Process,
     reader: LatentReader,
     training: TrainSettings,
     sampling: SampleSettings,
@@ -86,9 +86,7 @@ def check_overfitted(batch: Overfitted) -> Check:
     )
 
 
-def check_precision(
-    diffusion: GaussianDiffusion, draws: Draws, settings: TrainSettings, device: torch.device
-) -> list[Check]:
+def check_precision(diffusion: Process, draws: Draws, settings: TrainSettings, device: torch.device) -> list[Check]:
     """Loss and gradient of one step in bfloat16 autocast against float32, of a network moved off its zeros.
 
     Then its output with attention as large as long runs can make it.

@@ -1,11 +1,12 @@
 """The preflight stage: every check once, their record and pictures, and a stop where one fails."""
 
+import functools
 import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from dit_scaling.config.stages import PreflightSettings
 from dit_scaling.data.sources import open_source
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.health.check import Check, describe_failures
+from dit_scaling.health.contract import check_contract
 from dit_scaling.health.preflight.batch_checks import check_draws, read_draws
 from dit_scaling.health.preflight.compiled_checks import check_compiled
+from dit_scaling.health.preflight.coordinates import check_coordinates
 from dit_scaling.health.preflight.ema_checks import check_formula, check_real_steps
 from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.latent_checks import (
@@ -41,6 +44,7 @@ from dit_scaling.sampling.images import write_grid
 from dit_scaling.training.runtime import Runtime
 
 PICTURED = 8
+LONG = ("mixed precision", "overfitted batch")  # groups that train or compute gradients come last
 
 Group = Callable[[], list[Check]]
 
@@ -90,10 +94,10 @@ def list_groups(
 ) -> dict[str, Group]:
     """All checks in groups, causes before consequences; none has run yet."""
     data, training = settings.latents.vae.data, probe_settings(settings)
+    runtime = Runtime(device=device)
     source, reader = open_source(data.data), LatentReader(manifest, "train")
     vae = open_vae(vae_json).to(device)
-    pairs, draws = read_pairs(reader, source), read_draws(reader, training)
-    diffusion, runtime = create_diffusion(settings.diffusion), Runtime(device=device)
+    pairs = read_pairs(reader, source)
 
     def pictured_pairs() -> list[Check]:
         image, mirror = (decode_means(vae, means, pairs.images.shape[-1]) for means in pairs.means.unbind(1))
@@ -105,32 +109,64 @@ def list_groups(
         with tempfile.TemporaryDirectory() as folder:
             return check_real_steps(training, manifest, Path(folder), runtime)
 
-    def overfitted_batch() -> list[Check]:
-        with tempfile.TemporaryDirectory() as folder:
-            batch = overfit_batch(diffusion, reader, training, settings.sampling, Path(folder), runtime)
-        scaled = torch.cat([batch.latents, batch.samples]) / reader.manifest.scale
-        images = decode_means(vae, scaled, pairs.images.shape[-1])
-        write_grid(pictures / "overfit_batch.png", images, columns=len(batch.labels))
-        return [check_overfitted(batch)]
+    def of_objective(some: PreflightSettings, picture: str) -> dict[str, Group]:
+        """What depends on what networks are trained for."""
+        probe, diffusion = probe_settings(some), create_diffusion(some.diffusion)
+        draws = read_draws(reader, probe)
 
+        def overfitted_batch() -> list[Check]:
+            with tempfile.TemporaryDirectory() as folder:
+                batch = overfit_batch(diffusion, reader, probe, some.sampling, Path(folder), runtime)
+            scaled = torch.cat([batch.latents, batch.samples]) / reader.manifest.scale
+            images = decode_means(vae, scaled, pairs.images.shape[-1])
+            write_grid(pictures / picture, images, columns=len(batch.labels))
+            return [check_overfitted(batch)]
+
+        shape = (some.in_channels, some.input_size, some.input_size)
+        own = {
+            f"contract of {variant.name}": functools.partial(
+                check_contract, variant, some.diffusion, shape, some.num_classes
+            )
+            for variant in some.own
+        }
+        return {
+            "batches": lambda: check_draws(draws, probe, vae.config.scaling_factor),
+            "loss": lambda: check_loss(diffusion, draws, probe),
+            "sampler": lambda: check_sampler(diffusion, some.sampling),
+            **own,
+            "mixed precision": lambda: check_precision(diffusion, draws, probe, device),
+            "overfitted batch": overfitted_batch,
+        }
+
+    first = of_objective(settings, "overfit_batch.png")
+    if settings.recipe.parametrisation == "mup":
+        first["coordinates"] = lambda: check_coordinates(settings)
     groups: dict[str, Group] = {
         "images": lambda: [*check_files(source, data.data), *check_colours(source, data.data)],
         "VAE": lambda: check_vae(vae, pairs.images),
         "stored latents": pictured_pairs,
         "label histogram": lambda: [check_histogram(reader, source, data)],
-        "batches": lambda: check_draws(draws, training, vae.config.scaling_factor),
-        "loss": lambda: check_loss(diffusion, draws, training),
-        "sampler": lambda: check_sampler(diffusion, settings.sampling),
+        **{name: group for name, group in first.items() if name not in LONG},
         "EMA": lambda: check_formula(settings.recipe.ema_decay, settings.recipe.ema_ramp),
         "real steps": real_steps,
-        "mixed precision": lambda: check_precision(diffusion, draws, training, device),
-        "overfitted batch": overfitted_batch,
+        **{name: group for name, group in first.items() if name in LONG},
+        **{
+            f"{name}, {some.diffusion.objective}": functools.partial(_named, some.diffusion.objective, group)
+            for some in settings.further
+            for name, group in of_objective(some, f"overfit_batch_{some.diffusion.objective}.png").items()
+        },
     }
     if settings.recipe.compile and compiler_found():
+        diffusion = create_diffusion(settings.diffusion)
         groups["compiled training"] = lambda: check_compiled(
             diffusion, reader, training, settings.recipe.precision, device
         )
     return groups
+
+
+def _named(objective: str, group: Group) -> list[Check]:
+    """The checks of a group, which another objective has too, under names of their own."""
+    return [replace(check, name=f"{check.name}, {objective}") for check in group()]
 
 
 def run_group(name: str, group: Group) -> list[Check]:

@@ -1,0 +1,155 @@
+"""Images of any origin, without labels: ADM's npz, a folder or a tar, read a batch at a time."""
+
+import io
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_scaling.common.errors import UserError
+from dit_scaling.data.crop import centre_crop
+from dit_scaling.data.listing import IMAGE_SUFFIXES
+from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
+from dit_scaling.metrics.features import to_rgb
+from dit_scaling.sampling.archive import count_images, read_image_batches
+
+LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
+"""Pillow's formats that change the pixels, or may."""
+NPZ = "npz"
+
+
+@dataclass(eq=False)
+class LooseImages:
+    """A set of images in a fixed order, and what reading them has shown so far."""
+
+    path: Path
+    count: int
+    _read: Callable[["LooseImages", int], Iterator[tuple[str, Image.Image]]]
+    formats: Counter[str] = field(default_factory=Counter)
+    """Pillow's name of each format, or npz, to number of images."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """(height, width) as stored, to number of images."""
+
+    @property
+    def lossy(self) -> int:
+        """How many were stored in a format that changes pixels."""
+        return sum(count for name, count in self.formats.items() if name in LOSSY)
+
+    def batches(self, size: int, side: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """The images, uint8 (N, H, W, 3), grey ones with equal channels, in batches of ``size``.
+
+        Args:
+            size: of a batch.
+            side: where given, images of another size become squares of this side, as ADM's training images do.
+
+        Raises:
+            UserError: an image is unreadable, or no ``side`` is given and two images differ in size.
+        """
+        batch: list[NDArray[np.uint8]] = []
+        for name, image in self._read(self, size):
+            self.sizes[image.height, image.width] += 1
+            if side is not None and image.size != (side, side):
+                batch.append(centre_crop(image, side))
+            elif side is None and len(self.sizes) > 1:
+                (height, width), (other_height, other_width) = list(self.sizes)[:2]
+                raise UserError(
+                    f"{name} has {other_width} x {other_height} pixels, the images of {self.path} before it "
+                    f"{width} x {height}. Samples of a model are of one size: take the others out."
+                )
+            else:
+                batch.append(np.asarray(image))
+            if len(batch) == size:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+
+def open_images(path: Path) -> LooseImages:
+    """Open an npz with ``arr_0``, a tar of images, or a folder of images (at any depth) or of tars.
+
+    Raises:
+        UserError: there is nothing, or no images.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if _is_image(file.name) and file.is_file())
+        tars = sorted(path.glob("*.tar"))
+        if files:
+            return LooseImages(path, len(files), lambda images, _: _decoded(images, _folder(files)))
+        if tars:
+            return LooseImages(path, _count_members(tars), lambda images, _: _decoded(images, _members(tars)))
+        raise UserError(f"{path} holds no images (.png, .jpg, ...) and no tars of images.")
+    if not path.is_file():
+        raise UserError(f"{path} does not exist. Give an npz with arr_0, a folder of images, or a tar of images.")
+    if zipfile.is_zipfile(path):
+        if not (count := count_images(path)):
+            raise UserError(f"{path} has no images: arr_0, uint8 of shape (N, H, W, 3).")
+        return LooseImages(path, count, _of_archive)
+    if tarfile.is_tarfile(path):
+        return LooseImages(path, _count_members([path]), lambda images, _: _decoded(images, _members([path])))
+    raise UserError(f"{path} is neither an npz, nor a tar, nor a folder of images.")
+
+
+def _is_image(name: str) -> bool:
+    file = PurePath(name)
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _of_archive(images: LooseImages, size: int) -> Iterator[tuple[str, Image.Image]]:
+    for batch in read_image_batches(images.path, size):
+        for image in to_rgb(batch):
+            images.formats[NPZ] += 1
+            yield f"{images.path}: image {images.formats[NPZ] - 1}", Image.fromarray(image)
+
+
+def _folder(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    for file in files:
+        try:
+            yield str(file), file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def _members(tars: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    for tar in tars:
+        try:
+            with tarfile.open(tar) as archive:
+                for member in archive:
+                    if member.isfile() and _is_image(member.name):
+                        content = archive.extractfile(member)
+                        yield f"{tar}: {member.name}", content.read() if content else b""
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(f"{tar} cannot be read as a tar ({error}). Make or download it again.") from None
+
+
+def _count_members(tars: Iterable[Path]) -> int:
+    count = 0
+    for tar in tars:
+        try:
+            with tarfile.open(tar) as archive:
+                count += sum(member.isfile() and _is_image(member.name) for member in archive)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(f"{tar} cannot be read as a tar ({error}). Make or download it again.") from None
+    if count == 0:
+        raise UserError(f"{', '.join(map(str, tars))}: no images (.png, .jpg, ...) inside.")
+    return count
+
+
+def _decoded(images: LooseImages, contents: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, Image.Image]]:
+    most_pixels()  # a wrong variable is no fault of an image
+    for name, content in contents:
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                require_usable(image)
+                flat = flatten(image, 3, None, upright=False)
+                images.formats[str(image.format)] += 1
+        except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
+            fault = describe_fault(content, error)
+            raise UserError(f"{name} cannot be read as an image ({fault}). Repair it, or take it out.") from None
+        yield name, flat

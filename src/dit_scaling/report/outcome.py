@@ -1,0 +1,65 @@
+"""The outcome of a study in one sentence, and what stands around the verdicts: conditions, what was not tested."""
+
+from collections.abc import Sequence
+
+from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.report.sentences import ABSENT, OTHER, SUBJECTS, UNCLEAR, plain
+from dit_scaling.report.words import listing, number_word, sentence
+
+
+def say_untested(claim: Claim) -> str:
+    """Why a claim was not tested, and what would."""
+    subject = SUBJECTS.get(claim.claim, OTHER)
+    return f"Claim {claim.claim} ({subject.topic}): {plain(claim.reason)}. Add {subject.missing} to test it."
+
+
+def conclude(claims: Sequence[Claim]) -> str:
+    """The outcome of all claims that were tested, in one sentence."""
+    tested = [claim for claim in claims if claim.verdict != ABSENT]
+    if not tested:
+        return "No scaling claim could be tested with these models"
+    hold = sum(claim.verdict == "supported" for claim in tested)
+    kinds = {
+        "on average": sum(claim.verdict == "supported on average" for claim in tested),
+        "in part": sum(claim.verdict == "supported in part" for claim in tested),
+    }
+    against = sum(claim.verdict == "contradicted" for claim in tested)
+    left = len(tested) - hold - sum(kinds.values()) - against
+    parts = [(hold, "holds", "hold")]
+    parts += [(number, f"holds {kind}", f"hold {kind}") for kind, number in kinds.items()]
+    parts += [(against, "is contradicted", "are contradicted"), (left, "stays open", "stay open")]
+    told = [(number, one if number == 1 else many) for number, one, many in parts if number]
+    first, *rest = told
+    noun = "scaling claim" if len(tested) == 1 else "scaling claims"
+    supposed = sum(supposed_support(claim) for claim in tested)
+    who = "all" if supposed == len(tested) > 1 else number_word(supposed)
+    assumed = f"; {who} would hold on one condition" if supposed else ""
+    if not rest:
+        whole = f"all {number_word(first[0])}" if first[0] > 2 else "both" if first[0] == 2 else "the one"
+        return f"{sentence(whole)} {noun} {first[1]}{assumed}"
+    ends = [f"{'the ' if len(rest) == 1 and n == 1 else ''}{_other(n, len(rest))} {verb}" for n, verb in rest]
+    return (
+        f"{sentence(number_word(first[0]))} of {number_word(len(tested))} {noun} {first[1]}; {listing(ends)}{assumed}"
+    )
+
+
+def say_condition(report: ClaimsReport) -> str:
+    """What some verdicts would need and was not measured; empty where all was."""
+    conditions = list(dict.fromkeys(claim.condition for claim in report.claims if claim.condition))
+    return f"The condition: {listing(conditions)}. It was not measured here." if conditions else ""
+
+
+def supposed_support(claim: Claim) -> bool:
+    """Whether an open claim would be supported on a condition that was not measured."""
+    return claim.verdict == UNCLEAR and claim.would_be.startswith("supported")
+
+
+def describe_assumption(note: str, metric: str) -> str:
+    """An assumption of the verdicts without the name of the metric's column."""
+    return sentence(
+        note.replace(f"ln {metric}", "ln distance").replace("ln metric", "ln distance").replace(metric, "distance")
+    )
+
+
+def _other(number: int, groups: int) -> str:
+    return "other" if number == 1 and groups == 1 else number_word(number)

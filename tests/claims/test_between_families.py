@@ -1,0 +1,99 @@
+"""Claims between families on simulated truth: gaps that stay, close, turn, or cannot be told."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dit_scaling.claims import Claim, evaluate_claims
+from dit_scaling.common.errors import UserError
+from dit_scaling.config import parse_study
+from report_study import CONFIG
+
+GFLOPS = {"Nano": 0.5, "Micro": 2.0, "Mini": 8.0, "Large": 32.0}
+Gap = Callable[[float], float]
+
+
+def table(gap: Gap, seeds: int = 4, sd: float = 0.02, sizes: tuple[str, ...] = tuple(GFLOPS)) -> pd.DataFrame:
+    """Two families whose ln metrics fall with Gflops and differ by ``gap`` of ln Gflops; noise from one seed."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "variant": f"{family}-{size}/2",
+            "size": size,
+            "patch": 2,
+            "params_m": GFLOPS[size],
+            "gflops": GFLOPS[size],
+            "seed": seed,
+            "sampler": sampler,
+            "fd_x8": np.exp(3 - 0.3 * np.log(GFLOPS[size]) + own(np.log(GFLOPS[size])) + rng.normal(0, sd)),
+        }
+        for family, sampler, own in (("DiT", "ddpm", lambda _: 0.0), ("DiT@flow", "heun", gap))
+        for size in sizes
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def judged(data: pd.DataFrame) -> Claim:
+    return evaluate_claims(data, "fd_x8", families=[("DiT@flow", "DiT")])["DiT@flow over DiT"]
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict", "words"),
+    [
+        (lambda _: -0.3, "supported", "keeps half its size as models grow: supported"),
+        (lambda x: -0.3 - 0.05 * x, "supported", "keeps half its size as models grow: supported"),
+        (lambda x: -0.3 + 0.085 * x, "contradicted", "keeps half its size as models grow: contradicted"),
+        (lambda _: 0.3, "contradicted", "beyond noise the wrong way"),
+        (lambda _: 0.0, "inconclusive", "lower at equal Gflops (within a factor of 1.25): inconclusive"),
+    ],
+    ids=["a gap that stays", "one that grows", "one that closes", "the other way", "none"],
+)
+def test_the_truth_is_found(gap: Gap, verdict: str, words: str) -> None:
+    claim = judged(table(gap))
+    assert claim.verdict == verdict
+    assert words in claim.reason
+    assert len(claim.halves) == 2
+
+
+def test_one_size_tells_nothing_of_growth() -> None:
+    claim = judged(table(lambda _: -0.3, sizes=("Micro",)))
+    assert claim.verdict == "supported in part"
+    assert claim.qualification == (
+        "lower at equal Gflops (within a factor of 1.25); not tested: the gap keeps half its size as models grow"
+    )
+
+
+def test_families_without_a_pair_are_not_testable() -> None:
+    report = evaluate_claims(table(lambda _: -0.3), "fd_x8", families=[("UNet", "DiT")])
+    assert report["UNet over DiT"].verdict == "not testable"
+    assert report["0"].verdict == "not testable"
+
+
+def test_the_gap_is_the_line_of_scipy() -> None:
+    data = table(lambda x: -0.3 + 0.02 * x)
+    means = data.assign(ln=np.log(data["fd_x8"])).groupby("variant")["ln"].mean()
+    x = np.log(list(GFLOPS.values()))
+    gaps = [means[f"DiT@flow-{size}/2"] - means[f"DiT-{size}/2"] for size in GFLOPS]
+    line = stats.linregress(x, gaps)
+    first, last = (100 * np.expm1(line.intercept + line.slope * place) for place in (x[0], x[-1]))
+    assert f"from {first:+.1f}% at 0.5 Gflops to {last:+.1f}% at 32, p" in judged(data).reason
+
+
+def test_claims_1_to_3_are_judged_on_dit_alone() -> None:
+    """The other family changes none of them, and its own sampler is no mix of protocols."""
+    data = table(lambda _: -0.3)
+    with_flow, without = evaluate_claims(data, "fd_x8"), evaluate_claims(data[data["sampler"] == "ddpm"], "fd_x8")
+    for number in ("1", "2", "3"):
+        assert with_flow[number].verdict == without[number].verdict
+    data.loc[data.index[0], "sampler"] = "ddim"
+    with pytest.raises(UserError, match="mixes protocols: sampler"):
+        evaluate_claims(data, "fd_x8")
+
+
+def test_a_family_that_is_not_run_is_refused_in_the_config() -> None:
+    with pytest.raises(UserError, match=r"claims\.families\.0: no variant is of family DiT@flow; there are DiT"):
+        parse_study(CONFIG | {"claims": {"families": [{"better": "DiT@flow", "than": "DiT"}]}})

@@ -1,0 +1,211 @@
+"""Verdicts in words: the finding with its number first, exceptions by name, none of the verdicts' own dialect."""
+
+import dataclasses
+import math
+import re
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dit_scaling.claims import ClaimsReport, evaluate_claims
+from dit_scaling.claims.verdicts import Claim, Verdict
+from dit_scaling.paper.published import table4
+from dit_scaling.report.first_screen import claim_rows
+from dit_scaling.report.outcome import conclude, say_condition, say_untested
+from dit_scaling.report.sentences import BADGES, say
+from dit_scaling.report.style import shorten
+from dit_scaling.report.words import count, listing, number_word, of_all, span
+
+GRID = [("Nano", 2), ("Nano", 1), ("Micro", 4), ("Micro", 2), ("Micro", 1), ("Mini", 4), ("Mini", 2), ("Mini", 1)]
+PARAMS = {"Nano": 0.05, "Micro": 0.15, "Mini": 0.33}
+# The distances of the embedded study's confirming run (docs/embedded-study.md), four seeds each.
+CONFIRMED = {
+    ("Nano", 2): (46.4, 48.9, 48.2, 45.7),
+    ("Nano", 1): (42.7, 42.4, 44.6, 42.3),
+    ("Micro", 4): (37.7, 42.1, 37.2, 33.1),
+    ("Micro", 2): (27.1, 25.8, 26.5, 29.7),
+    ("Micro", 1): (17.3, 21.9, 15.6, 21.1),
+    ("Mini", 4): (28.1, 35.4, 29.2, 23.2),
+    ("Mini", 2): (20.8, 20.5, 18.2, 20.0),
+    ("Mini", 1): (16.7, 38.2, 17.1, 19.2),
+}
+DIALECT = re.compile(r"resolved|lower metric|joint evidence|fd_|R\^2|\b1 (sizes|pairs|comparisons)|  ")
+
+
+def table_of(values: dict[tuple[str, int], tuple[float, ...]]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {
+            "variant": f"DiT-{size}/{patch}",
+            "size": size,
+            "patch": patch,
+            "params_m": PARAMS[size],
+            "gflops": PARAMS[size] / 20 / patch**2,
+            "seed": seed,
+            "fd_classifier64": value,
+        }
+        for (size, patch), seeds in values.items()
+        for seed, value in enumerate(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def judged(values: dict[tuple[str, int], tuple[float, ...]]) -> ClaimsReport:
+    return evaluate_claims(table_of(values), "fd_classifier64")
+
+
+def made(law: float, patch_law: float = 0.5, scatter: float = 0.01) -> dict[tuple[str, int], tuple[float, ...]]:
+    """Distances by power laws of parameters and tokens, with a little scatter."""
+    rng = np.random.default_rng(0)
+    return {
+        (size, patch): tuple(
+            30 * (PARAMS[size] / 0.1) ** law * patch**patch_law * np.exp(scatter * rng.standard_normal(4))
+        )
+        for size, patch in GRID
+    }
+
+
+def said(report: ClaimsReport, number: str) -> Any:
+    claim = report[number]
+    names = shorten([f"DiT-{size}/{patch}" for size, patch in GRID])
+    return say(claim, names)
+
+
+def test_a_supported_claim_has_the_percentages_of_its_logarithms() -> None:
+    report = judged(made(-0.5))
+    claim, text = report["1"], said(report, "1")
+    assert claim.verdict == "supported"
+    assert claim.effect is not None
+    assert claim.confidence is not None
+    mean, near, far = (
+        round(100 * (1 - math.exp(x))) for x in (claim.effect, claim.confidence.high, claim.confidence.low)
+    )
+    assert text.finding == f"Larger models had a {mean}% lower distance on average (95% CI {near} to {far}%)."
+    assert text.more == "7 of 7 comparisons agree, all seven individually significant."
+    assert (text.badge, text.look) == ("Supported", "good")
+
+
+def test_a_contradicted_claim_says_how_many_go_against_it() -> None:
+    report = judged(made(+0.5))
+    text = said(report, "1")
+    assert text.badge == "Contradicted"
+    assert re.fullmatch(r"Larger models had a \d+% higher distance on average \(95% CI \d+ to \d+%\)\.", text.finding)
+    assert text.more == "7 of 7 comparisons point against the claim, seven individually significant."
+
+
+def test_no_difference_beyond_noise_has_an_interval_on_both_sides() -> None:
+    report = judged(made(0.0, scatter=0.2))
+    assert report["1"].verdict == "inconclusive"
+    finding = said(report, "1").finding
+    assert re.fullmatch(r"No difference beyond noise: .* on average \(95% CI \d+% lower to \d+% higher\)\.", finding)
+
+
+def test_the_confirming_run_is_told_as_it_came_out() -> None:
+    report = judged(CONFIRMED)
+    size, gflops = said(report, "1"), said(report, "3")
+    assert size.finding.startswith("Larger models had a 31% lower distance on average (95% CI ")
+    assert "Mini/1 against Micro/1 points the other way, within noise" in size.more
+    found = report["3"].correlations
+    assert found is not None
+    assert found.williams is not None
+    assert f"{found.r2_gflops:.2f}" in gflops.finding
+    assert f"p = {found.williams.p_gflops:.2g}" in gflops.finding
+    assert gflops.more.startswith("At equal size, more Gflops went with a ")
+
+
+@pytest.mark.parametrize(
+    ("law", "patch_law", "finding"),
+    [
+        (-0.9, 0.1, "Parameters fit better than Gflops (R² "),
+        (-0.3, 0.6, "Gflops fit better than parameters (R² "),
+    ],
+)
+def test_claim_3_says_which_fits_better(law: float, patch_law: float, finding: str) -> None:
+    assert said(judged(made(law, patch_law)), "3").finding.startswith(finding)
+
+
+def test_too_few_models_to_tell_gflops_from_parameters() -> None:
+    few = {key: value for key, value in made(-0.5).items() if key != ("Mini", 1)}
+    assert said(judged(few), "3").finding == "Seven models are too few to tell Gflops from parameters; it takes eight."
+
+
+def test_what_was_not_tested_is_said_with_what_would_test_it() -> None:
+    report = judged({key: value for key, value in made(-0.5).items() if key[1] == 2})
+    assert report["2"].verdict == "not testable"
+    text = say_untested(report["2"])
+    assert text == (
+        "Claim 2 (patch): no two patches were run at one size. "
+        "Add a variant with another patch at an equal size to test it."
+    )
+    rows = claim_rows(report.claims, shorten([f"DiT-{size}/2" for size in PARAMS]))
+    assert [row.said.claim for row in rows] == [c.claim for c in report.claims if c.verdict != "not testable"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [CONFIRMED, made(-0.5), made(0.5), made(0.0), made(0.0, scatter=0.3), {("Nano", 2): (4.0,), ("Nano", 1): (3.0,)}],
+)
+def test_no_sentence_speaks_a_dialect(values: dict[tuple[str, int], tuple[float, ...]]) -> None:
+    report = judged(values)
+    for row in claim_rows(report.claims, shorten([f"DiT-{size}/{patch}" for size, patch in GRID])):
+        for text in (row.said.finding, row.said.more):
+            assert not DIALECT.search(text), text
+            assert not text or ((text[0].isupper() or text[0].isdigit()) and text.endswith(".")), text
+    for claim in report.claims:
+        assert not DIALECT.search(say_untested(claim))
+
+
+def with_verdicts(*verdicts: str, condition: str = "") -> list[Claim]:
+    claim = judged(made(-0.5))["1"]
+    return [dataclasses.replace(claim, verdict=verdict, condition=condition) for verdict in verdicts]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome"),
+    [
+        (("supported",) * 3, "All three scaling claims hold"),
+        (("supported", "supported"), "Both scaling claims hold"),
+        (("inconclusive",), "The one scaling claim stays open"),
+        (("supported", "supported", "inconclusive"), "Two of three scaling claims hold; the other stays open"),
+        (
+            ("supported on average", "contradicted", "inconclusive"),
+            "One of three scaling claims holds on average; one is contradicted and one stays open",
+        ),
+        (
+            ("supported in part", "supported", "not testable"),
+            "One of two scaling claims holds; the other holds in part",
+        ),
+        (("not testable",), "No scaling claim could be tested with these models"),
+    ],
+)
+def test_the_outcome_is_one_sentence(verdicts: tuple[str, ...], outcome: str) -> None:
+    assert conclude(with_verdicts(*verdicts)) == outcome
+
+
+def test_a_condition_that_was_not_measured_stands_in_the_outcome_and_once_below_it() -> None:
+    report = evaluate_claims(table4())
+    claims = [claim for claim in report.claims if claim.claim != "0"]
+    assert conclude(claims) == "All three scaling claims stay open; all would hold on one condition"
+    assert say_condition(report).count("runs scatter as published reproductions do") == 1
+    assert say_condition(judged(made(-0.5))) == ""
+    told = say(report["1"], shorten(table4()["variant"]))
+    assert (told.badge, told.look) == ("Inconclusive", "open")
+    assert told.finding == "Larger models had a 24% lower distance on average (95% CI 20 to 28%)."
+    assert told.more.startswith("Would be supported on the condition below. 18 of 18 comparisons agree")
+
+
+def test_every_verdict_has_a_badge() -> None:
+    assert BADGES.keys() >= set(get_args(Verdict))
+
+
+def test_words() -> None:
+    assert [count(1, "pair"), count(2, "patch"), count(1000, "size")] == ["1 pair", "2 patches", "1,000 sizes"]
+    assert [listing(["a"]), listing(["a", "b", "c"])] == ["a", "a, b and c"]
+    assert [number_word(3), number_word(13)] == ["three", "13"]
+    assert [of_all(1, 1, "metric"), of_all(2, 2, "metric"), of_all(3, 4, "metric")] == [
+        "the only metric",
+        "both metrics",
+        "three of four metrics",
+    ]
+    assert [span("0.1", "0.1"), span("0.1", "0.2")] == ["0.1", "0.1 to 0.2"]
