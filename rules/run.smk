@@ -10,8 +10,9 @@ from dit_scaling.results.run_outcome import describe_outcome
 from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
-# Beside this file: the Snakefile may be included by another one.
-sys.path.append(str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "workflow"))
+# Beside this file, which another Snakefile may include, or take from a hosted repository.
+told_by = [Path(workflow.source_path(f"../workflow/{name}.py")) for name in ("run_lines", "growing_report")]
+sys.path.append(str(told_by[0].parent))
 from run_lines import RunLines, be_quiet, respect_no_color
 
 PARTIAL = Path(RESULTS) / "partial"
@@ -117,3 +118,10 @@ onerror:
         for failure in failures:
             logger.error(f"Failed: {failure.output} ({failure.rule}): {failure.failure}. Its log: {failure.log}")
         logger.error(f"{page} names what failed, and shows what is there.")
+
+
+# Snakemake forgets the handlers of a module. A Snakefile with handlers of its own calls MODULE.onstart() and so on in them.
+if AS_MODULE:
+    for handler in ("onstart", "onsuccess", "onerror"):
+        if handler not in workflow.modifier_stack[0].globals:
+            setattr(workflow, f"_{handler}", globals()[handler].func)
