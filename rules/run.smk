@@ -24,8 +24,6 @@ if workflow.is_main_process and not TOLD.dryrun:
     respect_no_color(logger)
     if not TOLD.verbose:
         be_quiet(logger)
-        # Jobs inherit it: their own lines go to their logs alone.
-        os.environ["DIT_SCALING_QUIET"] = "1"
 
 # Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
