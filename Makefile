@@ -60,7 +60,7 @@ lint: $(READY) ## check style, types, rules, and that schema and envs are up to 
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
-	$(RUN) snakefmt --check Snakefile rules
+	$(RUN) snakefmt --check Snakefile workflow/Snakefile rules
 	$(RUN) snakemake --lint
 	$(RUN) dit-scaling schema --check $(STUDY_SCHEMA)
 	$(PINS) | $(RUN) python workflow/export_envs.py --check
@@ -68,7 +68,7 @@ lint: $(READY) ## check style, types, rules, and that schema and envs are up to 
 format: $(READY) ## format Python and rules
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
-	$(RUN) snakefmt Snakefile rules
+	$(RUN) snakefmt Snakefile workflow/Snakefile rules
 
 envs: $(READY) ## write envs/*.yaml from uv.lock
 	$(PINS) | $(RUN) python workflow/export_envs.py

@@ -35,8 +35,16 @@ home = give_home(Path("cache/home"))
 if home and workflow.is_main_process:
     logger.warning(f"HOME cannot be written: caches go to {home}.")
 
+# Every script imports it. Where the rules come from a hosted repository, Snakemake fetches only what they name.
+workflow.source_path("../workflow/scripts/_job.py")
+
+# A Snakefile that takes these rules as a module hands over the config that it has read.
+AS_MODULE = not workflow.modifier.is_main_snakefile()
+HANDED_OVER = AS_MODULE and bool(config)
+
 # A config file given on the command line is a study of its own, not a change to the embedded one.
-CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"]
+COMMANDED = [str(path) for path in workflow.config_settings.configfiles]
+CONFIG_FILES = [str(path) for path in workflow.configfiles] if HANDED_OVER else COMMANDED or ["config/config.yaml"]
 
 # Snakemake takes the last of two equal keys, and anything for a config that can be opened.
 try:
@@ -46,7 +54,14 @@ except UserError as error:
     logger.error(f"Error: {error}")
     sys.exit(2)
 
-if not workflow.config_settings.configfiles:
+UNDER = [file for file in CONFIG_FILES if file not in COMMANDED]
+if HANDED_OVER and COMMANDED and UNDER and workflow.is_main_process:
+    logger.warning(
+        f"What {', '.join(COMMANDED)} leaves out is that of {', '.join(UNDER)}, which the Snakefile reads too. "
+        "For a study of its own, name its file in the Snakefile's configfile: line instead."
+    )
+
+if not HANDED_OVER and (AS_MODULE or not COMMANDED):
 
     configfile: CONFIG_FILES[0]
 

@@ -49,7 +49,7 @@ rule figures:
         svg=[
             report(
                 f"<results>/figures/{figure.name}.svg",
-                caption=str(figure.file),
+                caption=f"../src/dit_scaling/report/texts/{figure.file.name}",
                 category=figure.category,
                 labels={"figure": figure.title},
             )

@@ -1,7 +1,6 @@
 """Around the jobs: whose run this is, results of other settings, signals, and a report of what is there."""
 
 import shutil
-import tempfile
 import time
 
 from dit_scaling.common.lacking_memory import refuse_little_address_space
@@ -11,8 +10,9 @@ from dit_scaling.results.run_outcome import describe_outcome
 from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
-# Beside this file: the Snakefile may be included by another one.
-sys.path.append(str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "workflow"))
+# Beside this file, which another Snakefile may include, or take from a hosted repository.
+told_by = [Path(workflow.source_path(f"../workflow/{name}.py")) for name in ("run_lines", "growing_report")]
+sys.path.append(str(told_by[0].parent))
 from run_lines import RunLines, be_quiet, respect_no_color
 
 PARTIAL = Path(RESULTS) / "partial"
@@ -24,8 +24,6 @@ if workflow.is_main_process and not TOLD.dryrun:
     respect_no_color(logger)
     if not TOLD.verbose:
         be_quiet(logger)
-        # Jobs inherit it: their own lines go to their logs alone.
-        os.environ["DIT_SCALING_QUIET"] = "1"
 
 # Jobs of SLURM that nothing could submit; a dry run plans them anywhere.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
@@ -48,14 +46,6 @@ if (workflow.is_main_process or workflow.remote_exec) and not {"-n", "--dry-run"
         sys.exit(2)
 
 if workflow.is_main_process:
-    try:
-        with tempfile.TemporaryFile() as scratch:
-            scratch.write(bytes(1 << 20))
-    except OSError as error:
-        logger.error(
-            f"Error: no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
-        )
-        sys.exit(2)
     runner = drop_stale_locks(Path(RESULTS), Path(".snakemake/locks"))
     if runner:
         logger.warning(f"The lock of process {runner.pid}, which ran {RESULTS} here and is gone, is removed.")
@@ -126,3 +116,10 @@ onerror:
         for failure in failures:
             logger.error(f"Failed: {failure.output} ({failure.rule}): {failure.failure}. Its log: {failure.log}")
         logger.error(f"{page} names what failed, and shows what is there.")
+
+
+# Snakemake forgets the handlers of a module. A Snakefile with handlers of its own calls MODULE.onstart() and so on in them.
+if AS_MODULE:
+    for handler in ("onstart", "onsuccess", "onerror"):
+        if handler not in workflow.modifier_stack[0].globals:
+            setattr(workflow, f"_{handler}", globals()[handler].func)

@@ -49,7 +49,11 @@ OF_SNAKEMAKE = ("Building DAG", "Using shell", "Conda environments", "Select job
 
 
 def be_quiet(logger: logging.Logger) -> None:
-    """Keep what Snakemake says of each job, and of itself, from the terminal; warnings and errors stay."""
+    """Keep what Snakemake says of each job, and of itself, from the terminal; warnings and errors stay.
+
+    Jobs inherit the variable that is set: their own lines go to their logs alone.
+    """
+    os.environ["DIT_SCALING_QUIET"] = "1"
     for handler in logger.handlers:
         if handler.name == HANDLER:
             handler.addFilter(_is_for_people)

@@ -13,6 +13,7 @@ from dit_scaling.common.files import read_json, write_json
 from dit_scaling.config.stages import GateSettings, SampleSettings, TrainSettings
 from dit_scaling.diffusion import samplers
 from dit_scaling.diffusion.process import PAPER_PROCESS, DiffusionSettings, create_diffusion
+from dit_scaling.health.check import describe_margin
 from dit_scaling.health.denoising import mean_structureless_error
 from dit_scaling.health.gates.gate import GateFiles, run_gate
 from dit_scaling.health.gates.gate_record import refuse_if_broken
@@ -94,7 +95,7 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
         assert record["status"].capitalize() in page
         assert "loss beside its reference" in page
         for check in record["checks"]:
-            assert check["margin"] is None or f"<td>{check['margin']:+,.1%}</td>" in page
+            assert check["margin"] is None or f">{describe_margin(check['margin'])}</td>" in page
         return record
 
     return train_and_judge

@@ -130,7 +130,8 @@ def test_what_a_reference_does_not_hold_is_not_reported(tmp_path: Path) -> None:
     given = adm_reference(tmp_path / "bare.npz", pictures(50, 0), "mu_s", "sigma_s", "arr_0")
     import_reference(given, Suite(), files, SIDE)
     record = measured(tmp_path, pictures(60, 1), files)
-    assert set(record) == {"n_samples", "fid", "fid_se", "fid_bias", "inception_score", "inception_score_sd"}
+    of_moments = {"fid", "fid_se", "fid_bias", "fidinf", "fidinf_se"}
+    assert set(record) == {"n_samples", *of_moments, "inception_score", "inception_score_sd"}
 
 
 def test_a_reference_of_other_features_or_none_is_refused(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ CONFIGS = [
 
 COMMANDS = [
     Bad("command unknown", nothing, "dit-scaling nonsense", ("nonsense",)),
-    Bad("argument missing", nothing, "dit-scaling claims", ("Missing argument",)),
+    Bad("argument missing", nothing, "dit-scaling export-samples", ("Missing argument",)),
     Bad("option unknown", nothing, "dit-scaling check study.yaml --fast", ("--fast",)),
     Bad(
         "option not a number",

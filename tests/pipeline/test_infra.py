@@ -28,6 +28,17 @@ def test_makefile_pins_a_uv_that_the_project_accepts() -> None:
     assert pinned[1] in SpecifierSet(required)
 
 
+def test_all_that_names_the_version_names_the_same() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    assert [package["version"] for package in locked if package["name"] == "dit-scaling"] == [version]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    unreleased, released = re.findall(
+        r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )[:2]
+    assert (unreleased, released) == ("Unreleased", version)
+
+
 @pytest.mark.parametrize("folder", ["benchmarks", "workflow/scripts", "workflow", "tests", ".ci"])
 def test_no_script_hides_a_module_of_the_standard_library(folder: str) -> None:
     """`python folder/script.py` looks in its folder first: a profile.py there breaks `import torch`."""

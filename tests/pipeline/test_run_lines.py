@@ -86,11 +86,12 @@ def test_what_fails_in_a_line_fails_no_run(tmp_path: Path, monkeypatch: pytest.M
     run(lines, 3, 1.0, 2.0)
 
 
-def test_the_terminal_keeps_warnings_and_words_for_people() -> None:
+def test_the_terminal_keeps_warnings_and_words_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     logger, stream = logging.Logger("snakemake"), io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.name = HANDLER
     logger.addHandler(handler)
+    monkeypatch.setenv("DIT_SCALING_QUIET", "")
     be_quiet(logger)
     for record in (
         event("JOB_INFO", msg="rule train: ..."),

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline import ROOT, edited, snakemake
 
 SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("workflow/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
-RULES = [ROOT / "Snakefile", *sorted(ROOT.glob("rules/*.smk"))]
+RULES = [ROOT / "Snakefile", ROOT / "workflow" / "Snakefile", *sorted(ROOT.glob("rules/*.smk"))]
 PLACEHOLDER = re.compile(r"(?<!\{)\{(?!\{)[^{}]*\}")
 
 UNPICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -16,7 +16,7 @@ import yaml
 from warm import STARTUP, WarmPython
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests" / "data" / "tiny.yaml"
+TINY = ROOT / ".test" / "config" / "config.yaml"
 OFFLINE = ROOT / "tests" / "offline"
 
 Plan = dict[str, set[str]]

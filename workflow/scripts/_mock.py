@@ -14,7 +14,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSet
 
 from dit_scaling.common.errors import UserError
 
-SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
+SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 
 
 def mock_from_command_line() -> Any:
@@ -66,7 +66,7 @@ def mock_snakemake(target: str, script: str, configfiles: Sequence[Path] = ()) -
                 workflow.config,
                 job.rule.name,
                 None,
-                str(SNAKEFILE.parent / "workflow" / "scripts"),
+                str(SNAKEFILE.parent / "scripts"),
             )
         except MissingRuleException:
             raise UserError(f"no rule makes {target}. `snakemake --summary` lists what the rules make.") from None

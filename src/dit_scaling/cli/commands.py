@@ -17,6 +17,7 @@ from dit_scaling.cli.compare_command import compare
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.init_command import init
 from dit_scaling.cli.laws_command import laws
 from dit_scaling.cli.options import StudyCommand
 from dit_scaling.cli.plan_command import plan
@@ -51,6 +52,7 @@ class Command:
 
 
 COMMANDS = (
+    Command(init),
     Command(check),
     Command(prefetch),
     Command(variants),

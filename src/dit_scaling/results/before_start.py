@@ -33,6 +33,7 @@ def before_start(asked: Namespace) -> str | None:
     """
     try:
         refuse_bad_files(asked.configfile)
+        refuse_full_temporary_folder()
         find_cache()
         if asked.directory is not None:
             return None
@@ -58,6 +59,21 @@ def refuse_bad_files(config_files: Sequence[Path]) -> None:
                 raise
             hint = "Every word after --configfile is taken for a file: what to make stands before it."
             raise UserError(f"{error} {hint}") from None
+
+
+def refuse_full_temporary_folder() -> None:
+    """See that temporary files can be written, of which Snakemake makes many.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        with tempfile.TemporaryFile() as scratch:
+            scratch.write(bytes(1 << 20))
+    except OSError as error:
+        raise UserError(
+            f"no temporary file can be written: {error.strerror}. Make room, or set TMPDIR to a folder."
+        ) from None
 
 
 def find_cache() -> None:
