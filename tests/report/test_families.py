@@ -76,6 +76,15 @@ def test_the_finding_compares_laws_at_equal_gflops_only() -> None:
     assert draw_families(material()).finding == "DiT-L/2 has the lowest distance, 2.00"
 
 
+def test_a_class_of_ones_own_is_named_without_its_module() -> None:
+    own = [(f"my_lab.nets:Net-{size}", gflops, 7.0) for size, gflops in (("S", 1.0), ("B", 4.0))]
+    (panel,) = draw_families(material([*ROWS, *own])).panels
+    assert ">Net<" in panel.render()
+    twins = [("a.b:Net-S", 1.0, 7.0), ("c.d:Net-S", 2.0, 6.0)]
+    (panel,) = draw_families(material(twins)).panels
+    assert ">a.b:Net<" in panel.render()
+
+
 def test_one_family_is_not_drawn() -> None:
     drawn = draw_families(material([row for row in ROWS if row[0].startswith("DiT-")]))
     assert drawn.panels == ()

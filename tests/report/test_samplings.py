@@ -55,7 +55,7 @@ def test_lines_are_of_variants_and_samplers_over_what_they_cost(
     first, second = drawn.panels
     assert first.x_title == "Network evaluations to sample one image"
     assert second.x_title.endswith("multiply-adds to sample one image")
-    assert ">Mini/1, ddpm<" in first.render()
+    assert ">Mini/1 ddpm<" in first.render()
     assert "heun, 5 steps, 9 network evaluations" in first.render()
     assert "comparison" in drawn.finding
 

@@ -1,6 +1,6 @@
 """A line per family against Gflops: what the claims between families are about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,8 @@ import pandas as pd
 from dit_scaling.claims.fits import PowerLawFit
 from dit_scaling.report.charts.panel import Line, Panel
 from dit_scaling.report.charts.scales import log_scale
-from dit_scaling.report.figures.axes import add_levels, distance_scale, distance_title, mark_points, units_of
+from dit_scaling.report.charts.svg import text_width
+from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points, units_of
 from dit_scaling.report.figures.material import Drawn, Material, best_of, tabulate
 from dit_scaling.report.measurements import fit_points
 from dit_scaling.report.numbers import describe_distance, describe_percent
@@ -28,7 +29,8 @@ def draw_families(material: Material) -> Drawn:
     data = tabulate(measured, "gflops", points=points)
     if families.nunique() == 1:
         return Drawn(f"All variants are of one family, {families.iloc[0]}.", "", (), data)
-    members = {str(family): rows.sort_values("gflops") for family, rows in points.groupby(families, sort=False)}
+    named = _names(families.unique())
+    members = {named[str(family)]: rows.sort_values("gflops") for family, rows in points.groupby(families, sort=False)}
     laws = {family: law for family, rows in members.items() if (law := fit_points(rows, "gflops"))}
     heights = {
         family: laws[family].predict(rows["gflops"])["y"] if family in laws else rows["value"]
@@ -42,9 +44,9 @@ def draw_families(material: Material) -> Drawn:
         y=distance_scale(points, pd.concat(heights.values())),
         x_title=f"{unit.word} multiply-adds of one forward pass".strip().capitalize(),
         y_title=distance_title(measured),
-        right=30.0,
+        right=max(map(text_width, members)) + 18,
+        names_in_margin=True,
     )
-    add_levels(panel, measured)
     for number, (family, rows) in enumerate(members.items()):
         hue = f"c{number % HUES}"
         places = zip(rows["variant"], factor * rows["gflops"], heights[family], strict=True)
@@ -58,6 +60,12 @@ def draw_families(material: Material) -> Drawn:
         panels=(panel,),
         data=data,
     )
+
+
+def _names(families: Iterable[str]) -> dict[str, str]:
+    """Families as the figure names them: a class of one's own without its module, where that tells all apart."""
+    brief = {family: family.rpartition(":")[2] for family in families}
+    return brief if len(set(brief.values())) == len(brief) else {family: family for family in brief}
 
 
 def _describe(points: pd.DataFrame, laws: Mapping[str, PowerLawFit]) -> str:

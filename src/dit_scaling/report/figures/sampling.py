@@ -5,9 +5,10 @@ from dataclasses import replace
 import pandas as pd
 
 from dit_scaling.diffusion.samplers import SAMPLERS
-from dit_scaling.report.charts.panel import Line, Panel
+from dit_scaling.report.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel
 from dit_scaling.report.charts.scales import choose_unit, log_scale
-from dit_scaling.report.figures.axes import add_levels, distance_scale, distance_title, mark_points
+from dit_scaling.report.charts.svg import text_width
+from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points
 from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_of, tabulate
 from dit_scaling.report.measurements import estimate_points
 from dit_scaling.report.numbers import describe_distance
@@ -63,21 +64,31 @@ def sampling_points(material: Material) -> pd.DataFrame:
 
 def _draw_panel(material: Material, points: pd.DataFrame, x: str, factor: float, title: str) -> Panel:
     measured = material.measured
+    samplers = list(dict.fromkeys(points["sampler"]))
+    lines = []
+    for (variant, sampler), rows in points.groupby(["variant", "sampler"], sort=False):
+        name = material.short[str(variant)]
+        places = zip(rows["variant"], factor * rows[x], rows["value"], strict=True)
+        lines.append(
+            Line(
+                tuple(places),
+                material.styles[str(variant)].hue,
+                name if len(samplers) == 1 else f"{name} {sampler}",
+                dash=samplers.index(str(sampler)),
+            )
+        )
     panel = Panel(
         said=f"{distance_title(measured)} against {title.lower()}; arrow keys go from point to point",
         x=log_scale(factor * points[x]),
         y=distance_scale(points),
         x_title=title,
         y_title=distance_title(measured),
-        right=30.0,
+        height=max(HEIGHT, TOP + 60 + NAME_GAP * len(lines)),
+        right=max(text_width(line.name) for line in lines) + 18,
+        names_in_margin=True,
     )
-    add_levels(panel, measured)
-    samplers = list(dict.fromkeys(points["sampler"]))
-    for (variant, sampler), rows in points.groupby(["variant", "sampler"], sort=False):
-        name = material.short[str(variant)]
-        said = f"{name}, {sampler}" if points.loc[points["variant"] == variant, "sampler"].nunique() > 1 else name
-        places = zip(rows["variant"], factor * rows[x], rows["value"], strict=True)
-        panel.add_line(Line(tuple(places), material.styles[str(variant)].hue, said, dash=samplers.index(str(sampler))))
+    for line in lines:
+        panel.add_line(line)
     marks = mark_points(material, points, x, factor, labels=False)
     told = [
         (*mark.told, f"{row['sampler']}, {row['sampling_steps']:,} steps, {row['evaluations']:,} network evaluations")
