@@ -23,14 +23,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
     return make_study(tmp_path_factory.mktemp("results") / "synthetic")
 
 
-def test_points_of_others_stand_in_the_figures_by_name(study: StudyFiles) -> None:
+def test_points_of_others_stand_in_the_figures_by_name(study: StudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = study.inputs.table.parent
     given = folder / "points.csv"
     given.write_text(f"variant,gflops,params_m,{METRIC}\nSiT-S/2,0.004,0.2,31.5\n<b>bold</b>,0.009,,25\n")
     points = read_points(given, METRIC)
     assert points["value"].tolist() == [31.5, 25.0]
-    write_report(study.settings, study.inputs, folder / "with.html", beside=points)
-    html = (folder / "with.html").read_text()
+    monkeypatch.setattr("dit_scaling.report.command.find_inputs", lambda *_: study.inputs)
+    page, _ = make_report(study.study, folder, add=given)
+    html = page.read_text()
+    assert page.name == WITH_POINTS
+    assert ">SiT-S/2</text>" in (folder / "figures-with-points" / "fid-gflops.svg").read_text()
+    assert 'href="figures-with-points/fid-gflops.svg"' in html
     assert html.count("<title>SiT-S/2: 31.5</title>") == 2  # against Gflops and against parameters
     assert html.count("<title>&lt;b&gt;bold&lt;/b&gt;: 25.0</title>") == 1
     assert ">SiT-S/2</text>" in html

@@ -12,7 +12,6 @@ from dit_scaling.report.command import make_report
 from dit_scaling.report.figures.material import Material, read_curves
 from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.measurements import Measurements, read_measurements
-from dit_scaling.report.page import write_report
 from report_study import StudyFiles, make_study
 
 
@@ -60,12 +59,14 @@ def test_lines_are_of_variants_and_samplers_over_what_they_cost(
     assert "comparison" in drawn.finding
 
 
-def test_a_page_has_the_figure_where_other_samplings_are_given(study: StudyFiles, tmp_path: Path) -> None:
-    ten = other(study, tmp_path / "ten.csv", sampling_steps=10)
-    write_report(study.settings, study.inputs, tmp_path / "page.html", sampled=[ten])
-    assert 'id="figure-sampling-compute"' in (tmp_path / "page.html").read_text()
-    with pytest.raises(UserError, match="Run the stage that makes it"):  # of a study that is not finished
-        make_report(study.study, tmp_path, sampled=[ten])
+def test_the_command_draws_them_on_a_page_of_its_own(
+    study: StudyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dit_scaling.report.command.find_inputs", lambda *_: study.inputs)
+    page, _ = make_report(study.study, tmp_path, sampled=[other(study, tmp_path / "ten.csv", sampling_steps=10)])
+    assert 'id="figure-sampling-compute"' in page.read_text()
+    drawn = pd.read_csv(page.parent / "figures-with-points" / "sampling-compute.csv")
+    assert set(drawn["evaluations"].dropna()) == {10, 50}
 
 
 @pytest.mark.parametrize(

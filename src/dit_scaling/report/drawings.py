@@ -53,7 +53,15 @@ def draw_figures(
     Raises:
         UserError: as ``read_measurements`` and ``arrange_samples``; the training curves are missing or lack a column.
     """
-    material = Material(read_measurements(table, levels, claims), read_curves(curves))
+    write_figures(Material(read_measurements(table, levels, claims), read_curves(curves)), samples, folder)
+
+
+def write_figures(material: Material, samples: Mapping[str, Path], folder: Path) -> None:
+    """As `draw_figures`, from what it reads.
+
+    Raises:
+        UserError: as ``arrange_samples``.
+    """
     grid = arrange_samples(material.measured.final, samples)
     for name in FIGURES:
         if name == "samples":

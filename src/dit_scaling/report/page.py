@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dit_scaling.claims import ClaimsReport, evaluate_claims
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json
@@ -16,7 +14,6 @@ from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
 from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, facts, study_tables, verdict_tables
-from dit_scaling.report.added_samplings import read_samplings
 from dit_scaling.report.agreement_table import describe_agreement, tabulate_agreement
 from dit_scaling.report.captions import MAIN, SECTIONS, TABLES
 from dit_scaling.report.charts.markers import key_marker
@@ -57,8 +54,7 @@ def write_report(
     inputs: ReportInputs,
     output: Path,
     failures: Sequence[JobRecord] = (),
-    beside: pd.DataFrame | None = None,
-    sampled: Sequence[Path] = (),
+    material: Material | None = None,
 ) -> None:
     """Write the report as one self-contained HTML file, which needs no network, and its tables as CSV.
 
@@ -69,8 +65,8 @@ def write_report(
         inputs: what the stages before made.
         output: the page.
         failures: jobs that failed.
-        beside: points of others for the figures, as ``added_points.read_points`` gives them.
-        sampled: tables of metrics of the same runs, sampled in other ways.
+        material: what the figures are drawn from, where that is more than the inputs: points of others, or the same
+            runs sampled in other ways.
 
     Raises:
         UserError: an input is missing, broken, or not of this study.
@@ -104,8 +100,7 @@ def write_report(
         "gates": tabulate_gates(gates.gates),
     }
     assert tables.keys() == TABLES.keys()
-    others = pd.DataFrame() if beside is None else beside
-    material = Material(measured, read_curves(inputs.curves), others, read_samplings(sampled, measured))
+    material = material or Material(measured, read_curves(inputs.curves))
     figures = {name: view_figure(name, material, inputs.figures, output) for name in DRAWINGS}
     html = render(
         "report.html.j2",
