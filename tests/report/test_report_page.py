@@ -144,7 +144,12 @@ def test_links_within_the_page_lead_somewhere_and_folds_say_what_they_hold(page:
     assert set(inside) >= set(SECTIONS)
     assert set(inside) <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
-    for title in ("All evaluations (24)", "Wall time by stage (1)", "Versions and hashes (5)"):
+    for title in (
+        "All evaluations (24)",
+        "Losses on held-out images (6)",
+        "Wall time by stage (1)",
+        "Versions and hashes (5)",
+    ):
         assert title in page.text
 
 

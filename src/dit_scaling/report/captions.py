@@ -75,6 +75,7 @@ TABLES: Mapping[str, str] = {
     "variants": "Variants",
     "levels": "What the distances lie between",
     "evaluations": "All evaluations",
+    "held-out-losses": "Losses on held-out images",
     "fits": "Power laws",
     "budget": "What a larger budget should give",
     "agreement": "Agreement of the metrics",

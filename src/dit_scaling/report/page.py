@@ -31,6 +31,7 @@ from dit_scaling.report.first_screen import (
 )
 from dit_scaling.report.health_tables import tabulate_checks, tabulate_gates, view_gates, view_preflight
 from dit_scaling.report.inputs import ReportInputs
+from dit_scaling.report.loss_table import tabulate_held_out
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation_table import view_memorisation
 from dit_scaling.report.outcome import conclude, describe_assumption, say_condition, say_untested
@@ -171,6 +172,7 @@ def _make_tables(
         study_tables.tabulate_variants(measured, beside_paper=not hindrances(study, protocol)),
         study_tables.tabulate_levels(measured),
         study_tables.tabulate_fits(measured),
+        tabulate_held_out(measured),
         study_tables.tabulate_budget(measured),
         verdict_tables.tabulate_pairs("pairs", ours),
         verdict_tables.tabulate_steps("steps", ours),
