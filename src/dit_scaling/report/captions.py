@@ -65,6 +65,7 @@ FIGURES: Mapping[str, Caption] = {
         Caption("loss", "Training loss and gradient norm", "training"),
         Caption("held-out-loss", "Loss on held-out images", "training"),
         Caption("sampling-compute", "Distance against what sampling costs", "scaling", usual=False),
+        Caption("field", "This study among published families", "paper", usual=False),
         Caption("published", "The paper's Table 4 beside this study", "paper"),
     )
 }

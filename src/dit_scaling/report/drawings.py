@@ -8,6 +8,7 @@ from dit_scaling.common.files import atomic_path
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures.bubbles import draw_bubbles
 from dit_scaling.report.figures.families import draw_families
+from dit_scaling.report.figures.field import draw_field
 from dit_scaling.report.figures.held_out import draw_held_out
 from dit_scaling.report.figures.losses import draw_losses
 from dit_scaling.report.figures.material import Drawn, Material, read_curves
@@ -30,6 +31,7 @@ DRAWINGS: Mapping[str, Callable[[Material], Drawn]] = {
     "loss": draw_losses,
     "held-out-loss": draw_held_out,
     "sampling-compute": draw_sampling,
+    "field": draw_field,
     "published": draw_published,
 }
 """How each figure of `captions.FIGURES` is drawn, but for the samples, which are pictures."""
