@@ -30,8 +30,8 @@ from dit_scaling.report.first_screen import (
     judged_claims,
 )
 from dit_scaling.report.health_tables import tabulate_checks, tabulate_gates, view_gates, view_preflight
+from dit_scaling.report.held_out_table import tabulate_held_out
 from dit_scaling.report.inputs import ReportInputs
-from dit_scaling.report.loss_table import tabulate_held_out
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation_table import view_memorisation
 from dit_scaling.report.outcome import conclude, describe_assumption, say_condition, say_untested

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from dit_scaling.paper.field import at_equal_steps
-from dit_scaling.report.figures.field import draw_field
+from dit_scaling.report.figures.among_published import draw_field
 from dit_scaling.report.figures.material import Material
 from dit_scaling.report.measurements import Measurements, estimate_points
 from dit_scaling.variants import training_gflops

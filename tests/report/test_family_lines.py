@@ -11,7 +11,7 @@ from scipy import stats
 from dit_scaling.claims import evaluate_claims
 from dit_scaling.paper.published import table4
 from dit_scaling.report.drawings import DRAWINGS
-from dit_scaling.report.figures.families import draw_families
+from dit_scaling.report.figures.family_lines import draw_families
 from dit_scaling.report.figures.material import Material
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.verdict_tables import compare_verdicts

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from dit_scaling.report.loss_table import tabulate_held_out
+from dit_scaling.report.held_out_table import tabulate_held_out
 from dit_scaling.report.measurements import Measurements, read_measurements
 from report_study import make_study
 
