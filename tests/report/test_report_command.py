@@ -10,9 +10,9 @@ import pytest
 from dit_scaling.common.errors import UserError
 from dit_scaling.report.added_points import read_points
 from dit_scaling.report.bundle import bundle_report, links_of
-from dit_scaling.report.command import WITH_POINTS, make_report
 from dit_scaling.report.inputs import find_inputs
 from dit_scaling.report.page import write_report
+from dit_scaling.report.remake import WITH_POINTS, make_report
 from report_study import StudyFiles, make_study
 
 METRIC = "fd_classifier64"

@@ -17,7 +17,7 @@ BundleOption = Annotated[Path | None, typer.Option(help="ZIP to write: the page 
 def report(config: ConfigFiles = EMBEDDED, add: AddOption = None, bundle: BundleOption = None) -> None:
     """Add points to a finished study's report, or pack it with all its files."""
     from dit_scaling.config import load_study
-    from dit_scaling.report.command import make_report
+    from dit_scaling.report.remake import make_report
 
     study = load_study(*config)
     written, lost = make_report(study, Path("results") / study.study, add, bundle)
