@@ -114,7 +114,7 @@ def test_only_regular_files_are_read(tmp_path: Path, make: Callable[[Path], None
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("study: other\n", "the key 'study' stands in line 5 and again in line"),
+        ("study: other\n", "the key 'study' stands in line 6 and again in line"),
         (BOMB, "aliases written out"),
     ],
 )

@@ -236,6 +236,7 @@ def test_every_sampler_of_flow_passes_the_closed_forms(toy: Toy, sampler: str, s
     assert [check for check in checks if not check.passed] == []
 
 
+@pytest.mark.slow
 def test_another_objective_beside_the_first_is_checked_under_names_of_its_own(toy: Toy, tmp_path: Path) -> None:
     sampling = toy.settings.sampling.model_copy(update={"diffusion": FLOW, "sampler": "heun"})
     other = toy.settings.model_copy(update={"diffusion": FLOW, "sampling": sampling})

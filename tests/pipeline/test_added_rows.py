@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from pipeline import ROOT, edited, snakemake, warm_python
 
@@ -17,6 +18,7 @@ CHANGES = {
 SCHEMA = "from dit_scaling.config.schema import schema_text; print(schema_text(), end='')"
 
 
+@pytest.mark.slow
 def test_added_rows_go_through_preflight_training_sampling_score_and_report(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     for name in ("rules", "workflow", "config", "profiles", "envs"):

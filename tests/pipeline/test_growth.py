@@ -12,7 +12,8 @@ from dit_scaling.config import load_study
 from dit_scaling.config.stages import Stages
 from dit_scaling.plan.command import tell_plan
 from dit_scaling.plan.price import devices_as_measured
-from dit_scaling.results.status import describe_status, read_status
+from dit_scaling.results.status import read_status
+from dit_scaling.results.status_text import describe_status
 from pipeline import ROOT, TINY, warm_python
 
 FEW, MANY = 10, 20

@@ -10,7 +10,8 @@ from dit_scaling.common.holder import Holder
 from dit_scaling.config import load_study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.run_control import RUNNER
-from dit_scaling.results.status import describe_status, read_status
+from dit_scaling.results.status import read_status
+from dit_scaling.results.status_text import describe_status
 from pipeline import edited, snakemake
 from tiny import RESULTS
 

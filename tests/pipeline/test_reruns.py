@@ -186,6 +186,7 @@ def test_a_copied_study_is_not_run_again(forgotten: Path) -> None:
     assert plan(forgotten) == {}
 
 
+@pytest.mark.slow
 def test_a_copy_that_lost_the_files_times_is_not_run_again_once_touched(study: Path, tmp_path: Path) -> None:
     """As by `cp -r`, and in an order that makes inputs newer than what was made of them."""
     files = sorted(path for path in (study / RESULTS).rglob("*") if path.is_file())

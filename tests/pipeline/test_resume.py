@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from pipeline import ROOT, edited, plan, snakemake
@@ -101,6 +102,7 @@ def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:
     assert plan(copied, config=config) == {}
 
 
+@pytest.mark.slow
 def test_training_on_two_ranks_through_the_rule(copied: Path) -> None:
     config = edited(copied, {"resources.gpus_per_node": 2, "training.steps": 30, "training.milestones": [10, 20]})
     target = f"{RESULTS}/DiT-Nano-2/seed-0/step-30/ema.safetensors"

@@ -10,9 +10,9 @@ import pytest
 from dit_scaling.common.errors import UserError
 from dit_scaling.report.added_points import read_points
 from dit_scaling.report.bundle import bundle_report, links_of
-from dit_scaling.report.command import WITH_POINTS, make_report
 from dit_scaling.report.inputs import find_inputs
 from dit_scaling.report.page import write_report
+from dit_scaling.report.remake import WITH_POINTS, make_report
 from report_study import StudyFiles, make_study
 
 METRIC = "fd_classifier64"
@@ -29,7 +29,7 @@ def test_points_of_others_stand_in_the_figures_by_name(study: StudyFiles, monkey
     given.write_text(f"variant,gflops,params_m,{METRIC}\nSiT-S/2,0.004,0.2,31.5\n<b>bold</b>,0.009,,25\n")
     points = read_points(given, METRIC)
     assert points["value"].tolist() == [31.5, 25.0]
-    monkeypatch.setattr("dit_scaling.report.command.find_inputs", lambda *_: study.inputs)
+    monkeypatch.setattr("dit_scaling.report.remake.find_inputs", lambda *_: study.inputs)
     page, _ = make_report(study.study, folder, add=given)
     html = page.read_text()
     assert page.name == WITH_POINTS

@@ -17,9 +17,9 @@ from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.report.drawings import DRAWINGS, draw_figures
+from dit_scaling.report.figures.beside_table4 import draw_published
 from dit_scaling.report.figures.losses import CURVE_POINTS, bin_curves
 from dit_scaling.report.figures.material import Material, read_curves
-from dit_scaling.report.figures.published import draw_published
 from dit_scaling.report.figures.scaling import describe_trend, draw_scaling
 from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples

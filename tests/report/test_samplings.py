@@ -8,10 +8,10 @@ import pytest
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.report.added_samplings import read_samplings
-from dit_scaling.report.command import make_report
 from dit_scaling.report.figures.material import Material, read_curves
 from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.measurements import Measurements, read_measurements
+from dit_scaling.report.remake import make_report
 from report_study import StudyFiles, make_study
 
 
@@ -62,7 +62,7 @@ def test_lines_are_of_variants_and_samplers_over_what_they_cost(
 def test_the_command_draws_them_on_a_page_of_its_own(
     study: StudyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dit_scaling.report.command.find_inputs", lambda *_: study.inputs)
+    monkeypatch.setattr("dit_scaling.report.remake.find_inputs", lambda *_: study.inputs)
     page, _ = make_report(study.study, tmp_path, sampled=[other(study, tmp_path / "ten.csv", sampling_steps=10)])
     assert 'id="figure-sampling-compute"' in page.read_text()
     drawn = pd.read_csv(page.parent / "figures-with-points" / "sampling-compute.csv")

@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """Add points and other samplings to a finished study's report, or pack it with all its files."""
     from dit_scaling.config import load_study
-    from dit_scaling.report.command import make_report
+    from dit_scaling.report.remake import make_report
 
     study = load_study(*config)
     written, lost = make_report(study, Path("results") / study.study, add, sampled or (), bundle)

@@ -7,13 +7,13 @@ from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.files import atomic_path
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures.among_published import draw_field
+from dit_scaling.report.figures.beside_table4 import draw_published
 from dit_scaling.report.figures.bubbles import draw_bubbles
 from dit_scaling.report.figures.family_lines import draw_families
 from dit_scaling.report.figures.held_out import draw_held_out
 from dit_scaling.report.figures.losses import draw_losses
 from dit_scaling.report.figures.material import Drawn, Material, read_curves
 from dit_scaling.report.figures.others import draw_others
-from dit_scaling.report.figures.published import draw_published
 from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.figures.scaling import draw_scaling
 from dit_scaling.report.figures.training import draw_compute, draw_steps

@@ -13,7 +13,7 @@ from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
 from dit_scaling.paper.published import table4
-from dit_scaling.report import cost_tables, facts, study_tables, verdict_tables
+from dit_scaling.report import cost_tables, study_facts, study_tables, verdict_tables
 from dit_scaling.report.agreement_table import describe_agreement, tabulate_agreement
 from dit_scaling.report.captions import MAIN, SECTIONS, TABLES
 from dit_scaling.report.charts.markers import key_marker
@@ -184,15 +184,20 @@ def _make_tables(
         verdict_tables.tabulate_exceptions("table4-exceptions", theirs),
         verdict_tables.tabulate_spread("spread"),
         verdict_tables.tabulate_reproductions("reproductions"),
-        facts.tabulate_protocol(protocol),
-        list_facts("data", records["data"], facts.DATA, facts.OTHERS),
-        list_facts("vae", records["vae"], facts.VAE, facts.OTHERS),
-        list_facts("latents", records.get("manifest", {}), {}, facts.OTHERS),
-        list_facts("features", records["extractor"] | {"reference": measured.reference}, facts.EXTRACTOR, facts.OTHERS),
+        study_facts.tabulate_protocol(protocol),
+        list_facts("data", records["data"], study_facts.DATA, study_facts.OTHERS),
+        list_facts("vae", records["vae"], study_facts.VAE, study_facts.OTHERS),
+        list_facts("latents", records.get("manifest", {}), {}, study_facts.OTHERS),
+        list_facts(
+            "features",
+            records["extractor"] | {"reference": measured.reference},
+            study_facts.EXTRACTOR,
+            study_facts.OTHERS,
+        ),
         cost_tables.tabulate_costs(measured, study),
         cost_tables.tabulate_stages(inputs.times),
         cost_tables.tabulate_commands(study),
-        list_facts("versions", versions, facts.VERSIONS, facts.OTHERS),
+        list_facts("versions", versions, study_facts.VERSIONS, study_facts.OTHERS),
     ]
     return {table.name: table for table in made}
 
