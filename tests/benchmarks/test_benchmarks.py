@@ -175,7 +175,7 @@ def test_small_rows_agree_with_their_peers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "keeps"),
     [
-        ("frechet-torch-fidelity", {"ours"}),
+        pytest.param("frechet-torch-fidelity", {"ours"}, marks=pytest.mark.slow),
         ("startup-data", {"ours", "peer"}),  # the peer is a yardstick
         pytest.param("pair-embedded-smallest", {"ours"}, marks=pytest.mark.slow),
     ],

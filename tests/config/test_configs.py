@@ -56,7 +56,12 @@ def plan_with_images(folder: Path, name: str, classes: int) -> Plan:
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
-        ("imagenet256.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(72, 1536, 48, 12)}),
+        pytest.param(
+            "imagenet256.yaml",
+            1000,
+            {**FETCHED, **TRAINED, **jobs_of(72, 1536, 48, 12)},
+            marks=pytest.mark.slow,  # ten seconds, and the next is of the same kind
+        ),
         ("imagenet256-claims.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 128, 4, 4)}),
         ("imagenet256-52k.yaml", 1000, {**FETCHED, **TRAINED, **jobs_of(12, 256, 8, 4)}),
         (

@@ -48,8 +48,8 @@ def look(theirs: Path, tmp_path: Path) -> Look:
     ("asked", "words"),
     [
         (["-n"], "Nothing to be done"),
-        (["--summary"], "results/tiny/report.html\t"),
-        (["--report", "{}/report.zip"], "Report created"),
+        pytest.param(["--summary"], "results/tiny/report.html\t", marks=pytest.mark.slow),
+        pytest.param(["--report", "{}/report.zip"], "Report created", marks=pytest.mark.slow),
     ],
 )
 def test_snakemake_looks_where_it_can_write_nothing(

@@ -458,6 +458,7 @@ def test_what_was_not_measured_is_said_so(tmp_path: Path) -> None:
     assert "Unknown key: deep3" in page.text
 
 
+@pytest.mark.slow
 def test_twelve_variants_of_large_noisy_samples_stay_below_ten_megabytes(tmp_path: Path) -> None:
     names = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
     large = make_study(tmp_path, variants=names, image_size=256, channels=3)
