@@ -2,6 +2,7 @@
 
 CORES ?= 2
 ARGS ?=
+COVERAGE ?=
 UV_VERSION := 0.13.9
 PYTHON ?=
 
@@ -37,8 +38,8 @@ study: $(READY) ## run the study of config/config.yaml (CORES=4 for more cores, 
 	$(RUN) snakemake --cores $(CORES) $(ARGS)
 
 test: export OMP_NUM_THREADS := 1
-test: $(READY) ## run the tests and show the coverage of src, or with ARGS="tests/config" some of them
-	$(RUN) pytest -n 2 --dist worksteal $(if $(ARGS),,--cov --cov-report=term --cov-fail-under=85) $(ARGS)
+test: $(READY) ## run the tests, or with ARGS="tests/config" some of them; COVERAGE=1 shows the coverage of src
+	$(RUN) pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
 # The rooms that need no study, no ranks and no feature network, without what asks Snakemake.
 FAST := $(addprefix tests/,common cli config variants diffusion models sampling paper plan results)

@@ -23,9 +23,11 @@ from pipeline import ROOT
 # Processes that tests start take this tree too, whatever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
 
-# A shell that starts pytest in the background has it ignore Ctrl-C, and with it every process that a test interrupts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts pytest in the background, or nohup, has it ignore these signals, and with it every process that a
+# test sends one.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 CLASSES = 3
 IMAGES = 24
