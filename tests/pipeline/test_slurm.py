@@ -37,6 +37,7 @@ SUBMITTED = {
     "preflight": 1,
     "encode_shard": 2,
     "train_milestone": 1,
+    "held_out_loss": 1,
     "sample_part": 1,
     "reference": 1,
     "extract_features": 1,
