@@ -298,6 +298,8 @@ def test_schema_check_tells_a_stale_file(tmp_path: Path) -> None:
         (["check", "missing.yaml"], ["missing.yaml", "does not exist"]),
         (["claims", "missing.csv"], ["missing.csv"]),
         (["claims", TABLE_4, "--metric", "nothing"], ["nothing"]),
+        (["claims"], ["a table of metrics, or --published"]),
+        (["claims", "--published", "all", "--json"], ["leave --metric, --decoded-noise and --json out"]),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
         (["nonsense"], ["nonsense"]),
     ],

@@ -23,6 +23,7 @@ from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.variants import Variant
 from oracles import randomize
+from toy_sampling import TOY_SAMPLING
 
 FLOW = FlowSettings(objective="flow")
 PROCESS = create_diffusion(FLOW)
@@ -181,20 +182,8 @@ def test_an_exact_network_has_the_errors_that_variance_allows() -> None:
 
 
 def flow_sampling(sampler: str) -> SampleSettings:
-    return SampleSettings(
-        num_samples=4,
-        parts=1,
-        sampler=sampler,
-        steps=6,
-        guidance_scale=1.5,
-        guidance_channels=3,
-        labels="balanced",
-        seed=0,
-        num_classes=3,
-        image_channels=1,
-        checkpoint="toy",
-        diffusion=FLOW,
-    )
+    changes = {"num_samples": 4, "sampler": sampler, "steps": 6, "guidance_scale": 1.5, "diffusion": FLOW}
+    return TOY_SAMPLING.model_copy(update=changes)
 
 
 def test_a_flow_is_trained_saved_and_sampled(

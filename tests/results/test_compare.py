@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import escape
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from dit_scaling.claims import evaluate_claims
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
+from dit_scaling.common.pages import content_policy
 from dit_scaling.config import parse_study
 from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.results.compare import compare_studies, read_all
@@ -153,6 +155,8 @@ def test_the_command_writes_a_table_a_page_and_json(tmp_path: Path) -> None:
     html = page.read_text()
     assert html.count("lower, beyond noise") == len(VARIANTS)
     assert "<script" not in html
+    style = html.split("<style>")[1].split("</style>")[0]
+    assert str(escape(content_policy([style]))) in html
     assert "http" not in html.replace("http-equiv", "")
     record = json.loads(CliRunner().invoke(app, ["compare", *places, "--page", str(page), "--json"]).output)
     assert [study["study"] for study in record["studies"]] == ["one", "two"]

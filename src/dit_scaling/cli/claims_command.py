@@ -26,6 +26,8 @@ def claims(
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
+    if published and (metric or decoded_noise or as_json):
+        raise UserError("--published tells of published FIDs in words: leave --metric, --decoded-noise and --json out.")
     if table is None:
         from dit_scaling.laws.field_text import describe_published
 

@@ -1,11 +1,12 @@
 """``score``: samples of any model by the study's metrics."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from dit_scaling.cli.options import JsonOption, tell_json
 
 
 def score(
@@ -18,14 +19,14 @@ def score(
         ),
     ],
     features: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="inception, clean, dinov2, or a study's extractor.json; repeat it. By default these three, or the "
             "extractor of a study's reference."
         ),
-    ] = [],  # noqa: B006
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON record to write.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of lines.")] = False,
+    as_json: JsonOption = False,
     cache: Annotated[Path, typer.Option(help="Folder of the networks' weights.")] = Path("cache"),
     fetch: Annotated[bool, typer.Option(help="Fetch weights that are missing.")] = True,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks compute.")] = "auto",
@@ -41,7 +42,10 @@ def score(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     own = study_extractor(reference)
-    chosen = tuple(features) or ((str(own),) if own else tuple(WEIGHTS))
+    chosen = tuple(features or ()) or ((str(own),) if own else tuple(WEIGHTS))
     scoring = Scoring(kid_subsets=100, kid_subset_size=1000, neighbours=3, bootstrap=bootstrap, seed=seed)
     record = score_images(Asked(images, reference, chosen, cache, choose_device(device), scoring, fetch), output)
-    typer.echo(json.dumps(record, indent=2) if as_json else "\n".join(describe_score(record)))
+    if as_json:
+        tell_json(record)
+        return
+    typer.echo("\n".join(describe_score(record)))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from dit_scaling.common.files import atomic_path
+from dit_scaling.common.pages import STYLES, content_policy, page_environment, read_style
 from dit_scaling.results.compare import Comparison, Difference
 from dit_scaling.results.compare_text import describe_yardsticks, percent, say_difference
 from dit_scaling.results.finished_study import FinishedStudy
@@ -22,16 +23,13 @@ def write_compare_page(comparisons: Sequence[Comparison], output: Path) -> None:
         comparisons: each further study beside the first.
         output: HTML file.
     """
-    environment = Environment(
-        loader=PackageLoader("dit_scaling.report"),
-        autoescape=select_autoescape(["html", "j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    style = "".join(map(read_style, STYLES))
     first = comparisons[0].first
     studies = [first, *(comparison.other for comparison in comparisons)]
-    html = environment.get_template("compare.html.j2").render(
+    template = page_environment("dit_scaling.report").get_template("compare.html.j2")
+    html = template.render(
+        style=Markup(style),  # our own
+        policy=content_policy([style]),
         studies=studies,
         claims=_claims(studies),
         stages=sorted({stage for study in studies for stage in study.hours}),
