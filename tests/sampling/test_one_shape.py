@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from pytest import MonkeyPatch as Patch
 from torch import Tensor, nn
 
 from dit_scaling.diffusion.denoiser import guided
@@ -69,7 +68,9 @@ def test_an_output_stays_when_the_next_one_is_made() -> None:
 
 @pytest.mark.skipif(not compiler_found(), reason="no C++ compiler on this machine")
 @pytest.mark.parametrize(("device", "graphs", "mode"), [("cuda", True, "reduce-overhead"), ("cuda", False, "default")])
-def test_graphs_are_asked_of_the_compiler(monkeypatch: Patch, device: str, graphs: bool, mode: str) -> None:
+def test_graphs_are_asked_of_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, device: str, graphs: bool, mode: str
+) -> None:
     asked = dict[str, Any]()
     monkeypatch.setattr(nn.Module, "compile", lambda _self, **options: asked.update(options))
     network = nn.Linear(1, 1)
@@ -79,7 +80,9 @@ def test_graphs_are_asked_of_the_compiler(monkeypatch: Patch, device: str, graph
 
 
 @pytest.mark.skipif(not compiler_found(), reason="no C++ compiler on this machine")
-def test_without_a_gpu_graphs_are_left_out_with_a_message(monkeypatch: Patch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_gpu_graphs_are_left_out_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = dict[str, Any]()
     monkeypatch.setattr(nn.Module, "compile", lambda _self, **options: asked.update(options))
     compiled(nn.Linear(1, 1), graphs=True)
