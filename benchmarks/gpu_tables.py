@@ -1,5 +1,6 @@
 """Tables for docs/performance.md, and rows of measured rates, from the logs of `benchmarks.gpu_figures`."""
 
+import contextlib
 import csv
 import json
 import re
@@ -20,14 +21,12 @@ WAY = ("device", "stage", "variant", "precision", "compiled")
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a log that are JSON objects; the last line of one that was cut off may be half."""
+    """The lines of a log that `kernels.tell` wrote; the last one of a log that was cut off may be half."""
     found = []
     for text in path.read_text(errors="replace").splitlines():
-        if text.startswith("{"):
-            try:
+        if text.startswith('{"what": '):
+            with contextlib.suppress(ValueError):
                 found.append(json.loads(text))
-            except ValueError:
-                continue
     return found
 
 
@@ -174,9 +173,9 @@ def study_lines(ended: Sequence[Line], jobs: int) -> list[str]:
 
 def with_new_rates(lines: Sequence[Line], commit: str, path: Path) -> None:
     """Write the table of measured rates with what is new in the place of what is old."""
-    with resources.files("dit_scaling.plan").joinpath("measured_rates.csv").open(newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns, known = list(reader.fieldnames or ()), list(reader)
+    text = resources.files("dit_scaling.plan").joinpath("measured_rates.csv").read_text()
+    reader = csv.DictReader(text.splitlines())
+    columns, known = list(reader.fieldnames or ()), list(reader)
     rows = {tuple(row[key] for key in WAY): row for row in known}
     for row in of("rate", lines):
         texts = {key: _text(row[key]) for key in columns} | {"commit": commit}
