@@ -1,7 +1,8 @@
 """Where the time of a training step and of a sampler goes on a GPU, by kind of kernel: python -m benchmarks.kernels
 
-Networks of the paper's widths with fewer blocks, which compile sooner: all blocks cost the same. Also alone: the large
-matrix product that is the ceiling, attention's back ends, and the passes over all weights at XL's full size.
+Networks of the paper's widths with fewer blocks, which compile sooner: all blocks cost the same; and the embedded
+study's largest, whose operators are launched more slowly than they run. Also alone: the large matrix product that is
+the ceiling, attention's back ends, and the passes over all weights at XL's full size.
 """
 
 import argparse
@@ -17,15 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.models import embedded_model
 from dit_scaling.common.devices import describe_device, matrix_products
 from dit_scaling.config.recipe import Recipe
 from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions
-from dit_scaling.models import count_parameters, create_model
+from dit_scaling.models import DiT, count_parameters, create_model
 from dit_scaling.models.compiling import compiled
+from dit_scaling.sampling.one_shape import compiled_sampler
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep
-from dit_scaling.variants import AnyVariant, Variant, parse_variant
+from dit_scaling.variants import Variant, parse_variant
 
 KINDS: Mapping[str, str] = {
     "attention": r"flash|fmha|sdpa|attention|softmax",
@@ -38,6 +41,7 @@ KINDS: Mapping[str, str] = {
     "reductions": r"reduce|norm",
 }
 NAMED = 14  # of the costliest kernels
+BATCH_OF_EMBEDDED = 16
 
 
 def tell(what: str, **facts: Any) -> None:
@@ -92,45 +96,60 @@ def profile(what: str, run: Callable[[], object], device: torch.device, steps: i
         print(f"    {milliseconds:8.3f} ms {count:5d} x {name[:150]}", flush=True)
 
 
-def shortened(name: str, blocks: int) -> AnyVariant:
-    """A variant of the paper with so many blocks."""
+def shortened(name: str, blocks: int) -> DiT:
+    """A network of the paper with so many blocks."""
     variant = parse_variant(name)
     assert isinstance(variant, Variant)
-    return variant.model_copy(update={"depth": blocks})
+    model = create_model(variant.model_copy(update={"depth": blocks}))
+    assert isinstance(model, DiT)
+    return model
 
 
-def training(name: str, blocks: int, batch: int, device: torch.device, recipe: Recipe) -> None:
-    """A training step on one batch that stays."""
-    model = create_model(shortened(name, blocks)).to(device).train()
-    shape = (batch, 4, model.input_size, model.input_size)
+def training(model: DiT, batch: int, device: torch.device, recipe: Recipe, graphs: bool = False) -> None:
+    """A training step on one batch that stays; ``graphs`` launches what is compiled as CUDA graphs."""
+    name, depth = model.variant.name, model.variant.depth
+    model.to(device).train()
+    if graphs:
+        compiled(model, graphs=True)
+    shape = (batch, model.in_channels, model.input_size, model.input_size)
     x0, noise = torch.randn(2, *shape, device=device)
-    drawn = Batch(x0, torch.randint(1, 1000, (batch,)), torch.randint(1000, (batch,), device=device), noise)
+    drawn = Batch(
+        x0, torch.randint(1, 1000, (batch,)), torch.randint(model.num_classes, (batch,), device=device), noise
+    )
     with matrix_products(recipe.precision):
-        take = TrainingStep(model, recipe, create_diffusion(PAPER_PROCESS))
+        own = recipe.model_copy(update={"compile": recipe.compile and not graphs})
+        take = TrainingStep(model, own, create_diffusion(PAPER_PROCESS))
         started = time.perf_counter()
         take(0, [drawn])
         if device.type == "cuda":
             torch.cuda.synchronize()
         first = time.perf_counter() - started
-        how = f"{recipe.precision}, {'compiled' if recipe.compile else 'eager'}"
-        tell("first step", variant=name, blocks=blocks, seconds=round(first, 1))
-        profile(f"training {name}, {blocks} blocks, batch {batch}, {how}", lambda: take(1, [drawn]), device, 3)
+        how = described(recipe.precision, recipe.compile, graphs)
+        tell("first step", variant=name, blocks=depth, seconds=round(first, 1))
+        profile(f"training {name}, {depth} blocks, batch {batch}, {how}", lambda: take(1, [drawn]), device, 3)
 
 
-def sampling(name: str, blocks: int, batch: int, device: torch.device, precision: str, fast: bool) -> None:
+def described(precision: str, fast: bool, graphs: bool) -> str:
+    """How a network ran."""
+    return f"{precision}, {'eager' if not fast else 'CUDA graphs' if graphs else 'compiled'}"
+
+
+def sampling(
+    model: DiT, batch: int, device: torch.device, precision: str, fast: bool = True, graphs: bool = False
+) -> None:
     """Ten denoising steps from one noise, with the noise of the steps drawn on the device."""
-    model = create_model(shortened(name, blocks)).to(device).eval()
-    if fast:
-        compiled(model, "sampling.compile")
-    noise = torch.randn(batch, 4, model.input_size, model.input_size, device=device)
-    labels = torch.randint(1000, (batch,), device=device)
+    name, depth = model.variant.name, model.variant.depth
+    model.to(device).eval()
+    denoiser = compiled_sampler(model, graphs=graphs) if fast else model
+    noise = torch.randn(batch, model.in_channels, model.input_size, model.input_size, device=device)
+    labels = torch.randint(model.num_classes, (batch,), device=device)
 
     def run() -> None:
         with matrix_products(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            create_diffusion(PAPER_PROCESS).sample(model, noise, labels, SamplingOptions(steps=10))
+            create_diffusion(PAPER_PROCESS).sample(denoiser, noise, labels, SamplingOptions(steps=10))
 
-    how = f"{precision}, {'compiled' if fast else 'eager'}"
-    profile(f"10 sampling steps {name}, {blocks} blocks, batch {batch}, {how}", run, device, 1, named=fast)
+    how = described(precision, fast, graphs)
+    profile(f"10 sampling steps {name}, {depth} blocks, batch {batch}, {how}", run, device, 1, named=fast)
 
 
 def attention(device: torch.device, batch: int, heads: int, tokens: int, widths: tuple[int, ...]) -> None:
@@ -155,7 +174,7 @@ def attention(device: torch.device, batch: int, heads: int, tokens: int, widths:
                     once = seconds_of(forward, device, 10)
                 twice = seconds_of(both, device, 10)
             except RuntimeError as error:
-                tell("attention", width=width, back_end=back_end.name, refused=str(error)[:100])
+                tell("attention", own=own, width=width, back_end=back_end.name, refused=str(error)[:100])
                 continue
             tell(
                 "attention",
@@ -221,17 +240,34 @@ def weights_passes(device: torch.device, count: int) -> None:
 def parts(device: torch.device, small: bool) -> Iterator[tuple[str, Callable[[], None]]]:
     """What is measured, the most wanted first."""
     fast, tf32 = Recipe(precision="bfloat16", compile=True), Recipe(precision="tf32")
-    xl, xs = (("DiT-S/8", 2), ("DiT-S/8", 2)) if small else (("DiT-XL/2", 4), ("DiT-S/2", 12))
+    xl_of, xs_of = (("DiT-S/8", 2), ("DiT-S/8", 2)) if small else (("DiT-XL/2", 4), ("DiT-S/2", 12))
+
+    def xl() -> DiT:
+        return shortened(*xl_of)
+
+    def xs() -> DiT:
+        return shortened(*xs_of)
+
+    def embedded() -> DiT:
+        return embedded_model(1)[0]
+
     batch, batch_s, drawn = (2, 2, 2) if small else (128, 256, 64)
     yield "products", lambda: products(device, 256 if small else 32768, 128 if small else 1152)
-    yield "training-xl", lambda: training(*xl, batch, device, fast)
+    yield "training-xl", lambda: training(xl(), batch, device, fast)
     yield "attention", lambda: attention(device, batch, 2 if small else 16, 256, (72, 80, 96, 128))
     yield "weights", lambda: weights_passes(device, 10**5 if small else count_parameters("DiT-XL/2"))
-    yield "training-s", lambda: training(*xs, batch_s, device, fast)
-    yield "sampling-xl", lambda: sampling(*xl, drawn, device, "bfloat16", True)
-    yield "sampling-xl-tf32", lambda: sampling(*xl, drawn, device, "tf32", False)
+    yield "training-s", lambda: training(xs(), batch_s, device, fast)
+    yield "sampling-xl", lambda: sampling(xl(), drawn, device, "bfloat16")
+    yield "sampling-xl-graphs", lambda: sampling(xl(), drawn, device, "bfloat16", graphs=True)
+    yield "training-embedded", lambda: training(embedded(), BATCH_OF_EMBEDDED, device, fast)
+    yield "training-embedded-graphs", lambda: training(embedded(), BATCH_OF_EMBEDDED, device, fast, graphs=True)
+    yield "training-embedded-eager", lambda: training(embedded(), BATCH_OF_EMBEDDED, device, tf32)
+    yield "sampling-embedded", lambda: sampling(embedded(), drawn, device, "bfloat16")
+    yield "sampling-embedded-graphs", lambda: sampling(embedded(), drawn, device, "bfloat16", graphs=True)
+    yield "training-s-graphs", lambda: training(xs(), batch_s, device, fast, graphs=True)
+    yield "sampling-xl-tf32", lambda: sampling(xl(), drawn, device, "tf32", fast=False)
     yield "attention-64", lambda: attention(device, batch_s, 2 if small else 6, 256, (64,))
-    yield "training-xl-tf32", lambda: training(*xl, batch, device, tf32)
+    yield "training-xl-tf32", lambda: training(xl(), batch, device, tf32)
 
 
 def main() -> None:

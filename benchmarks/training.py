@@ -21,6 +21,7 @@ from dit_scaling.training.step import TrainingStep
 BATCH = 8
 BATCH_OF_GEMM = 32  # nearer to the paper's 256, whose optimiser is a smaller share of a step
 GEMM_SIDE = 2048
+CPU = torch.device("cpu")
 EAGER = Recipe()
 DIFFUSION = create_diffusion(PAPER_PROCESS)
 RECIPE = Recipe(compile=compiler_found())
@@ -49,12 +50,13 @@ def our_step(model: DiT, size: int, recipe: Recipe = RECIPE) -> Side:
     return timed(run, lambda: {"squared error before the first step": errors[0]})
 
 
-def diffusers_step(model: DiT, size: int) -> Side:
+def diffusers_step(model: DiT, size: int, device: torch.device = CPU, precision: str = "float32") -> Side:
     """diffusers at its best settings. In evaluation mode, where it drops no labels; it has no other dropout."""
     from diffusers import DDPMScheduler
     from diffusers.training_utils import EMAModel
 
-    batch, network, errors = draw_batch(model, size), diffusers_model(model), list[float]()
+    drawn, network, errors = draw_batch(model, size), diffusers_model(model).to(device), list[torch.Tensor]()
+    batch = Batch(*(part.to(device) for part in (drawn.x0, drawn.t, drawn.y, drawn.noise)))
     scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     optimiser = torch.optim.AdamW(
         network.parameters(), RECIPE.learning_rate, weight_decay=RECIPE.weight_decay, fused=True
@@ -65,15 +67,16 @@ def diffusers_step(model: DiT, size: int) -> Side:
 
     def run() -> None:
         noisy = scheduler.add_noise(batch.x0, batch.noise, batch.t)
-        output = network(noisy, timestep=batch.t, class_labels=batch.y, return_dict=False)[0]
-        loss = F.mse_loss(output[:, : model.in_channels], batch.noise)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            output = network(noisy, timestep=batch.t, class_labels=batch.y, return_dict=False)[0]
+            loss = F.mse_loss(output[:, : model.in_channels].float(), batch.noise)
         torch.autograd.backward(loss)
         optimiser.step()
         optimiser.zero_grad()
         ema.step(network.parameters())
-        errors.append(loss.item())
+        errors.append(loss.detach())
 
-    return timed(run, lambda: {"squared error before the first step": errors[0]})
+    return timed(run, lambda: {"squared error before the first step": errors[0].item()})
 
 
 def plain_step(model: DiT, size: int) -> Side:

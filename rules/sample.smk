@@ -26,6 +26,7 @@ rule sample_part:
         jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
         batch=STUDY.resources.sample_batch,
+        graphs=int(STUDY.resources.cuda_graphs),
         log_seconds=STUDY.resources.log_seconds,
     params:
         settings=lambda wildcards: sample_settings(wildcards).canonical(),

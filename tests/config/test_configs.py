@@ -104,7 +104,7 @@ JOBS_OF_STAGE = {
 }
 
 
-@pytest.mark.parametrize("name", ["imagenet256", "imagenet256-claims", "imagenet256-52k"])
+@pytest.mark.parametrize("name", ["imagenet256", "imagenet256-claims", "imagenet256-52k", "dit-xl2-released"])
 def test_the_header_says_the_cost_on_an_h200_with_and_without_the_fast_overlay(name: str) -> None:
     path = CONFIGS / f"{name}.yaml"
     stated = re.search(r"([\d.]+) H200 hours, ([\d.]+) with config/fast.yaml", header_of(path))

@@ -89,6 +89,7 @@ def test_resources_run_nothing_again(study: Path, tmp_path: Path) -> None:
         "save_steps": 7,
         "encode_batch": 7,
         "sample_batch": 7,
+        "cuda_graphs": True,
         "save_minutes": 1.0,
         "log_seconds": 1.0,
     }

@@ -130,3 +130,31 @@ def test_a_study_for_the_cpu_is_priced_for_this_machine(monkeypatch: pytest.Monk
     monkeypatch.setattr("dit_scaling.config.load_study", lambda *_: cpu)
     run = CliRunner().invoke(app, ["plan", "--configfile", str(config)])
     assert "x CPU process" in run.output, run.output
+
+
+def test_a_way_is_measured_once() -> None:
+    ways = [(row.device, row.stage, row.variant, row.precision, row.compiled) for row in measured_rates()]
+    assert len(set(ways)) == len(ways)
+
+
+def test_compiled_sampling_is_priced_as_measured_once_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = paper_study()
+    fast = study.sampling.model_copy(update={"precision": "bfloat16", "compile": True})
+    study = study.model_copy(update={"sampling": fast})
+    jobs = [replace(job, decoding=0.0) for job in plan_study(study).jobs if job.name.startswith("DiT-XL/2 seed 0")]
+    sampling = next(job for job in jobs if job.stage == "sampling")
+    losses = next(job for job in jobs if job.stage == "losses")
+
+    def seconds() -> tuple[float, float]:
+        devices = devices_as_measured("h200", 1, study)
+        return devices.seconds(sampling), devices.seconds(losses)
+
+    before = seconds()
+    assert before[0] == pytest.approx(50_000 / 5.53, rel=1e-6)
+    eager = next(row for row in measured_rates() if (row.stage, row.precision) == ("sampling", "bfloat16"))
+    table = (*measured_rates(), replace(eager, compiled=True, rate=7.0))
+    monkeypatch.setattr("dit_scaling.plan.rates.measured_rates", lambda: table)
+    after = seconds()
+    assert after[0] == pytest.approx(50_000 / 7.0, rel=1e-6)
+    assert after[1] == before[1], "held-out losses are not compiled"
+    assert "bfloat16, compiled" in devices_as_measured("h200", 1, study).source

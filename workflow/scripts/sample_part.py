@@ -25,5 +25,6 @@ with job() as snakemake:
         snakemake.resources.batch,
         device,
         snakemake.resources.log_seconds,
+        graphs=bool(snakemake.resources.graphs),
     )
     record_provenance(snakemake, settings, describe_device(device))

@@ -38,6 +38,9 @@ class Resources(TrainingResources):
     """Images read at a time, and encoded at once by a GPU; a CPU encodes as many at once as fit its cache."""
     sample_batch: Count = 125
     """Samples drawn at a time."""
+    cuda_graphs: Annotated[bool, Before(False)] = False
+    """Compiled sampling (sampling.compile) launches each evaluation of its network as one CUDA graph. That pays where
+    launching takes the host longer than the GPU needs for it: small networks, small batches."""
 
 
 class Keep(Section):

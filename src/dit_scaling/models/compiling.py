@@ -16,17 +16,22 @@ log = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def compiled(model: Module, key: str = "training.compile") -> Module:
+def compiled(model: Module, key: str = "training.compile", *, graphs: bool = False) -> Module:
     """The model compiled for its one batch shape, or as it is, with a warning, where no compiler is found.
 
     Args:
         model: on its device; it is changed in place.
         key: the config's key that asked for it, for messages.
+        graphs: whether what it launches on a GPU is kept as a CUDA graph, and launched at once from then on. An output
+            is then overwritten by the next one.
     """
     if not compiler_found():
         log.warning("%s: no compiler %s on this machine; the job runs on without it.", key, compiler())
         return model
-    model.compile(dynamic=False)
+    if graphs and next(model.parameters()).device.type != "cuda":
+        log.warning("resources.cuda_graphs: only GPUs have graphs; the job runs on without them.")
+        graphs = False
+    model.compile(dynamic=False, mode="reduce-overhead" if graphs else "default")
     return model
 
 

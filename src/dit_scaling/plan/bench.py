@@ -25,7 +25,7 @@ from dit_scaling.models import create_model
 from dit_scaling.models.compiling import compiler_errors, compiler_found
 from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
 from dit_scaling.plan.network_costs import SD_VAE, Autoencoder
-from dit_scaling.plan.peaks import peak_of
+from dit_scaling.plan.peaks import listed_name, peak_of
 from dit_scaling.plan.space import micro_batch
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.prefetch import ahead
@@ -70,6 +70,7 @@ class Setting:
     """That of training where empty."""
     sample_batch: int = 64
     encode_batch: int = 8
+    latents_precision: str = "tf32"
     autoencoder: Autoencoder = SD_VAE
     image_size: int = 256
 
@@ -78,6 +79,11 @@ class Setting:
         """Whether sampling is compiled: as the study says, or as training is."""
         wanted = self.recipe.compile if self.study is None else self.study.sampling.compile
         return wanted and compiler_found()
+
+    @property
+    def graphs(self) -> bool:
+        """Whether compiled sampling launches CUDA graphs."""
+        return self.study is not None and self.study.resources.cuda_graphs
 
     def parts(self, variant: AnyVariant) -> int:
         """Samples that a step computes at a time; 0 for all."""
@@ -159,7 +165,7 @@ def tell_bench(
     others = list(_measure_others(variants, setting, stages, seconds))
     recipe = setting.recipe
     ran = Ran(recipe.precision, recipe.compile, recipe.batch_size)
-    rows = [_row(setting, row.variant, "training", row.steps_per_second, ran) for row in trained] + others
+    rows = [measured_row(device, row.variant, "training", row.steps_per_second, ran) for row in trained] + others
     if as_json:
         return json.dumps(rows, indent=2)
     gemm = measure_gemm(device, setting.recipe.precision)
@@ -185,6 +191,7 @@ def setting_of(study: Study, device: torch.device) -> Setting:
         sampling_precision=sampling,
         sample_batch=study.resources.sample_batch,
         encode_batch=study.resources.encode_batch,
+        latents_precision=study.latents.precision,
         autoencoder=Autoencoder.of_study(study),
         image_size=study.data.image_size,
     )
@@ -199,22 +206,32 @@ def _measure_others(
     for variant in variants if "sampling" in stages else ():
         ran = Ran(precision, setting.compiles_sampling, setting.sample_batch)
         rate = measure_sampling(
-            variant, shape, setting.num_classes, ran.batch, precision, device, seconds, compile=ran.compiled
+            variant,
+            shape,
+            setting.num_classes,
+            ran.batch,
+            precision,
+            device,
+            seconds,
+            compile=ran.compiled,
+            graphs=setting.graphs,
         )
-        yield _row(setting, variant.name, "sampling", rate, ran)
+        yield measured_row(device, variant.name, "sampling", rate, ran)
     if "encoding" in stages:
-        batch = setting.encode_batch
-        rates = measure_autoencoder(setting.autoencoder, setting.image_size, batch, device, seconds)
+        batch, encodes_in = setting.encode_batch, setting.latents_precision
+        rates = measure_autoencoder(setting.autoencoder, setting.image_size, batch, device, seconds, encodes_in)
         name = "SD-VAE" if setting.autoencoder == SD_VAE else "the study's VAE"
-        for stage, rate in zip(("encoding", "decoding"), rates, strict=True):
-            ran = Ran("tf32" if device.type == "cuda" else "float32", False, batch)
-            yield _row(setting, name, stage, rate, ran)
+        for stage, rate, kind in zip(("encoding", "decoding"), rates, (encodes_in, "tf32"), strict=True):
+            # TF32 is a GPU's.
+            ran = Ran("float32" if (kind, device.type) == ("tf32", "cpu") else kind, False, batch)
+            yield measured_row(device, name, stage, rate, ran)
 
 
-def _row(setting: Setting, variant: str, stage: str, rate: float, ran: Ran) -> dict[str, object]:
-    """A row as `measured_rates.csv` has them."""
+def measured_row(device: torch.device, variant: str, stage: str, rate: float, ran: Ran) -> dict[str, object]:
+    """A row as `measured_rates.csv` has them; a device whose data sheet is known has its name in ``peaks.PEAKS``."""
+    name = describe_device(device)
     return {
-        "device": describe_device(setting.device),
+        "device": listed_name(name) or name,
         "torch": torch.__version__,
         "variant": variant,
         **ran._asdict(),

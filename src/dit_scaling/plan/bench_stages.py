@@ -12,9 +12,9 @@ from dit_scaling.diffusion.process import PAPER_PROCESS, create_diffusion
 from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.latents.autoencoder import decode, encode_moments, for_encoding
 from dit_scaling.models import create_model
-from dit_scaling.models.compiling import compiled
 from dit_scaling.plan.network_costs import Autoencoder
 from dit_scaling.plan.rates import SAMPLING_STEPS
+from dit_scaling.sampling.one_shape import compiled_sampler
 from dit_scaling.variants import AnyVariant
 
 if TYPE_CHECKING:
@@ -33,32 +33,47 @@ def measure_sampling(
     seconds: float,
     *,
     compile: bool = False,
+    graphs: bool = False,
+    guidance: float = 1.0,
 ) -> float:
-    """Images a second of the paper's sampler with 250 steps and no guidance; ``shape`` (C, H, W) of a latent."""
+    """Images a second of the paper's sampler with 250 steps.
+
+    Args:
+        variant: with random weights.
+        shape: (C, H, W) of a latent.
+        num_classes: of the labels.
+        batch: images at a time.
+        precision: float32, tf32 or bfloat16.
+        device: where to sample.
+        seconds: for how long.
+        compile: whether the network is compiled,
+        graphs: and launched as a CUDA graph.
+        guidance: its scale; 1.0 is none.
+    """
     torch.manual_seed(0)
     model = create_model(variant, shape[1], num_classes, shape[0]).to(device).eval()
-    if compile:
-        compiled(model, "sampling.compile")
+    denoiser = compiled_sampler(model, graphs=graphs) if compile else model
+    how = SamplingOptions(steps=STEPS, guidance_scale=guidance)
     diffusion, noise = create_diffusion(PAPER_PROCESS), torch.randn(batch, *shape, device=device)
     labels = torch.arange(batch, device=device) % num_classes
 
     def run() -> None:
         with arithmetic(precision, device):
-            diffusion.sample(model, noise, labels, SamplingOptions(steps=STEPS))
+            diffusion.sample(denoiser, noise, labels, how)
 
     return batch * STEPS / SAMPLING_STEPS * _rate(run, device, seconds)
 
 
 def measure_autoencoder(
-    shape: Autoencoder, size: int, batch: int, device: torch.device, seconds: float
+    shape: Autoencoder, size: int, batch: int, device: torch.device, seconds: float, precision: str = "tf32"
 ) -> tuple[float, float]:
-    """Images of ``size`` x ``size`` encoded and decoded a second, as the stages do it."""
+    """Images of ``size`` x ``size`` encoded, in ``precision``, and decoded a second, as the stages do it."""
     vae = _random_autoencoder(shape)
     images = np.random.default_rng(0).integers(0, 256, (batch, size, size, shape.channels), dtype=np.uint8)
     small = size // 2 ** (len(shape.blocks) - 1)
     latents = torch.randn(batch, shape.latent_channels, small, small)
     encoder = for_encoding(vae, device)
-    encoded = batch * _rate(lambda: encode_moments(encoder, images), device, seconds)
+    encoded = batch * _rate(lambda: encode_moments(encoder, images, precision), device, seconds)
     return encoded, batch * _rate(lambda: decode(encoder, latents, batch), device, seconds)
 
 

@@ -25,6 +25,11 @@ BANDWIDTHS: Mapping[str, float] = {
 """Bytes a second between a device and its memory, by the same data sheets; A100 of 80 GB on PCIe."""
 
 
+def listed_name(device: str) -> str | None:
+    """The name in the tables above of a device as ``devices.describe_device`` names it; None where it is in none."""
+    return next((name for name in PEAKS if re.search(rf"\b{name}\b", device)), None)
+
+
 def peak_of(device: str, precision: str) -> float | None:
     """Peak of a device, or of several together, in TFLOP/s (a multiply-add is two); None where it is not known.
 
@@ -33,5 +38,6 @@ def peak_of(device: str, precision: str) -> float | None:
         precision: ``float32``, ``tf32`` or ``bfloat16``.
     """
     count = int(several[1]) if (several := re.match(r"(\d+) x ", device)) else 1
-    peak = next((peaks.get(precision) for name, peaks in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
+    name = listed_name(device)
+    peak = None if name is None else PEAKS[name].get(precision)
     return None if peak is None else count * peak

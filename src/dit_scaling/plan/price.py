@@ -59,7 +59,8 @@ def _by_rates(job: Job, rates: Rates) -> float:
     operations = 2 * job.multiply_adds
     around = 2 * (job.encoding / rates.encoding + job.decoding / rates.decoding)
     if job.stage != "training":
-        return rates.sampling.seconds(operations, job.written) + around
+        passes = rates.sampling if job.stage == "sampling" else rates.forward
+        return passes.seconds(operations, job.written) + around
     if job.variant in rates.measured:
         return job.images * rates.measured[job.variant] + around
     return max(rates.training.seconds(operations, job.written), rates.launch * job.passes) + around
@@ -91,8 +92,15 @@ def devices_as_measured(asked: str, count: int, study: Study) -> Devices:
     if count < 1:
         raise UserError("--devices is at least 1.")
     name, memory = PRESETS[preset]
-    training, sampling = study.training, study.sampling.precision
-    rates = rates_of(name, training.precision, training.compile, sampling, study.latents.precision)
+    training, sampling = study.training, study.sampling
+    rates = rates_of(
+        name,
+        training.precision,
+        training.compile,
+        sampling.precision,
+        study.latents.precision,
+        compiled_sampling=sampling.compile,
+    )
     plain = FLOAT32_SHARE * PEAKS[name]["float32"] * 1e12
     source = f"{rates.source}; features at {FLOAT32_SHARE:.0%} of the float32 peak, which is assumed"
     return Devices(preset, count, rates.training.rate, rates.sampling.rate, plain, memory * 1e9, source, rates=rates)

@@ -53,6 +53,8 @@ class Rates:
 
     training: Passes
     sampling: Passes
+    forward: Passes
+    """Of what evaluates a network elsewhere, which is never compiled."""
     encoding: float
     """Operations a second."""
     decoding: float
@@ -90,25 +92,29 @@ def measured_rates() -> tuple[Measured, ...]:
     return tuple(Measured(**{key: numbers.get(key, str)(text) for key, text in row.items()}) for row in rows)
 
 
-def rates_of(device: str, training: str, compiled: bool, sampling: str, vae: str = "tf32") -> Rates:
+def rates_of(
+    device: str, training: str, compiled: bool, sampling: str, vae: str = "tf32", *, compiled_sampling: bool = False
+) -> Rates:
     """Rates of a device by its name in ``peaks.PEAKS``.
 
     Args:
         device: the name.
         training: precision of training.
         compiled: whether training is.
-        sampling: precision of sampling; it is priced as not compiled, which is all that was measured.
+        sampling: precision of sampling.
         vae: precision of encoding.
+        compiled_sampling: whether sampling is; it is priced as not compiled where that alone was measured.
     """
     own = _rows(device, "training", training, compiled)
     passes, how = _passes(device, training, compiled)
-    sampled, sampled_how = _sampling(device, sampling)
+    sampled, sampled_how = _sampling(device, sampling, compiled_sampling)
     exact = {row.variant: 1 / (row.rate * row.batch) for row in own}
     known = [f"{row.variant} as {row.source if not row.date else f'measured on {row.date}'}" for row in own]
     source = f"training of {'; '.join(known)}; of others {how}" if exact else f"training {how}"
     return Rates(
         passes,
         sampled,
+        _sampling(device, sampling, False)[0],
         _autoencoder(device, "encoding", vae),
         _autoencoder(device, "decoding", "tf32"),
         exact,
@@ -151,15 +157,16 @@ def _passes(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
     return found.scaled(factor, factor), f"{how}, scaled to {device}'s of {', '.join(row.variant for row in own)}"
 
 
-def _sampling(device: str, precision: str) -> tuple[Passes, str]:
-    """Sampling's: the shape of eager training's, scaled to what was measured."""
+def _sampling(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
+    """Sampling's: the shape of training's, scaled to what was measured."""
     nearest = precision if precision != "float32" else "tf32"
-    base, _ = _passes(REFERENCE, nearest, False)
-    row = _rows(REFERENCE, "sampling", nearest, False)[0]
+    compiled = compiled and bool(_rows(REFERENCE, "sampling", nearest, True))
+    base, _ = _passes(REFERENCE, nearest, compiled)
+    row = _rows(REFERENCE, "sampling", nearest, compiled)[0]
     variant = parse_variant(row.variant)
     factor = row.rate * SAMPLING_STEPS * base.seconds(2e9 * count_gflops(variant), written_by(variant, 32))
-    own, _ = _passes(device, precision, False) if device != REFERENCE or precision != nearest else (base, "")
-    how = f"scaled to {REFERENCE}'s of {row.variant} in {nearest}"
+    own, _ = _passes(device, precision, compiled) if device != REFERENCE or precision != nearest else (base, "")
+    how = f"scaled to {REFERENCE}'s of {row.variant} in {_named(nearest, compiled)}"
     return own.scaled(factor, factor), how if device == REFERENCE else f"{how} and by data sheets"
 
 

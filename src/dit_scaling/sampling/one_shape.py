@@ -6,6 +6,13 @@ import torch
 from torch import Tensor
 
 from dit_scaling.diffusion.denoiser import Denoiser
+from dit_scaling.models import Network
+from dit_scaling.models.compiling import compiled
+
+
+def compiled_sampler(model: Network, *, graphs: bool = False) -> "OneShape":
+    """The model, on its device, as a compiled sampler has it; ``graphs`` as in `compiled`."""
+    return OneShape(compiled(model, "sampling.compile", graphs=graphs))
 
 
 class OneShape:
@@ -23,7 +30,8 @@ class OneShape:
     def __call__(self, x: Tensor, t: Tensor, y: Tensor, /) -> Tensor:
         self._rows = max(self._rows, len(x))
         output = self._model(*(self._filled(rows) for rows in (x, t, y)))
-        return output[: len(x)]
+        # A copy, as a CUDA graph writes its next output over this one.
+        return output[: len(x)].clone()
 
     def train(self, mode: bool = True) -> Any:
         """As the model's."""

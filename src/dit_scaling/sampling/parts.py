@@ -20,10 +20,10 @@ from dit_scaling.diffusion.samplers import SamplingOptions
 from dit_scaling.diffusion.walk import Step
 from dit_scaling.latents.autoencoder import decode, open_vae
 from dit_scaling.models.checkpoints import has_null_class, load_checkpoint
-from dit_scaling.models.compiling import compiled, compiler_errors
+from dit_scaling.models.compiling import compiler_errors
 from dit_scaling.sampling.bfloat16 import InBfloat16
 from dit_scaling.sampling.images import FIRST, Samples, write_grid, write_samples
-from dit_scaling.sampling.one_shape import OneShape
+from dit_scaling.sampling.one_shape import compiled_sampler
 from dit_scaling.sampling.sample_noise import SampleNoise, part_indices, sample_labels
 
 
@@ -43,12 +43,20 @@ class PartFiles:
 
 
 def sample_part(
-    settings: SampleSettings, part: int, files: PartFiles, batch_size: int, device: torch.device, log_seconds: float
+    settings: SampleSettings,
+    part: int,
+    files: PartFiles,
+    batch_size: int,
+    device: torch.device,
+    log_seconds: float,
+    *,
+    graphs: bool = False,
 ) -> None:
     """Sample the images of one part, ``batch_size`` at a time.
 
     Noise and label of each image follow from (seed, index), so the parts together are the same images
-    whatever ``parts``, ``batch_size`` or the device's number.
+    whatever ``parts``, ``batch_size`` or the device's number. ``graphs``: as `compiled` takes it, where the settings
+    compile.
 
     Raises:
         UserError: the checkpoint or the VAE is not what the settings say, the memory is not enough, or images come out
@@ -71,7 +79,7 @@ def sample_part(
             f"{checkpoint} was trained with {_named(header.diffusion)}, but the study says "
             f"{_named(settings.diffusion)}. Set the config's diffusion and training.objective to those of the weights."
         )
-    denoiser = OneShape(compiled(model, "sampling.compile")) if settings.compile else model
+    denoiser = compiled_sampler(model, graphs=graphs) if settings.compile else model
     diffusion = create_diffusion(settings.diffusion)
     vae = open_vae(files.vae).to(device)
     if model.in_channels != vae.config.latent_channels:
