@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from dit_scaling.common.stage_words import RULES
 from dit_scaling.plan.time_left import TimeLeft, Work
+from dit_scaling.report.cost_tables import PARTS
 from growing_report import GrowingReport
 from pipeline import ROOT
-from run_lines import HANDLER, STAGES, RunLines, be_quiet
+from run_lines import HANDLER, RunLines, be_quiet
 
 TODO = {
     1: Work("train_milestone", ("DiT-Nano-1/seed-0/step-10/provenance.json",)),
@@ -49,9 +51,9 @@ def test_a_line_a_job_with_its_stage_and_the_time_left(tmp_path: Path) -> None:
     run(lines, 2, now + 30, now + 40)
     run(lines, 3, now + 40, now + 41)
     assert told.getvalue().splitlines() == [
-        "1 of 3  stage 1 of 3: training DiT-Nano-1 seed 0 step 10  30 s  about 60 s left",
+        "1 of 3  stage 1 of 3: train DiT-Nano-1 seed 0 step 10  30 s  about 60 s left",
         "2 of 3  stage 2 of 3: gate DiT-Nano-1 seed 0 step 10  10 s  about 20 s left",
-        "3 of 3  stage 3 of 3: report (report)  1 s",
+        "3 of 3  stage 3 of 3: report  1 s",
     ]
     assert after == ["train_milestone", "gate", "report"]
 
@@ -108,7 +110,15 @@ def test_every_rule_that_makes_something_has_a_stage() -> None:
     text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     parts = re.split(r"^ *rule (\w+):$", text, flags=re.MULTILINE)
     rules = {name for name, body in zip(parts[1::2], parts[2::2], strict=True) if "output:" in body}
-    assert rules == {rule for own in STAGES.values() for rule in own}
+    assert rules == {rule for own in RULES.values() for rule in own}
+
+
+def test_every_record_of_time_is_told_under_the_stage_of_its_rule() -> None:
+    for path in (ROOT / "rules").glob("*.smk"):
+        parts = re.split(r"^ *rule (\w+):$", path.read_text(), flags=re.MULTILINE)
+        for rule, body in zip(parts[1::2], parts[2::2], strict=True):
+            for record in re.findall(r'"<results>/times/(\w+)', body):
+                assert rule in RULES[PARTS[record]], (rule, record)
 
 
 class FakeProcess:

@@ -23,7 +23,7 @@ def paper_study(**changes: object) -> Study:
     return study.model_copy(update={"training": study.training.model_copy(update=changes)})
 
 
-@pytest.mark.parametrize("row", [row for row in measured_rates() if row.stage == "training"], ids=str)
+@pytest.mark.parametrize("row", [row for row in measured_rates() if row.stage == "train"], ids=str)
 def test_a_row_of_training_comes_back_from_the_table_and_from_the_model(row: object) -> None:
     """Two rows make the model's two unknowns, so that it meets both."""
     from dit_scaling.plan.rates import Measured
@@ -44,7 +44,7 @@ def test_the_models_rate_of_arithmetic_is_below_the_data_sheets_peak() -> None:
 
 def test_samples_and_latents_are_priced_as_measured() -> None:
     study, devices = paper_study(), devices_as_measured("h200", 1, paper_study())
-    jobs = {job.name: job for job in plan_study(study).jobs if job.stage in ("sampling", "latents")}
+    jobs = {job.name: job for job in plan_study(study).jobs if job.stage in ("sample", "latents")}
     sampled = devices.seconds(replace(jobs["DiT-XL/2 seed 0 step 400,000"], decoding=0.0))
     assert sampled == pytest.approx(50_000 / 3.18, rel=1e-6)
     assert devices.seconds(jobs["latents"]) == pytest.approx(2 * 1_281_167 / 424, rel=1e-6)
@@ -113,7 +113,7 @@ def test_a_study_that_is_extended_is_priced_from_where_it_goes_on(tmp_path: Path
     devices = devices_as_measured("h200", 1, longer)
 
     def hours(text: str) -> float:
-        return float(next(line.split()[2] for line in text.splitlines() if line.startswith("training")))
+        return float(next(line.split()[2] for line in text.splitlines() if line.startswith("train")))
 
     rest = hours(tell_plan(longer, devices, tmp_path / "short.yaml"))
     assert rest == pytest.approx(hours(tell_plan(short, devices, None)), rel=0.02)
