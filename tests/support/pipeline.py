@@ -38,6 +38,11 @@ def snakemake(
     return warm_python().run(["-m", "snakemake", *_arguments(arguments, config)], folder, environment)
 
 
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python in ``folder`` with these arguments, which has imported everything already."""
+    return warm_python().run(arguments, folder, _environment())
+
+
 @cache
 def warm_python() -> WarmPython:
     """The one of this process, which ends with it."""

@@ -35,7 +35,7 @@ PRELOADED = (
 """Of our package, all modules."""
 STARTUP = "WARM_PYTHON_STARTUP"
 """Environment variable: files that are run first, as Python runs sitecustomize."""
-PATIENCE = 60.0  # seconds that the server may take to import
+PATIENCE = 600.0  # seconds that the server may take to import, on a machine that is busy with other things
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
