@@ -10,6 +10,7 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study
 from dit_scaling.config.study import Study
+from dit_scaling.plan.bench import STAGES
 from dit_scaling.plan.command import plan_study, tell_plan
 from dit_scaling.plan.price import devices_as_measured, known_device
 from dit_scaling.plan.rates import REFERENCE, measured_rates, rates_of, written_by
@@ -21,6 +22,10 @@ CONFIGS = Path(__file__).parents[2] / "config"
 def paper_study(**changes: object) -> Study:
     study = load_study(CONFIGS / "imagenet256.yaml")
     return study.model_copy(update={"training": study.training.model_copy(update=changes)})
+
+
+def test_rows_are_named_as_the_bench_names_them() -> None:
+    assert {row.stage for row in measured_rates()} <= {*STAGES, "decode"}
 
 
 @pytest.mark.parametrize("row", [row for row in measured_rates() if row.stage == "train"], ids=str)
