@@ -22,7 +22,7 @@ from dit_scaling.config.vae_settings import Latents, PretrainedVae
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import weights_sha256
-from dit_scaling.latents.encode import encode_shard
+from dit_scaling.latents.encode import Encoding, encode_shard
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -102,7 +102,8 @@ def encode_to_shard(setting: Setting, channels: tuple[int, ...], count: int, sid
     shard, facts = setting.folder / "train-00000.tar", setting.folder / "train-00000.json"
 
     def run() -> None:
-        encode_shard(settings, "train", 0, record, shard, facts, ENCODE_BATCH, torch.device("cpu"), 3600.0)
+        how = Encoding(torch.device("cpu"), ENCODE_BATCH, log_seconds=3600.0)
+        encode_shard(settings, "train", 0, record, shard, facts, how)
 
     def outcome() -> Outcome:
         found: dict[str, NDArray[Any]] = {}

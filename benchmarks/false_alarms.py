@@ -29,7 +29,7 @@ from dit_scaling.config.stages import GateSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.health.gates.gate import GateFiles, run_gate
-from dit_scaling.latents.encode import encode_shard
+from dit_scaling.latents.encode import Encoding, encode_shard
 from dit_scaling.latents.manifest import write_manifest
 from dit_scaling.latents.vae_stage import make_vae
 from dit_scaling.training.loop import train_to
@@ -65,10 +65,10 @@ def make_latents(study: Study, stages: Stages, folder: Path) -> None:
     held_out = [latents / f"held_out-{shard:05d}.json" for shard in range(study.latents.held_out_shards)]
     for shard, fact in enumerate(facts):
         if not fact.exists():
-            encode_shard(stages.latents(), "train", shard, vae, fact.with_suffix(".tar"), fact, 64, CPU)
+            encode_shard(stages.latents(), "train", shard, vae, fact.with_suffix(".tar"), fact, Encoding(CPU, 64))
     for shard, fact in enumerate(held_out):
         if not fact.exists():
-            encode_shard(stages.latents(), "held_out", shard, vae, fact.with_suffix(".tar"), fact, 64, CPU)
+            encode_shard(stages.latents(), "held_out", shard, vae, fact.with_suffix(".tar"), fact, Encoding(CPU, 64))
     if not (latents / "manifest.json").exists():
         write_manifest(stages.latents(), [*facts, *held_out], vae, latents / "manifest.json")
 

@@ -58,13 +58,13 @@ class Measurement:
         recipe = Recipe(batch_size=self.size(batch), precision=precision, compile=fast and compiler_found())
         found = measure_training(variant, Setting(self.device, recipe), self.seconds)
         ran = Ran(precision, recipe.compile, recipe.batch_size)
-        tell("rate", **measured_row(self.device, variant.name, "training", found.steps_per_second, ran))
+        tell("rate", **measured_row(self.device, variant.name, "train", found.steps_per_second, ran))
 
     def sampling(self, precision: str, how: str, guidance: float = 1.0, batch: int = 64) -> None:
         """Images a second of the largest variant."""
         ran = Ran(precision, how != "eager" and compiler_found(), self.size(batch))
         rate = self._sampled(self.largest, (4, 32, 32), 1000, ran, how, guidance)
-        row = measured_row(self.device, self.largest.name, "sampling", rate, ran)
+        row = measured_row(self.device, self.largest.name, "sample", rate, ran)
         if how == "CUDA graphs" or guidance != 1.0:
             tell("beside", **row, how=how, guidance=guidance)
         else:
@@ -76,7 +76,7 @@ class Measurement:
         variant, channels, size = embedded_variants(study)[1], study.vae.latent_channels, study.latent_size
         ran = Ran("bfloat16", how != "eager" and compiler_found(), study.resources.sample_batch)
         rate = self._sampled(variant, (channels, size, size), study.data.classes, ran, how)
-        row = measured_row(self.device, variant.name, "sampling", rate, ran)
+        row = measured_row(self.device, variant.name, "sample", rate, ran)
         tell("beside", **row, how=how, guidance=1.0)
 
     def _sampled(
@@ -107,9 +107,9 @@ class Measurement:
         encoded, decoded = measure_autoencoder(
             self.autoencoder, self.image_size, batch, self.device, self.seconds, precision
         )
-        tell("rate", **measured_row(self.device, "SD-VAE", "encoding", encoded, Ran(precision, False, batch)))
+        tell("rate", **measured_row(self.device, "SD-VAE", "encode", encoded, Ran(precision, False, batch)))
         if precision == "tf32":  # that of decoding, always
-            tell("rate", **measured_row(self.device, "SD-VAE", "decoding", decoded, Ran(precision, False, batch)))
+            tell("rate", **measured_row(self.device, "SD-VAE", "decode", decoded, Ran(precision, False, batch)))
 
     def shards(self, precision: str) -> None:
         """Images a second from JPEGs to a shard with their mirrors, read and cropped by all cores meanwhile."""
@@ -144,7 +144,7 @@ class Measurement:
         side = diffusers_step(build(self.largest, 32, 1000, 4), batch, self.device, "bfloat16")
         rate = 1 / seconds_of(side.seconds, self.device, 20)
         ran = Ran("bfloat16", compiler_found(), batch)
-        tell("beside", **measured_row(self.device, f"diffusers' {self.largest.name}", "training", rate, ran))
+        tell("beside", **measured_row(self.device, f"diffusers' {self.largest.name}", "train", rate, ran))
 
     def products(self) -> None:
         """1e12 operations a second of one large product of random numbers."""

@@ -94,7 +94,7 @@ def how_of(row: Line) -> str:
 def training_table(rates: Sequence[Line], beside: Sequence[Line]) -> list[str]:
     """Steps a second and share of the data sheet's peak."""
     rows = []
-    for row in (line for line in (*rates, *beside) if line["stage"] == "training"):
+    for row in (line for line in (*rates, *beside) if line["stage"] == "train"):
         variant = row["variant"].removeprefix("diffusers' ")
         tflops = 2e-3 * TRAINING_PASSES * count_gflops(parse_variant(variant)) * row["batch"] * row["rate"]
         peak = peak_of(row["device"], row["precision"])
@@ -108,7 +108,7 @@ def sampling_table(rates: Sequence[Line], beside: Sequence[Line]) -> list[str]:
     rows = [
         (f"{row['variant']}, batch {row['batch']}, {how_of(row)}", row["rate"])
         for row in (*rates, *beside)
-        if row["stage"] == "sampling"
+        if row["stage"] == "sample"
     ]
     return table(("sampling, 250 steps", "images/s"), rows)
 
@@ -119,9 +119,9 @@ def encoding_table(rates: Sequence[Line], beside: Sequence[Line]) -> list[str]:
     shards = {row["precision"]: row["rate"] for row in beside if row["stage"] == "shards"}
     rows = []
     for precision in dict.fromkeys(precision for _, precision in alone):
-        encoded, written = alone.get(("encoding", precision)), shards.get(precision)
+        encoded, written = alone.get(("encode", precision)), shards.get(precision)
         share = None if encoded is None or written is None else f"{written / (encoded / 2):.0%}"
-        rows.append((precision, encoded, alone.get(("decoding", precision)), written, share))
+        rows.append((precision, encoded, alone.get(("decode", precision)), written, share))
     head = ("SD's VAE", "encoding, images/s", "decoding", "JPEGs to shards, with mirrors", "of the VAE alone")
     return table(head, rows)
 

@@ -13,7 +13,7 @@ if STUDY.laws:
         log:
             "<results>/logs/losses/{variant}_seed-{seed}.log",
         benchmark:
-            "<results>/times/losses/{variant}_seed-{seed}.tsv"
+            "<results>/times/train/{variant}_seed-{seed}.tsv"
         priority: costliest_first
         conda:
             "../envs/torch.yaml"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from dit_scaling.latents.shards import LatentSample, write_shard
 from dit_scaling.variants import Variant
 from jobs import SmallStudy, finish_small_study
 from pipeline import ROOT
+from shared import made_once
 
 # Processes that tests start take this tree too, whatever is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
@@ -127,8 +129,13 @@ def toy_run() -> TrainSettings:
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    """A study of forty images and one variant, each of its jobs run in this process."""
-    folder = tmp_path_factory.mktemp("small-study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        return finish_small_study(folder)
+    """A study of forty images and one variant, each of its jobs run in one process of the session."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            (folder.with_suffix(".pickle")).write_bytes(pickle.dumps(finish_small_study(folder)))
+
+    folder = made_once(tmp_path_factory, "small-study", make)
+    study: SmallStudy = pickle.loads(folder.with_suffix(".pickle").read_bytes())
+    return study

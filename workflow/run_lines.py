@@ -7,31 +7,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, TextIO
 
 from dit_scaling.common.colour import coloured
 from dit_scaling.common.progress import describe_seconds
+from dit_scaling.common.stage_words import RULES
 from dit_scaling.plan.time_left import TimeLeft, Work
 from dit_scaling.results.gate_findings import BROKEN, read_gate
-
-STAGES = {
-    "images": ("fetch", "data"),
-    "autoencoder": ("vae",),
-    "latents": ("encode_shard", "latents"),
-    "preflight": ("preflight",),
-    "reference": ("classifier", "extractor", "reference", "levels"),
-    "training": ("train_milestone",),
-    "runs": ("train_and_measure",),
-    "losses": ("held_out_loss", "loss_table"),
-    "gate": ("gate",),
-    "sampling": ("sample_part",),
-    "features": ("extract_features",),
-    "score": ("score_samples", "memorisation"),
-    "report": ("aggregate", "figures", "report"),
-}
-"""Stages in the order of the data, each with its rules."""
 
 HANDLER = "DefaultStreamHandler"
 """The name of the handler through which Snakemake writes to the terminal."""
@@ -104,7 +88,7 @@ class RunLines(logging.Handler):
         self._started: dict[int, tuple[float, str]] = {}
         self._busy = 0.0
         self._begin = time.time()
-        self._stages = _stages_of(work.rule for work in todo.values())
+        self._rules = _rules_of_stages({work.rule for work in todo.values()})
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell of a job that is done; what fails here must not fail the run."""
@@ -132,9 +116,11 @@ class RunLines(logging.Handler):
         self._after_job(work.rule)
 
     def _line(self, work: Work, name: str, seconds: float, now: float) -> str:
-        stage = next((stage for stage, rules in STAGES.items() if work.rule in rules), work.rule)
-        number = f"stage {self._stages.index(stage) + 1} of {len(self._stages)}" if stage in self._stages else "stage"
-        what = f"{stage} {name}" if len(STAGES.get(stage, ())) < 2 else f"{stage} ({work.rule}) {name}"
+        place, stage, rules = next(
+            (place, stage, rules) for place, (stage, rules) in enumerate(self._rules.items(), 1) if work.rule in rules
+        )
+        number = f"stage {place} of {len(self._rules)}"
+        what = f"{stage} {name}" if len(rules) < 2 else f"{stage} ({work.rule}) {name}"
         done = f"{self._done:>{len(str(self._total))}} of {self._total}"
         return f"{done}  {number}: {what.rstrip()}  {describe_seconds(seconds)}{self._describe_left(now)}"
 
@@ -149,10 +135,11 @@ class RunLines(logging.Handler):
             self._stream.write(f"{coloured(found.warning, 'red', self._stream)}\n")
 
 
-def _stages_of(rules: Iterable[str]) -> list[str]:
-    """The stages that rules belong to, in the order of the data."""
-    wanted = set(rules)
-    return [stage for stage, own in STAGES.items() if wanted & set(own)]
+def _rules_of_stages(wanted: Set[str]) -> dict[str, list[str]]:
+    """The stages that have one of the rules, in the order of the data, each with those of its own; the unknown last."""
+    known = {stage: [rule for rule in rules if rule in wanted] for stage, rules in RULES.items()}
+    others = {rule: [rule] for rule in sorted(wanted - {rule for rules in known.values() for rule in rules})}
+    return {stage: rules for stage, rules in known.items() if rules} | others
 
 
 def _name(wildcards: Mapping[str, Any] | None) -> str:

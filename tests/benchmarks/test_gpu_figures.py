@@ -33,11 +33,11 @@ FAST = Ran("bfloat16", True, 128)
 RATES = [
     {"what": "device", "name": "NVIDIA H200", "torch": "2.12.0"},
     {"what": "product", "precision": "bfloat16", "tflops": 660.2},
-    rate("DiT-XL/2", "training", 4.67, FAST),
-    rate("DiT-XL/2", "sampling", 6.5, Ran("bfloat16", True, 64)),
-    rate("DiT-XL/2", "sampling", 3.3, Ran("bfloat16", True, 64), what="beside", how="compiled", guidance=4.0),
-    rate("diffusers' DiT-XL/2", "training", 3.9, FAST, what="beside"),
-    rate("SD-VAE", "encoding", 424.0, Ran("tf32", False, 64)),
+    rate("DiT-XL/2", "train", 4.67, FAST),
+    rate("DiT-XL/2", "sample", 6.5, Ran("bfloat16", True, 64)),
+    rate("DiT-XL/2", "sample", 3.3, Ran("bfloat16", True, 64), what="beside", how="compiled", guidance=4.0),
+    rate("diffusers' DiT-XL/2", "train", 3.9, FAST, what="beside"),
+    rate("SD-VAE", "encode", 424.0, Ran("tf32", False, 64)),
     rate("SD-VAE", "shards", 200.0, Ran("tf32", False, 64), what="beside"),
     {"what": "failed", "part": "training S/2", "error": "OutOfMemoryError: too much"},
 ]

@@ -45,7 +45,7 @@ def on_condition(claim: Claim) -> str:
 
 
 def unresolved(claim: Claim) -> set[frozenset[str]]:
-    return {frozenset((c.favoured, c.other)) for c in claim.unresolved}
+    return {frozenset((c.favoured, c.other)) for c in claim.comparisons if c.outcome == "unresolved"}
 
 
 def judge_logs(logs: NDArray[np.float64]) -> dict[str, Claim]:

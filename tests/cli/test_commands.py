@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,21 @@ CONFIG = ROOT / "config" / "config.yaml"
 TABLE_4 = ROOT / "src" / "dit_scaling" / "paper" / "published" / "dit_table4.csv"
 
 
-def run(*arguments: object) -> tuple[int, str]:
-    """Exit code and output of the installed command."""
-    command = [sys.executable, "-m", "dit_scaling.cli", *map(str, arguments)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.returncode, answer.stdout + answer.stderr
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Exit code and output of the installed command, from its entry point on."""
+
+    def run_main(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["dit-scaling", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        answer = capsys.readouterr()
+        return int(ended.value.code or 0), answer.out + answer.err
+
+    return run_main
 
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
@@ -37,6 +48,8 @@ def test_it_runs_as_a_module() -> None:
         subprocess.run([sys.executable, *program, "--help"], capture_output=True, text=True, check=True).stdout
         for program in (["-m", "dit_scaling.cli"], ["-c", "from dit_scaling.cli import main; main()"])
     ]
+    wrong = subprocess.run([sys.executable, "-m", "dit_scaling.cli", "nonsense"], capture_output=True, check=False)
+    assert wrong.returncode == 2
     listed = [re.findall(r"^\W*([a-z-]+) {2,}", answer.split("Commands")[1], re.MULTILINE) for answer in answers]
     assert listed == [[command.name for command in COMMANDS]] * 2
 
@@ -176,7 +189,7 @@ def test_plan_prices_images_that_are_not_there_by_their_count(tmp_path: Path) ->
     assert [plan["images"] for plan in plans] == [5000, 9000]
     hours = [{row["stage"]: row["device_hours"] for row in plan["stages"]} for plan in plans]
     assert hours[1]["latents"] == pytest.approx(9000 / 5000 * hours[0]["latents"])
-    assert hours[1]["training"] == hours[0]["training"]
+    assert hours[1]["train"] == hours[0]["train"]
 
 
 def test_the_count_of_images_is_no_setting_of_a_stage(tmp_path: Path) -> None:
@@ -282,7 +295,7 @@ def test_claims_in_sentences() -> None:
     assert "Assumed:" in answer.output
 
 
-def test_schema_check_tells_a_stale_file(tmp_path: Path) -> None:
+def test_schema_check_tells_a_stale_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "schema.json"
     assert run("schema", path)[0] == 0
     assert run("schema", path, "--check")[0] == 0
@@ -304,7 +317,7 @@ def test_schema_check_tells_a_stale_file(tmp_path: Path) -> None:
         (["nonsense"], ["nonsense"]),
     ],
 )
-def test_bad_input_is_one_paragraph_and_code_2(arguments: list[object], words: list[str]) -> None:
+def test_bad_input_is_one_paragraph_and_code_2(run: Run, arguments: list[object], words: list[str]) -> None:
     code, output = run(*arguments)
     assert code == 2
     assert "Traceback" not in output

@@ -162,7 +162,7 @@ def test_a_driver_whose_devices_torch_does_not_see_is_named(
 ) -> None:
     """As where torch is built without CUDA, or a container hides the driver's monitor and the driver is too old."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(cuda_probe, "_told_by_the_driver", lambda: [("NVIDIA A100 of compute capability 8.0", "535.1")])
+    monkeypatch.setattr(cuda_probe, "told_by_the_driver", lambda: [("NVIDIA A100 of compute capability 8.0", "535.1")])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(UserError) as refused:

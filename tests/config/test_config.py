@@ -14,7 +14,7 @@ from snakemake.utils import update_config
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import Stages, load_study, parse_study
-from dit_scaling.config.load import _laid_over
+from dit_scaling.config.load import laid_over
 from dit_scaling.config.renames import RENAMED
 from dit_scaling.config.schema import schema_text, study_schema
 
@@ -233,7 +233,7 @@ def test_configs_are_laid_over_each_other_as_snakemake_lays_them(
     config: dict[str, Any], overlay: dict[str, Any]
 ) -> None:
     before = copy.deepcopy((config, overlay))
-    merged = _laid_over(config, overlay)
+    merged = laid_over(config, overlay)
     assert (config, overlay) == before
     update_config(config, overlay)
     assert merged == config

@@ -97,7 +97,7 @@ def test_every_config_says_its_command_its_cost_and_what_it_reaches(path: Path) 
 
 JOBS_OF_STAGE = {
     "latents": "encode_shard",
-    "sampling": "sample_part",
+    "sample": "sample_part",
     "features": "extract_features",
     "score": "score_samples",
     "reference": "reference",
@@ -122,7 +122,7 @@ def test_the_slurm_profile_gives_each_job_its_time(name: str) -> None:
     study, profile = load_study(CONFIGS / f"{name}.yaml"), yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
     devices, rules = stated_devices("a100-40gb", 1, 0.4, study), profile["set-resources"]
     for job in list_jobs(study, Stages(study, "", "", study.checkpoints), IMAGES.get(name, TRAINING)):
-        if job.stage == "training":
+        if job.stage == "train":
             training = rules["train_milestone"]
             minutes, parts = (1 + profile["retries"]) * training["runtime"], training["gpu"]
         else:
@@ -145,7 +145,7 @@ def test_costs_and_hardware_of_the_header_are_the_plans(name: str) -> None:
         return {stage: price_of([job for job in jobs if job.stage == stage], devices) for stage in STAGES}
 
     hours = {stage: price.device_seconds / 3600 for stage, price in prices(1).items()}
-    hours["A100 hours"] = sum(hours.values())
+    hours |= {"A100 hours": sum(hours.values()), "training": hours["train"], "sampling": hours["sample"]}
     hours["GB of disk"] = disk_of(study, IMAGES.get(name, TRAINING)).total / 1e9
     stated = re.findall(r"(\d[\d,.]*) (A100 hours|training|sampling|GB of disk)", header)
     assert {what for _, what in stated} == {"A100 hours", "sampling", "GB of disk", *["training"] * bool(study.trained)}

@@ -38,7 +38,7 @@ from dit_scaling.data.assets import (
     open_stages,
 )
 from dit_scaling.data.fetch import _address, fetch
-from pipeline import OFFLINE, ROOT, edited, plan, snakemake, start_snakemake
+from pipeline import OFFLINE, ROOT, edited, plan, snakemake
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -464,10 +464,9 @@ def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_name
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # else huggingface_hub tries again for a minute
     config = edited(tmp_path, {"vae": GIVEN_VAE})
     shard = "results/tiny/latents/train-00000.tar"
-    with start_snakemake(tmp_path, "--cores", "1", shard, config=config) as process:
-        message = process.communicate()[1]
-    assert process.returncode != 0
-    assert "dit-scaling prefetch" in message
+    refused = snakemake(tmp_path, "--cores", "1", shard, config=config)
+    assert refused.returncode != 0
+    assert "dit-scaling prefetch" in refused.stderr
     shutil.copytree(toy_vae.parent / "autoencoder", tmp_path / "cache" / "someone" / "vae")
     run = snakemake(tmp_path, "--cores", "1", shard, config=config)
     assert run.returncode == 0, run.stderr

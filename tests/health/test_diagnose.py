@@ -13,7 +13,7 @@ from dit_scaling.cli import app
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import samplers
 from dit_scaling.health.check import Check
-from dit_scaling.health.diagnose import diagnose, name_cause
+from dit_scaling.health.diagnose import Case, diagnose, name_cause
 from dit_scaling.latents.autoencoder import open_vae
 from dit_scaling.models import create_model
 from dit_scaling.training.loop import train_to
@@ -44,7 +44,8 @@ def examine(study: Path, checkpoint: Path, page: Path, *, raw: bool = True) -> l
     """Names of the failed checks, without that of the toy autoencoder, which is untrained and rightly named."""
     vae = open_vae(study / "vae" / "vae.json")
     beside = checkpoint.with_name("raw.safetensors") if raw else None
-    result = diagnose(checkpoint, beside, vae, study / "latents" / "manifest.json", 20, page)
+    case = Case(checkpoint, beside, vae, study / "latents" / "manifest.json")
+    result = diagnose(case, 20, page)
     failed = [check.name for check in result.checks if not check.passed]
     assert failed.pop(0) == "VAE round trip of the latents"
     assert result.found == "broken"

@@ -16,7 +16,7 @@ from dit_scaling.config.stages import DataSettings, LatentsSettings, VaeSettings
 from dit_scaling.config.vae_settings import Latents, TrainedVae
 from dit_scaling.data import sources
 from dit_scaling.latents import encode
-from dit_scaling.latents.encode import BATCHES_AHEAD, encode_shard
+from dit_scaling.latents.encode import BATCHES_AHEAD, Encoding, encode_shard
 
 BATCH, BATCHES = 4, 10
 SETTINGS = LatentsSettings(
@@ -34,7 +34,8 @@ SETTINGS = LatentsSettings(
 def encoded(folder: Path, vae: Path, readers: int) -> str:
     """sha256 of a shard of forty pictures."""
     shard = folder / f"{readers}.tar"
-    encode_shard(SETTINGS, "train", 0, vae, shard, folder / "facts.json", BATCH, torch.device("cpu"), readers=readers)
+    how = Encoding(torch.device("cpu"), BATCH, readers)
+    encode_shard(SETTINGS, "train", 0, vae, shard, folder / "facts.json", how)
     return sha256_file(shard)
 
 

@@ -19,7 +19,7 @@ from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents import encode
 from dit_scaling.latents.autoencoder import encode_moments, open_vae
-from dit_scaling.latents.encode import encode_shard, shard_indices
+from dit_scaling.latents.encode import Encoding, encode_shard, shard_indices
 from dit_scaling.latents.manifest import read_manifest, write_manifest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.vae_stage import make_vae
@@ -42,7 +42,8 @@ TRAIN, HELD_OUT = split_indices(5000, DATA.held_out, 5)
 def encode_into(folder: Path, split: str, shard: int, settings: LatentsSettings = SETTINGS, batch: int = 8) -> Path:
     facts = folder / f"facts/{split}-{shard}.json"
     vae_json = folder / "vae.json"
-    encode_shard(settings, split, shard, vae_json, folder / f"latents/{split}-{shard}.tar", facts, batch, CPU)
+    output, how = folder / f"latents/{split}-{shard}.tar", Encoding(CPU, batch)
+    encode_shard(settings, split, shard, vae_json, output, facts, how)
     return facts
 
 

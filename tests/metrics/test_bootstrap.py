@@ -5,7 +5,7 @@ import pytest
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.metrics import frechet_distance
-from dit_scaling.metrics.bootstrap import _weighted_moments, bootstrap_frechet
+from dit_scaling.metrics.bootstrap import bootstrap_frechet, weighted_moments
 
 
 def distance_of(features, mu, sigma):
@@ -45,7 +45,7 @@ def test_resamples_have_the_moments_of_repeated_rows():
     rng = np.random.default_rng(3)
     features = rng.standard_normal((50, 4))
     weights = rng.multinomial(50, np.full(50, 1 / 50))
-    mean, sigma = _weighted_moments(features, weights.astype(float))
+    mean, sigma = weighted_moments(features, weights.astype(float))
     np.testing.assert_allclose(mean, np.repeat(features, weights, axis=0).mean(axis=0), atol=1e-14)
     np.testing.assert_allclose(sigma, np.cov(features, rowvar=False, fweights=weights), atol=1e-13)
 

@@ -152,7 +152,7 @@ def test_a_metric_added_in_one_place_reaches_score_table_agreement_and_report(on
     reference = ReferenceFiles(tmp_path / "moments.npz", tmp_path / "features.npy")
     moments = RunningMoments(4)
     moments.update(np.eye(4))
-    save_moments(reference.moments, moments, "rows")
+    save_moments(reference.moments, moments.named("rows"))
     save_features(reference.features, np.empty((0, 4), np.float32))
     settings = ScoreSettings(scoring=SCORING, metrics=metric_keys(), references=("x",), features=("x",))
     assert settings.metrics[-1] == "median"

@@ -120,8 +120,8 @@ def oracle(network: ScriptInception, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (3, 8, 6, 3), dtype=np.uint8)
-    return coarse.repeat(9, axis=1).repeat(9, axis=2)  # (3, 72, 54, 3)
+    coarse = rng.integers(0, 256, (2, 8, 6, 3), dtype=np.uint8)
+    return coarse.repeat(9, axis=1).repeat(9, axis=2)  # (2, 72, 54, 3)
 
 
 def open_as(kind: str, weights: Path, folder: Path) -> Any:
@@ -136,12 +136,25 @@ def extractor(weights: Path) -> Any:
     return open_as("inception", weights, weights.parent)
 
 
+@pytest.fixture(scope="module")
+def features(extractor: Any, images: NDArray[np.uint8]) -> Any:
+    return extractor(images)
+
+
+@pytest.fixture(scope="module")
+def oracles(oracle: Any, images: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
+    """torch-fidelity's pool features and logits of the images, and the maps within."""
+    seen: list[Tensor] = []
+    with oracle.Mixed_6d.branch1x1.register_forward_hook(lambda *call: seen.append(call[2].clone())):
+        pool, logits = oracle(torch.from_numpy(images).permute(0, 3, 1, 2))
+    return pool, logits, seen[0]
+
+
 def test_pool_features_and_logits_are_torch_fidelitys(
-    weights: Path, extractor: Any, oracle: Any, images: NDArray[np.uint8]
+    weights: Path, extractor: Any, features: Any, oracle: Any, oracles: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     assert (extractor.name, extractor.dim, extractor.weights_sha256) == ("inception", 2048, sha256_file(weights))
-    features = extractor(images)
-    pool, logits = oracle(torch.from_numpy(images).permute(0, 3, 1, 2))
+    pool, logits, _ = oracles
     scale = float(pool.abs().max())
     np.testing.assert_allclose(features.values, pool.numpy(), rtol=1e-3, atol=1e-4 * scale)
     assert pool.std(dim=0).mean() > 1e-3 * scale  # the images differ
@@ -153,18 +166,13 @@ def test_pool_features_and_logits_are_torch_fidelitys(
 
 
 def test_spatial_features_are_adms_layout_of_mixed_6_conv(
-    extractor: Any, oracle: Any, images: NDArray[np.uint8]
+    features: Any, oracles: tuple[Tensor, Tensor, Tensor]
 ) -> None:
-    seen: list[NDArray[np.float32]] = []
-    handle = oracle.Mixed_6d.branch1x1.register_forward_hook(lambda *call: seen.append(call[2].numpy().copy()))
-    oracle(torch.from_numpy(images).permute(0, 3, 1, 2))
-    handle.remove()
-    maps = np.moveaxis(seen[0], 1, -1)  # TensorFlow's order: (N, height, width, channel)
-    assert maps.shape == (3, 17, 17, 192)
-    spatial = extractor(images).spatial
-    expected = maps[..., :7].reshape(3, -1)
-    assert spatial.shape == (3, 2023)
-    np.testing.assert_allclose(spatial, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    maps = np.moveaxis(oracles[2].numpy(), 1, -1)  # TensorFlow's order: (N, height, width, channel)
+    assert maps.shape == (2, 17, 17, 192)
+    expected = maps[..., :7].reshape(2, -1)
+    assert features.spatial.shape == (2, 2023)
+    np.testing.assert_allclose(features.spatial, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
 def test_the_layers_before_both_features_are_computed_once(
@@ -175,8 +183,7 @@ def test_the_layers_before_both_features_are_computed_once(
     monkeypatch.setattr(
         inception, "run_layers", lambda layers, names, x: called.extend(names) or original(layers, names, x)
     )
-    features = extractor(images)
-    assert features.spatial is not None
+    assert extractor(images[:1]).spatial is not None
     assert called == [*inception.BEFORE_MIXED_6, *inception.FROM_MIXED_6]
 
 

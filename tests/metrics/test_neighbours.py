@@ -65,7 +65,7 @@ def test_too_many_or_no_neighbours_are_refused():
 
 @pytest.mark.usefixtures("small_blocks")
 def test_the_nearest_others_are_the_k_d_trees_and_infinitely_far_where_there_are_none(monkeypatch):
-    monkeypatch.setattr(arrays, "_CHUNK", 30)
+    monkeypatch.setattr(arrays, "CHUNK", 30)
     points = np.random.default_rng(1).standard_normal((101, 6))
     found, _ = KDTree(points).query(points, k=6)
     np.testing.assert_allclose(squared_to_nearest(points, 5), found[:, 1:] ** 2, rtol=1e-9)

@@ -168,9 +168,8 @@ def test_what_a_reference_does_not_say_is_said_to_be_unknown(tmp_path: Path) -> 
     import_reference(tmp_path / "bare.npz", Suite(), files, SIDE)
     expected = "given: an unknown number of images of unknown size, features that it doesn't name, an unknown resize"
     assert read_reference(files).moments.describe() == expected
-    save_moments(
-        tmp_path / "ours.npz", Moments(**as_moments(arrays), count=500), "inception", image_size=4, resize="none"
-    )
+    ours = Moments(**as_moments(arrays) | {"features": "inception"}, count=500, image_size=4, resize="none")
+    save_moments(tmp_path / "ours.npz", ours)
     import_reference(tmp_path / "ours.npz", Suite(), files, SIDE)
     expected = "given: 500 images of 4 x 4 pixels, features 'inception', resize 'none'"
     assert read_reference(files).moments.describe() == expected

@@ -159,7 +159,7 @@ def study_reference(folder: Path, features: str, **facts: Any) -> Path:
     files = ReferenceFiles(folder / "moments.npz", folder / "features.npy")
     values, running = Stripes("clean")(pictures(60, 1)).values, RunningMoments(DIM)
     running.update(values)
-    save_moments(files.moments, running, features, **facts)
+    save_moments(files.moments, running.named(features, **facts))
     np.save(files.features, values)
     (folder / "extractor.json").write_text("{}")
     return folder

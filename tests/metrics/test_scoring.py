@@ -157,7 +157,7 @@ def write_reference(folder: Path, network: str, features: NDArray[np.float32]) -
     files = ReferenceFiles(folder / "moments.npz", folder / "features.npy")
     moments = RunningMoments(features.shape[1])
     moments.update(features)
-    save_moments(files.moments, moments, network)
+    save_moments(files.moments, moments.named(network))
     np.save(files.features, features)
     return files
 

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from dit_scaling.common.stage_words import RULES
 from dit_scaling.config import parse_study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.report.captions import FIGURES
-from dit_scaling.report.cost_tables import STAGES
+from dit_scaling.report.cost_tables import PARTS
 from dit_scaling.results.status import read_status
 from pipeline import ROOT, TINY, edited, plan, snakemake
 from tiny import RESULTS, VARIANTS
@@ -39,8 +40,9 @@ def test_tiny_study_ends_in_a_report(study: Path) -> None:
 
 
 def test_wall_time_of_every_stage_is_recorded_and_told(study: Path) -> None:
-    stages = pd.read_csv(study / RESULTS / "tables" / "stages.csv").set_index("stage")
-    run = [stage for stage in STAGES if stage != "gate"]  # off in the tiny study
+    stages = pd.read_csv(study / RESULTS / "tables" / "stages.csv").set_index("part")
+    run = [part for part in PARTS if part != "gate"]  # off in the tiny study
+    assert stages["stage"].to_dict() == {part: PARTS[part] for part in run}
     assert list(stages.index) == run
     assert stages["jobs"].to_dict() == dict.fromkeys(run, 1) | {
         "encode_shard": 3,
@@ -87,19 +89,7 @@ def test_a_run_tells_a_line_a_job_and_ends_with_verdicts_and_report(study: Path)
     assert len(jobs) == len(records) + 1  # The report has no record of its time.
     assert [int(done) for done, *_ in jobs] == list(range(1, len(jobs) + 1))
     assert {total for _, total, *_ in jobs} == {str(len(jobs))}
-    stages = [
-        "images",
-        "autoencoder",
-        "latents",
-        "preflight",
-        "reference",
-        "training",
-        "losses",
-        "sampling",
-        "features",
-        "score",
-        "report",
-    ]
+    stages = [stage for stage in RULES if stage != "gate"]
     assert {(int(number), stage) for _, _, number, _, stage in jobs} == set(enumerate(stages, start=1))
     assert "rule train_milestone" not in told
     assert " INFO " not in told

@@ -39,6 +39,20 @@ def test_all_that_names_the_version_names_the_same() -> None:
     assert (unreleased, released) == ("Unreleased", version)
 
 
+NAMING = (".pre-commit-config.yaml", "Makefile", "pyproject.toml", "CONTRIBUTING.md")
+PATH = re.compile(r"(?<![\w/.*$}-])\.?\w[\w.-]*(?:/[\w.-]+)+\.(?:py|md|json|yaml|csv|smk|rst)\b")
+
+
+@pytest.mark.parametrize("file", NAMING)
+def test_every_file_that_is_named_is_there(file: str) -> None:
+    """Of NAME and of results there are none yet."""
+    named = [path for path in PATH.findall((ROOT / file).read_text().replace("\\.", ".")) if "NAME" not in path]
+    roots = (ROOT, ROOT / "src", ROOT / "src/dit_scaling")
+    assert [
+        path for path in named if not path.startswith("results/") and not any((root / path).exists() for root in roots)
+    ] == []
+
+
 @pytest.mark.parametrize("folder", ["benchmarks", "workflow/scripts", "workflow", "tests", ".ci"])
 def test_no_script_hides_a_module_of_the_standard_library(folder: str) -> None:
     """`python folder/script.py` looks in its folder first: a profile.py there breaks `import torch`."""

@@ -2,15 +2,13 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pipeline import TINY, edited, plan, snakemake
+from pipeline import TINY, edited, plan, python, snakemake
 from tiny import EVALUATION, REFERENCE, RESULTS, TRAINING, VARIANTS, VERDICT, trained
 
 # --- one stage again
@@ -142,16 +140,15 @@ def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, t
 )
 def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = edited(tmp_path, changes)
-    command = [str(Path(sys.executable).with_name("dit-scaling")), "plan", "--configfile", str(config)]
-    told = subprocess.run([*command, "--diff", RESULTS], cwd=study, capture_output=True, text=True, check=False)
+    told = python(study, "-m", "dit_scaling.cli", "plan", "--configfile", str(config), "--diff", RESULTS)
     assert told.returncode == 0, told.stderr
     rows = {
         row[0]: int(row[1]) for line in told.stdout.splitlines() if len(row := line.split()) > 2 and row[1].isdigit()
     }
     jobs = plan(study, config=config)
     stages = {
-        "training": "train_milestone",
-        "sampling": "sample_part",
+        "train": "train_milestone",
+        "sample": "sample_part",
         "features": "extract_features",
         "score": "score_samples",
     }

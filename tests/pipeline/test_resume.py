@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from pipeline import ROOT, edited, plan, snakemake
+from pipeline import ROOT, edited, plan, python, snakemake
 from tiny import RESULTS, VERDICT
 
 # The study's record of preflight counts, which other settings of samples would make anew in seconds.
@@ -92,8 +90,7 @@ def test_a_metric_more_is_measured_on_kept_features_without_samples(copied: Path
 
 def test_what_cleaning_deletes_is_not_made_again(copied: Path) -> None:
     config = edited(copied, {"keep": {"states": False, "checkpoints": "last"}, "sampling.keep_samples": False})
-    command = [str(Path(sys.executable).with_name("dit-scaling")), "clean", "--configfile", str(config), "--yes"]
-    clean = subprocess.run(command, cwd=copied, capture_output=True, text=True, check=False)
+    clean = python(copied, "-m", "dit_scaling.cli", "clean", "--configfile", str(config), "--yes")
     assert clean.returncode == 0, clean.stderr
     assert not list(copied.glob(f"{RESULTS}/states/*/state-*"))
     assert {path.name for path in copied.glob(f"{RESULTS}/DiT-*/seed-0/step-*/*.safetensors")} == {"ema.safetensors"}

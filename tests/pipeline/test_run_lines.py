@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from dit_scaling.common.stage_words import RULES
 from dit_scaling.plan.time_left import TimeLeft, Work
+from dit_scaling.report.cost_tables import PARTS
 from growing_report import GrowingReport
 from pipeline import ROOT
-from run_lines import HANDLER, STAGES, RunLines, be_quiet
+from run_lines import HANDLER, RunLines, be_quiet
 
 TODO = {
     1: Work("train_milestone", ("DiT-Nano-1/seed-0/step-10/provenance.json",)),
@@ -49,9 +52,9 @@ def test_a_line_a_job_with_its_stage_and_the_time_left(tmp_path: Path) -> None:
     run(lines, 2, now + 30, now + 40)
     run(lines, 3, now + 40, now + 41)
     assert told.getvalue().splitlines() == [
-        "1 of 3  stage 1 of 3: training DiT-Nano-1 seed 0 step 10  30 s  about 60 s left",
+        "1 of 3  stage 1 of 3: train DiT-Nano-1 seed 0 step 10  30 s  about 60 s left",
         "2 of 3  stage 2 of 3: gate DiT-Nano-1 seed 0 step 10  10 s  about 20 s left",
-        "3 of 3  stage 3 of 3: report (report)  1 s",
+        "3 of 3  stage 3 of 3: report  1 s",
     ]
     assert after == ["train_milestone", "gate", "report"]
 
@@ -108,7 +111,15 @@ def test_every_rule_that_makes_something_has_a_stage() -> None:
     text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     parts = re.split(r"^ *rule (\w+):$", text, flags=re.MULTILINE)
     rules = {name for name, body in zip(parts[1::2], parts[2::2], strict=True) if "output:" in body}
-    assert rules == {rule for own in STAGES.values() for rule in own}
+    assert rules == {rule for own in RULES.values() for rule in own}
+
+
+def test_every_record_of_time_is_told_under_the_stage_of_its_rule() -> None:
+    for path in (ROOT / "rules").glob("*.smk"):
+        parts = re.split(r"^ *rule (\w+):$", path.read_text(), flags=re.MULTILINE)
+        for rule, body in zip(parts[1::2], parts[2::2], strict=True):
+            for record in re.findall(r'"<results>/times/(\w+)', body):
+                assert rule in RULES[PARTS[record]], (rule, record)
 
 
 class FakeProcess:
@@ -118,6 +129,10 @@ class FakeProcess:
         program = f"import time; begin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
         self.started: list[subprocess.Popen[bytes]] = []
         self._program, self._start = program, subprocess.Popen
+
+    def wait_for_first(self) -> None:
+        """Until it has ended, and leave it to be waited for."""
+        os.waitid(os.P_PID, self.started[0].pid, os.WEXITED | os.WNOWAIT)
 
     def __call__(self, _command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
         self.started.append(self._start([sys.executable, "-c", self._program], **options))
@@ -140,11 +155,9 @@ def test_the_report_grows_within_its_share_of_the_run(tmp_path: Path, monkeypatc
     growing.after_job("score_samples")  # while the first is being written
     assert len(process.started) == 1
     page.write_text("")
-    deadline = time.monotonic() + 20
-    while len(process.started) == 1 and time.monotonic() < deadline:
-        time.sleep(0.05)
-        clock.now = 1000.0
-        growing.after_job("score_samples")
+    process.wait_for_first()
+    clock.now = 1000.0
+    growing.after_job("score_samples")
     assert len(process.started) == 2
     growing.stop()
     assert process.started[1].poll() is not None
@@ -161,7 +174,7 @@ def test_no_second_report_before_there_is_time_for_it(tmp_path: Path, monkeypatc
     growing = GrowingReport(study, page, logging.Logger("run"))  # type: ignore[arg-type]
     clock.now = 130.0
     growing.after_job("score_samples")
-    time.sleep(1.5)
+    process.wait_for_first()
     for _ in range(3):
         growing.after_job("score_samples")
     assert len(process.started) == 1

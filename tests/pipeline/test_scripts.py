@@ -7,18 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import ROOT, TINY
+from pipeline import ROOT, TINY, python
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 
 
-def run_alone(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / script), *arguments, "--configfile", str(TINY)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 def test_script_alone_makes_the_outputs_of_its_job(tmp_path: Path) -> None:
-    run = run_alone(tmp_path, "data.py", "results/tiny/data/data.json")
+    command = [sys.executable, str(SCRIPTS / "data.py"), "results/tiny/data/data.json", "--configfile", str(TINY)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     results = tmp_path / "results" / "tiny"
     assert sum(json.loads((results / "data" / "data.json").read_text())["counts"]["train"]) == 4900
@@ -43,7 +39,7 @@ def test_script_alone_makes_the_outputs_of_its_job(tmp_path: Path) -> None:
     ],
 )
 def test_script_alone_says_what_is_wrong(tmp_path: Path, script: str, file: str, words: str) -> None:
-    run = run_alone(tmp_path, script, file)
+    run = python(tmp_path, str(SCRIPTS / script), file, "--configfile", str(TINY))
     assert run.returncode == 2
     assert words in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr

@@ -92,7 +92,7 @@ def test_the_command_prints_rates_beside_the_published_one(monkeypatch: pytest.M
             "0.05",
             "--eager",
             "--stage",
-            "training",
+            "train",
         ],
     )
     assert answer.exit_code == 0, answer.output
@@ -146,16 +146,16 @@ def test_a_studys_own_jobs_are_measured_and_told_as_rows_of_the_table() -> None:
     assert answer.exit_code == 0, answer.output
     rows = json.loads(answer.output)
     assert {(row["stage"], row["variant"]) for row in rows} == {
-        *((stage, name) for stage in ("training", "sampling") for name in study.variants),
-        ("encoding", "the study's VAE"),
-        ("decoding", "the study's VAE"),
+        *((stage, name) for stage in ("train", "sample") for name in study.variants),
+        ("encode", "the study's VAE"),
+        ("decode", "the study's VAE"),
     }
     columns = [field.name for field in fields(Measured)]
     for row in rows:
         assert list(row) == columns
         assert row["torch"] == torch.__version__
         assert row["rate"] > 0
-    trained = next(row for row in rows if row["stage"] == "training")
+    trained = next(row for row in rows if row["stage"] == "train")
     assert (trained["batch"], trained["precision"]) == (study.training.batch_size, study.training.precision)
 
 

@@ -101,11 +101,11 @@ def test_jobs_cost_what_one_works_out_by_hand() -> None:
     study = study_of()
     jobs = {(job.stage, job.name): job for job in list_jobs(study, Stages(study, ""), IMAGES)}
     forward = 118.64e9  # of XL/2, Table 4
-    first = jobs["training", "DiT-XL/2 seed 0 to step 26,000"]
-    last = jobs["training", "DiT-XL/2 seed 0 to step 52,000"]
+    first = jobs["train", "DiT-XL/2 seed 0 to step 26,000"]
+    last = jobs["train", "DiT-XL/2 seed 0 to step 52,000"]
     assert first.multiply_adds == last.multiply_adds == pytest.approx(3 * forward * 256 * 26_000, rel=1e-3)
     decoding = Autoencoder.of_study(study).decoding(256)
-    sampling = jobs["sampling", "DiT-XL/2 seed 0 step 52,000"]
+    sampling = jobs["sample", "DiT-XL/2 seed 0 step 52,000"]
     assert sampling.multiply_adds == pytest.approx(10_000 * 250 * forward, rel=1e-3)
     assert sampling.decoding == 10_000 * decoding
     assert jobs["features", "DiT-XL/2 seed 0 step 52,000, inception"].plain == 10_000 * INCEPTION
@@ -113,7 +113,7 @@ def test_jobs_cost_what_one_works_out_by_hand() -> None:
 
 def test_guidance_doubles_the_passes_of_a_sample() -> None:
     study = study_of(sampling__guidance_scales=[1.0, 1.5])
-    jobs = {job.name: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "sampling"}
+    jobs = {job.name: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "sample"}
     plain, guided = (jobs[f"DiT-B/2 seed 0 step 52,000{end}"].multiply_adds for end in ("", " guidance 1.5"))
     assert guided == pytest.approx(2 * plain)
 
@@ -123,7 +123,7 @@ def test_hours_follow_from_rate_and_devices() -> None:
     assert devices.rate == pytest.approx(0.4 * 312e12)
     assert devices.sampling_rate == pytest.approx(0.4 * 19.5e12)
     study = study_of()
-    jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "training"]
+    jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "train"]
     one = price_of([job for job in jobs if job.variant == "DiT-XL/2"], devices)
     # 6 x 118.64e9 x 256 x 52,000 operations at 124.8e12 a second, while eight devices wait for states of 10.8 GB: two
     # until they are written at 0.32 GB/s, six by the steps and 15.8 by the clock until they are copied at 5 GB/s
@@ -136,7 +136,7 @@ def test_milestones_of_a_run_wait_for_each_other() -> None:
     study = study_of(resources__gpus_per_node=1)
     jobs = [job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"]
     devices = Devices("any", 8, 1e14, 1e14, 1e14, None, "stated")
-    price = price_of([job for job in jobs if job.stage == "training"], devices)
+    price = price_of([job for job in jobs if job.stage == "train"], devices)
     assert price.wall_seconds == pytest.approx(price.device_seconds)
 
 
@@ -202,7 +202,7 @@ def test_a_step_costs_its_overhead_and_its_arithmetic() -> None:
     study = study_of(resources__gpus_per_node=1)
     jobs = {job.stage: job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.variant == "DiT-XL/2"}
     devices = Devices("any", 1, 1e14, 1e13, 1e12, None, "measured", overhead=0.01)
-    training, sampling = replace(jobs["training"], saving=None), jobs["sampling"]
+    training, sampling = replace(jobs["train"], saving=None), jobs["sample"]
     first = training.passes / 3
     assert devices.seconds(training) == pytest.approx(2 * training.multiply_adds / 1e14 + 0.03 * first)
     assert devices.seconds(jobs["features"]) == pytest.approx(2 * 10_000 * INCEPTION / 1e12)
@@ -265,16 +265,14 @@ def test_a_job_asks_for_the_shards_it_shuffles_among_a_copy_of_its_state_and_its
 def names(text: str) -> dict[str, int]:
     """Stage to number of jobs, as the text says."""
     rows = [line.split() for line in text.splitlines()]
-    return {
-        row[0]: int(row[1]) for row in rows if len(row) > 2 and row[0] in ("training", "sampling", "features", "score")
-    }
+    return {row[0]: int(row[1]) for row in rows if len(row) > 2 and row[0] in ("train", "sample", "features", "score")}
 
 
 def test_another_learning_rate_reruns_every_training_and_what_follows(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
     devices = stated_devices("a100-80gb", 8, 0.4, study_of())
     text = tell_plan(new, devices, old)
-    assert names(text) == {"training": 8, "sampling": 8, "features": 8, "score": 8}
+    assert names(text) == {"train": 8, "sample": 8, "features": 8, "score": 8}
     assert "45.3" in text  # all of training's device-hours
 
 
@@ -282,7 +280,7 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
     old = written(tmp_path, study_of())
     text = tell_plan(longer, stated_devices("a100-80gb", 8, 0.4, study_of()), old)
-    assert names(text) == {"training": 4, "sampling": 4, "features": 4, "score": 4}
+    assert names(text) == {"train": 4, "sample": 4, "features": 4, "score": 4}
 
 
 def test_resources_rerun_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study
 from dit_scaling.config.study import Study
+from dit_scaling.plan.bench import STAGES
 from dit_scaling.plan.command import plan_study, tell_plan
 from dit_scaling.plan.price import devices_as_measured, known_device
 from dit_scaling.plan.rates import REFERENCE, measured_rates, rates_of, written_by
@@ -23,7 +24,11 @@ def paper_study(**changes: object) -> Study:
     return study.model_copy(update={"training": study.training.model_copy(update=changes)})
 
 
-@pytest.mark.parametrize("row", [row for row in measured_rates() if row.stage == "training"], ids=str)
+def test_rows_are_named_as_the_bench_names_them() -> None:
+    assert {row.stage for row in measured_rates()} <= {*STAGES, "decode"}
+
+
+@pytest.mark.parametrize("row", [row for row in measured_rates() if row.stage == "train"], ids=str)
 def test_a_row_of_training_comes_back_from_the_table_and_from_the_model(row: object) -> None:
     """Two rows make the model's two unknowns, so that it meets both."""
     from dit_scaling.plan.rates import Measured
@@ -44,7 +49,7 @@ def test_the_models_rate_of_arithmetic_is_below_the_data_sheets_peak() -> None:
 
 def test_samples_and_latents_are_priced_as_measured() -> None:
     study, devices = paper_study(), devices_as_measured("h200", 1, paper_study())
-    jobs = {job.name: job for job in plan_study(study).jobs if job.stage in ("sampling", "latents")}
+    jobs = {job.name: job for job in plan_study(study).jobs if job.stage in ("sample", "latents")}
     sampled = devices.seconds(replace(jobs["DiT-XL/2 seed 0 step 400,000"], decoding=0.0))
     assert sampled == pytest.approx(50_000 / 3.18, rel=1e-6)
     assert devices.seconds(jobs["latents"]) == pytest.approx(2 * 1_281_167 / 424, rel=1e-6)
@@ -113,7 +118,7 @@ def test_a_study_that_is_extended_is_priced_from_where_it_goes_on(tmp_path: Path
     devices = devices_as_measured("h200", 1, longer)
 
     def hours(text: str) -> float:
-        return float(next(line.split()[2] for line in text.splitlines() if line.startswith("training")))
+        return float(next(line.split()[2] for line in text.splitlines() if line.startswith("train")))
 
     rest = hours(tell_plan(longer, devices, tmp_path / "short.yaml"))
     assert rest == pytest.approx(hours(tell_plan(short, devices, None)), rel=0.02)
@@ -142,7 +147,7 @@ def test_compiled_sampling_is_priced_as_measured_once_it_is(monkeypatch: pytest.
     fast = study.sampling.model_copy(update={"precision": "bfloat16", "compile": True})
     study = study.model_copy(update={"sampling": fast})
     jobs = [replace(job, decoding=0.0) for job in plan_study(study).jobs if job.name.startswith("DiT-XL/2 seed 0")]
-    sampling = next(job for job in jobs if job.stage == "sampling")
+    sampling = next(job for job in jobs if job.stage == "sample")
     losses = next(job for job in jobs if job.stage == "losses")
 
     def seconds() -> tuple[float, float]:
@@ -151,7 +156,7 @@ def test_compiled_sampling_is_priced_as_measured_once_it_is(monkeypatch: pytest.
 
     before = seconds()
     assert before[0] == pytest.approx(50_000 / 5.53, rel=1e-6)
-    eager = next(row for row in measured_rates() if (row.stage, row.precision) == ("sampling", "bfloat16"))
+    eager = next(row for row in measured_rates() if (row.stage, row.precision) == ("sample", "bfloat16"))
     table = (*measured_rates(), replace(eager, compiled=True, rate=7.0))
     monkeypatch.setattr("dit_scaling.plan.rates.measured_rates", lambda: table)
     after = seconds()

@@ -45,8 +45,8 @@ def test_the_plan_prices_every_record_that_it_names() -> None:
     jobs = list_jobs(study, Stages(study, "digits"), 5000)
     prices = price_files(jobs, devices)
     assert set(prices) == {record for job in jobs for record in job.records}
-    training = [job for job in jobs if job.stage == "training"]
+    training = [job for job in jobs if job.stage == "train"]
     assert prices[training[0].records[0]] == pytest.approx(devices.seconds(training[0]))
-    in_all = sum(devices.seconds(job) for job in jobs if job.stage == "sampling")
-    records = [record for job in jobs if job.stage == "sampling" for record in job.records]
+    in_all = sum(devices.seconds(job) for job in jobs if job.stage == "sample")
+    records = [record for job in jobs if job.stage == "sample" for record in job.records]
     assert sum(prices[record] for record in records) == pytest.approx(in_all)

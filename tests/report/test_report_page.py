@@ -404,7 +404,7 @@ def test_wall_time_by_stage_sums_the_records_of_its_jobs(tmp_path: Path) -> None
     (tmp_path / "train").mkdir()
     for name, seconds, memory in (("vae", 60.5, "512.25"), ("train/a", 100.0, "700"), ("train/b", 50.0, "NA")):
         (tmp_path / f"{name}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:01:00\t{memory}\n")
-    stages = tabulate_stages(tmp_path).data.set_index("stage")
+    stages = tabulate_stages(tmp_path).data.set_index("part").drop(columns="stage")
     assert list(stages.index) == ["vae", "train"]
     assert stages.loc["train"].tolist() == [2, 150.0, 100.0, 700.0]
     (tmp_path / "vae.tsv").write_text("nothing\n")

@@ -10,7 +10,7 @@ from dit_scaling.claims import read_metrics_table
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file, write_json
 from dit_scaling.config.stages import AggregateSettings, Stages
-from dit_scaling.results.aggregate import AggregateFiles, add_losses, aggregate, judge
+from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, add_losses, aggregate, judge
 from report_study import ORIGIN, StudyFiles, make_study
 
 
@@ -131,15 +131,14 @@ def run_again(
     files = AggregateFiles(
         *(folder / name for name in ("t.parquet", "t.csv", "c.csv", "claims.json", "a.csv", "v.csv"))
     )
-    aggregate(
-        settings,
+    inputs = AggregateInputs(
         [folder / "metrics.json"],
         [folder / "metrics.jsonl"],
         [folder / "provenance.json"],
         folder / "manifest.json",
         study.inputs.levels,
-        files,
     )
+    aggregate(settings, inputs, files)
 
 
 def test_one_evaluation_alone_is_a_table_too(study: StudyFiles, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_given_weights_have_rows_without_a_training(study: StudyFiles, tmp_path:
         write_json(records[-1], {metric: 10.0 + number, f"{metric}_se": 1.0})
     names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
     files = AggregateFiles(*(tmp_path / file for file in names))
-    aggregate(settings, records, [], [], None, study.inputs.levels, files)
+    aggregate(settings, AggregateInputs(records, [], [], None, study.inputs.levels), files)
     table = pd.read_parquet(files.parquet)
     assert table[metric].tolist() == [10.0 + number for number in range(len(records))]
     assert set(table["step"]) == {config.training.steps}

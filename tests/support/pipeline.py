@@ -1,6 +1,5 @@
 """Run this clone's Snakefile on a study in a folder of its own, and read what a dry run plans."""
 
-import atexit
 import os
 import re
 import subprocess
@@ -38,12 +37,15 @@ def snakemake(
     return warm_python().run(["-m", "snakemake", *_arguments(arguments, config)], folder, environment)
 
 
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python in ``folder`` with these arguments, which has imported everything already."""
+    return warm_python().run(arguments, folder, _environment())
+
+
 @cache
 def warm_python() -> WarmPython:
-    """The one of this process, which ends with it."""
-    python = WarmPython()
-    atexit.register(python.close)
-    return python
+    """The one of this session of tests."""
+    return WarmPython()
 
 
 def start_snakemake(folder: Path, *arguments: str, config: Path | None = TINY) -> "subprocess.Popen[str]":

@@ -17,7 +17,7 @@ from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.catalogue import HEADLINE
 from dit_scaling.metrics.catalogue import metric as metric_of
 from dit_scaling.report.inputs import ReportInputs
-from dit_scaling.results.aggregate import AggregateFiles, aggregate
+from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, aggregate
 from dit_scaling.sampling.images import Samples, write_samples
 from dit_scaling.variants import count_gflops, count_parameters
 
@@ -110,7 +110,7 @@ def make_study(
     manifest, training = _write_training(root, study, runs)
     losses = [_write_losses(root, study, name, seed) for name, seed in runs]
     settings = AggregateSettings.parse(stages.aggregate().canonical())
-    aggregate(settings, records, logs, training, manifest, levels, files, losses)
+    aggregate(settings, AggregateInputs(records, logs, training, manifest, levels, losses), files)
 
     samples, memorisation = [], []
     for name in study.variants:

@@ -12,6 +12,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,9 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+import psutil
+from filelock import FileLock
+
 PRELOADED = (
     *("snakemake.cli", "snakemake.script", "snakemake_executor_plugin_slurm", "jsonschema", "torch", "torchvision"),
     # What Snakemake imports when it runs.
@@ -35,7 +39,7 @@ PRELOADED = (
 """Of our package, all modules."""
 STARTUP = "WARM_PYTHON_STARTUP"
 """Environment variable: files that are run first, as Python runs sitecustomize."""
-PATIENCE = 60.0  # seconds that the server may take to import
+PATIENCE = 600.0  # seconds that the server may take to import, on a machine that is busy with other things
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -50,22 +54,24 @@ sys.exit(int(answer or b"1"))
 
 
 class WarmPython:
-    """The server and its executable, in a folder that goes at the end."""
+    """The executable of the server of this session of tests, which the first process that needs it starts.
+
+    The server ends with the session, however that ends, and deletes its folder.
+    """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="warm-python-")
-        address = str(Path(self._folder.name, "socket"))
-        self.executable = Path(self._folder.name, "python")
-        self.executable.write_text(CLIENT.format(python=sys.executable, address=address))
-        self.executable.chmod(0o755)
-        command = [sys.executable, __file__, address, str(self.executable)]
-        # Its input ends with this process, however that ends, and with its input the server.
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE
-        while not Path(address).exists():
-            if self._server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the server of warm Pythons did not start; its error stands above")
-            time.sleep(0.05)
+        owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+        # Numbers of processes come again, as in each new container.
+        began = psutil.Process(owner).create_time()
+        folder = Path(tempfile.gettempdir(), f"warm-python-{owner}-{began:.0f}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.executable, address = folder / "python", folder / "socket"
+        with FileLock(folder / "lock"):
+            if not address.exists():
+                self.executable.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+                self.executable.chmod(0o755)
+                command = [sys.executable, __file__, str(address), str(self.executable), str(owner)]
+                _wait_for(address, subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True))
 
     def run(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
@@ -81,15 +87,18 @@ class WarmPython:
             check=False,
         )
 
-    def close(self) -> None:
-        """End the server; what it runs ends by itself."""
-        self._server.terminate()
-        self._server.wait()
-        self._folder.cleanup()
+
+def _wait_for(address: Path, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not address.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the server of warm Pythons did not start; its error stands above")
+        time.sleep(0.05)
 
 
-def serve(address: str, executable: str) -> None:
-    """Fork a handler for each caller, until the input ends."""
+def serve(address: str, executable: str, owner: str) -> None:
+    """Fork a handler for each caller, until the process ``owner`` ends."""
+    ended = os.pidfd_open(int(owner))
     for name in PRELOADED:
         module = import_module(name)
         if name == "dit_scaling":
@@ -101,13 +110,14 @@ def serve(address: str, executable: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        while listener in select.select([listener, sys.stdin], [], [])[0]:
+        while ended not in select.select([listener, ended], [], [])[0]:
             caller, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os._exit(handle(caller, executable))
             caller.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def _reap(*_: object) -> None:

@@ -21,7 +21,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.training.batches import BatchSource
-from dit_scaling.training.launch import TrainJob, _run, train_on_ranks
+from dit_scaling.training.launch import TrainJob, run_launcher, train_on_ranks
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
@@ -144,7 +144,7 @@ def test_torchrun_leaves_ranks_minutes_to_save_their_state_and_passes_on_what_sr
     read = "config, *_ = config_from_args(parse_args(['worker.py']))"
     show = "print(config.shutdown_timeout, config.signals_to_handle)"
     code = f"from torch.distributed.run import config_from_args, parse_args; {read}; {show}"
-    status, _, said = _run([sys.executable, "-c", code], ranks=1, nodes=1)
+    status, _, said = run_launcher([sys.executable, "-c", code], ranks=1, nodes=1)
     assert status == 0
     timeout, signals = said[-1].split()
     assert int(timeout) >= 300

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from dit_scaling.config.stages import AggregateSettings
-from dit_scaling.results.aggregate import AggregateFiles, aggregate
+from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, aggregate
 
 from _job import job, paths, record_provenance
 
@@ -9,14 +9,13 @@ with job() as snakemake:
     settings = AggregateSettings.parse(snakemake.params.settings)
     output = snakemake.output
     tables = (output.parquet, output.csv, output.curves, output.claims, output.agreement, output.claims_table)
-    aggregate(
-        settings,
+    inputs = AggregateInputs(
         paths(snakemake.input.metrics),
         paths(snakemake.input.logs),
         paths(snakemake.input.training),
         next(iter(paths(snakemake.input.manifest)), None),
         Path(snakemake.input.levels),
-        AggregateFiles(*map(Path, tables)),
         paths(snakemake.input.losses),
     )
+    aggregate(settings, inputs, AggregateFiles(*map(Path, tables)))
     record_provenance(snakemake, settings)

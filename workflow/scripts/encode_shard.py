@@ -2,7 +2,7 @@ from pathlib import Path
 
 from dit_scaling.common.devices import choose_device
 from dit_scaling.config.stages import LatentsSettings
-from dit_scaling.latents.encode import encode_shard
+from dit_scaling.latents.encode import Encoding, encode_shard
 
 from _job import job
 
@@ -14,7 +14,9 @@ with job() as snakemake:
         Path(snakemake.input.vae),
         Path(snakemake.output.shard),
         Path(snakemake.output.facts),
-        snakemake.resources.batch,
-        choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu),
-        readers=snakemake.threads,
+        Encoding(
+            choose_device(snakemake.resources.device, jobs_per_gpu=snakemake.resources.jobs_per_gpu),
+            snakemake.resources.batch,
+            snakemake.threads,
+        ),
     )

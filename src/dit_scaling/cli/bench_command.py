@@ -28,7 +28,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(help="To train each variant for, and to do each other thing.")] = 10.0,
     stage: Annotated[
-        list[str] | None, typer.Option(help="training, sampling or encoding (and decoding); repeat it; else all.")
+        list[str] | None, typer.Option(help="train, sample or encode (and decode); repeat it; else all.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +38,7 @@ def bench(
     the table of measured rates.
     """
     from dit_scaling.config import load_study
-    from dit_scaling.plan.bench import STAGES, tell_bench
+    from dit_scaling.plan.bench import STAGES, Asked, tell_bench
 
     if device not in DEVICES:
         raise UserError(f"--device {device}: choose one of {', '.join(DEVICES)}.{did_you_mean(device, DEVICES)}")
@@ -47,5 +47,5 @@ def bench(
     study = load_study(*config) if config else None
     if study is not None and (batch_size, precision, compiled) != (None, "", None):
         raise UserError("a study says batch, precision and compilation: leave --batch-size and the others out.")
-    stages = stage or STAGES
-    typer.echo(tell_bench(variants, device, batch_size, precision, compiled, seconds, stages, study, as_json))
+    asked = Asked(device, batch_size, precision, compiled, seconds, stage or STAGES)
+    typer.echo(tell_bench(variants, asked, study, as_json))

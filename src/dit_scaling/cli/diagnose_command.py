@@ -23,21 +23,21 @@ def diagnose(
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
     from dit_scaling.common.lacking_memory import fixed_memory_named
     from dit_scaling.common.seals import check_seals
+    from dit_scaling.health.diagnose import Case
     from dit_scaling.health.diagnose import diagnose as examine
     from dit_scaling.latents.autoencoder import load_any_vae
 
     check_seals([checkpoint])
     raw = checkpoint.with_name("raw.safetensors")
     with fixed_memory_named(f"the diagnosis of {checkpoint}"):
-        result = examine(
+        case = Case(
             checkpoint,
             raw if raw.exists() and raw != checkpoint else None,
             load_any_vae(vae or find_vae(checkpoint)),
             latents or require_in_study(checkpoint, "latents/manifest.json", "--latents"),
-            steps,
-            page,
             weights,
             num_classes,
         )
+        result = examine(case, steps, page)
     typer.echo(f"{result.found.capitalize()}. {result.cause}")
     typer.echo(f"The page: {page}")

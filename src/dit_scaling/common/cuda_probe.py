@@ -80,7 +80,7 @@ def probe(count: int, folder: Path) -> Probe:
 
 def describe_unseen() -> str:
     """What the driver has where torch sees no device at all; empty without a driver, or where the user hides them."""
-    told = _told_by_the_driver()
+    told = told_by_the_driver()
     driver = told[0][1] if told else _driver_text()
     if not driver or "CUDA_VISIBLE_DEVICES" in os.environ:
         return ""
@@ -113,7 +113,7 @@ def _look(count: int) -> Probe:
     """What the process does."""
     import torch
 
-    told = _told_by_the_driver()
+    told = told_by_the_driver()
     cards = list[Card]()
     for number in range(count):
         name = told[number][0] if number < len(told) else "a device"
@@ -148,7 +148,7 @@ def _oldest_capability(flags: str) -> str:
     return f"{min(numbers) // 10}.{min(numbers) % 10}" if numbers else ""
 
 
-def _told_by_the_driver() -> Sequence[tuple[str, str]]:
+def told_by_the_driver() -> Sequence[tuple[str, str]]:
     """Name with compute capability, and driver, of each card, from nvidia-smi, where there is one."""
     if shutil.which("nvidia-smi") is None:
         return []

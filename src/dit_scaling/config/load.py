@@ -40,15 +40,15 @@ def load_study(path: Path, *overlays: Path) -> Study:
     """
     config = read_yaml(path)
     for overlay in overlays:
-        config = _laid_over(config, read_yaml(overlay))
+        config = laid_over(config, read_yaml(overlay))
     return parse_study(config, (path, *overlays))
 
 
-def _laid_over(config: Any, overlay: dict[str, Any]) -> Any:
+def laid_over(config: Any, overlay: dict[str, Any]) -> Any:
     """As Snakemake merges: mappings key by key; everything else of ``overlay``, lists too, replaces what was there."""
     if not overlay:
         return config
     merged = dict(config) if isinstance(config, dict) else {}
     for key, value in overlay.items():
-        merged[key] = _laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
+        merged[key] = laid_over(merged.get(key, {}), value) if isinstance(value, dict) else value
     return merged

@@ -34,7 +34,7 @@ def even_times(_process: AnyProcess, num_steps: int) -> tuple[float, ...]:
 def euler(way: Way, predict: Prediction, x: Tensor, y: Tensor, _step_noise: StepNoise) -> Iterator[Step]:
     """First order: x + h v."""
     for now, then in _intervals(way):
-        v = _velocity(predict, x, now, y)
+        v = velocity(predict, x, now, y)
         pred_x0 = x + (1 - now) * v
         x = x + (then - now) * v
         yield Step(now, pred_x0, x)
@@ -46,10 +46,10 @@ def heun(way: Way, predict: Prediction, x: Tensor, y: Tensor, _step_noise: StepN
     So the network is never fed time 1, where nothing is left to predict: 2n - 1 evaluations in n steps.
     """
     for now, then in _intervals(way):
-        v = _velocity(predict, x, now, y)
+        v = velocity(predict, x, now, y)
         pred_x0 = x + (1 - now) * v
         ahead = x + (then - now) * v
-        x = ahead if then == 1 else x + (then - now) / 2 * (v + _velocity(predict, ahead, then, y))
+        x = ahead if then == 1 else x + (then - now) / 2 * (v + velocity(predict, ahead, then, y))
         yield Step(now, pred_x0, x)
 
 
@@ -59,7 +59,7 @@ def euler_maruyama(way: Way, predict: Prediction, x: Tensor, y: Tensor, step_noi
     The last step adds no noise and leads to the x_0 predicted there.
     """
     for now, then in _intervals(way):
-        v = _velocity(predict, x, now, y)
+        v = velocity(predict, x, now, y)
         pred_x0 = x + (1 - now) * v
         if then == 1:
             x = pred_x0
@@ -74,6 +74,6 @@ def _intervals(way: Way) -> Iterator[tuple[float, float]]:
     return pairwise((*reversed(way.timesteps.tolist()), 1.0))
 
 
-def _velocity(predict: Prediction, x: Tensor, time: float, y: Tensor) -> Tensor:
+def velocity(predict: Prediction, x: Tensor, time: float, y: Tensor) -> Tensor:
     """The first half of the network's channels; the other half, of networks as DiT's, is unused."""
     return predict(x, x.new_full(y.shape, time), y)[:, : x.shape[1]]

@@ -45,6 +45,24 @@ JUDGED = 2  # place of the judged timestep where a trained network has learned m
 
 
 @dataclass(frozen=True)
+class Case:
+    """The files of a diagnosis, and how they are read."""
+
+    checkpoint: Path
+    """EMA weights, in any file that ``load_model`` reads."""
+    raw: Path | None
+    """The raw weights of the same step, None where there are none."""
+    vae: "AutoencoderKL"
+    """Of its latents."""
+    manifest: Path
+    """Latents like those that it was trained on."""
+    weights: Weights = "ema"
+    """Which of a training checkpoint's."""
+    num_classes: int | None = None
+    """Without the null class, where the checkpoint leaves it open."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is diagnosed, and with what."""
 
@@ -66,37 +84,25 @@ class Diagnosis:
     checks: tuple[Check, ...]
 
 
-def diagnose(
-    checkpoint: Path,
-    raw: Path | None,
-    vae: "AutoencoderKL",
-    manifest: Path,
-    steps: int,
-    page: Path,
-    weights: Weights = "ema",
-    num_classes: int | None = None,
-) -> Diagnosis:
+def diagnose(case: Case, steps: int, page: Path) -> Diagnosis:
     """Measure a checkpoint, write ``page`` (HTML), and name the likeliest cause of bad samples.
 
     Args:
-        checkpoint: EMA weights, in any file that ``load_model`` reads.
-        raw: the raw weights of the same step, None where there are none.
-        vae: the autoencoder of its latents.
-        manifest: latents like those that it was trained on.
+        case: the checkpoint and what belongs to it.
         steps: of the sampler.
         page: the page to write.
-        weights: which of a training checkpoint's.
-        num_classes: without the null class, where the checkpoint leaves it open.
 
     Raises:
         UserError: a file is missing, checkpoint, latents and autoencoder do not fit together, or the model has no null
             class, with which some of the pictures are guided.
     """
-    ema, header = load_checkpoint(checkpoint, weights, num_classes)
+    vae, checkpoint = case.vae, case.checkpoint
+    ema, header = load_checkpoint(checkpoint, case.weights, case.num_classes)
     if not has_null_class(ema):
         raise UserError(f"{checkpoint} has no null class, and so cannot be guided, as a diagnosis does.")
     diffusion = create_diffusion(header.diffusion)
-    subject = Subject(diffusion, ema, load_model(raw) if raw else None, vae, LatentReader(manifest, "train"))
+    raw = load_model(case.raw) if case.raw else None
+    subject = Subject(diffusion, ema, raw, vae, LatentReader(case.manifest, "train"))
     settings = sample_settings(subject, steps)
     x0, labels = read_latents(subject.reader)
     samples = draw_samples(diffusion, ema, settings, LATENTS)

@@ -16,7 +16,6 @@ from dit_scaling.sampling.parts import sample_latents
 from dit_scaling.sampling.sample_noise import SampleNoise, sample_labels
 
 Images = NDArray[np.uint8]
-Decode = Callable[[Tensor], Images]
 SHOWN_STEPS = 8
 BEYOND = 1000.0  # standard deviations: no latent, but what a walk that diverges arrives at
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
 BATCHES_AHEAD = 2
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a job encodes; nothing here changes what it writes, but for the rounding of sums."""
+
+    device: torch.device
+    batch_size: int
+    """Images at a time."""
+    readers: int = 1
+    """Threads that read and crop images while those before them are encoded."""
+    log_seconds: float = 10.0
+    """Between two lines of progress."""
+
+
 def encode_shard(
     settings: LatentsSettings,
     split: Literal["train", "held_out"],
@@ -36,10 +50,7 @@ def encode_shard(
     vae_json: Path,
     output: Path,
     facts: Path,
-    batch_size: int,
-    device: torch.device,
-    log_seconds: float = 10.0,
-    readers: int = 1,
+    how: Encoding,
 ) -> None:
     """Encode the images of shard ``shard`` of a split, and their mirrors; memory does not grow with their number.
 
@@ -50,10 +61,7 @@ def encode_shard(
         vae_json: the autoencoder's record.
         output: the shard (tar), see `shards`.
         facts: JSON of what the manifest needs to know of it.
-        batch_size: images read at a time.
-        device: where to compute.
-        log_seconds: seconds between two lines of progress.
-        readers: threads that read and crop images while those before them are encoded.
+        how: device, batches and threads of this job.
 
     Raises:
         UserError: an image or the autoencoder is unusable, latents do not fit float16, the memory is not enough, or a
@@ -63,11 +71,11 @@ def encode_shard(
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
-    vae = for_encoding(open_vae(vae_json), device)
+    vae = for_encoding(open_vae(vae_json), how.device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
-    samples = _encode(vae, source, indices, batch_size, sums, readers, settings.latents.precision)
-    with memory_named(f"{split} shard {shard}", "resources.encode_batch", batch_size, "images"):
-        write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", log_seconds))
+    samples = _encode(vae, source, indices, sums, how, settings.latents.precision)
+    with memory_named(f"{split} shard {shard}", "resources.encode_batch", how.batch_size, "images"):
+        write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", how.log_seconds))
     record = ShardFacts(
         file=Path(os.path.relpath(output, facts.parent)).as_posix(),
         split=split,
@@ -105,14 +113,13 @@ def _encode(
     vae: "AutoencoderKL",
     source: ImageSource,
     indices: NDArray[np.int64],
-    batch_size: int,
     sums: ChannelSums,
-    readers: int,
+    how: Encoding,
     precision: str,
 ) -> Iterator[LatentSample]:
     """Encode batch by batch; ``sums`` counts what is yielded."""
-    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    with closing(_images_ahead(source, batches, readers)) as ready:
+    batches = [indices[start : start + how.batch_size] for start in range(0, len(indices), how.batch_size)]
+    with closing(_images_ahead(source, batches, how.readers)) as ready:
         for batch, images in zip(batches, ready, strict=True):
             both = [encode_moments(vae, seen, precision) for seen in (images, images[:, :, ::-1])]
             moments = np.stack(both, axis=1)

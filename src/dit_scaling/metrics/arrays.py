@@ -10,7 +10,7 @@ from dit_scaling.common.errors import UserError
 
 Array = NDArray[np.float64]
 
-_CHUNK = 5_000  # rows; 80 MB of 2048 features
+CHUNK = 5_000  # rows; 80 MB of 2048 features
 
 
 def feature_matrix(features: ArrayLike, name: str = "features", first_row: int = 0) -> Array:
@@ -76,6 +76,6 @@ def row_chunks(features: NDArray[Any], name: str = "features") -> Iterator[tuple
     Raises:
         UserError: a feature is NaN or infinite.
     """
-    for start in range(0, len(features), _CHUNK):
-        rows = slice(start, min(start + _CHUNK, len(features)))
+    for start in range(0, len(features), CHUNK):
+        rows = slice(start, min(start + CHUNK, len(features)))
         yield rows, feature_matrix(features[rows], name, first_row=start)

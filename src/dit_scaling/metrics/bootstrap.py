@@ -63,7 +63,7 @@ def bootstrap_frechet(
     values = np.empty(resamples)
     for resample in range(resamples):
         weights = rng.multinomial(count, np.full(count, 1 / count))
-        shift, sigma = _weighted_moments(centred, weights.astype(np.float64))
+        shift, sigma = weighted_moments(centred, weights.astype(np.float64))
         values[resample] = frechet_from_factors(shift, covariance_factor(sigma), offset, factor)
     bias = float(values.mean()) - distance
     low, high = np.quantile(values, [0.025, 0.975]) - bias
@@ -72,7 +72,7 @@ def bootstrap_frechet(
     )
 
 
-def _weighted_moments(features: Array, weights: Array) -> tuple[Array, Array]:
+def weighted_moments(features: Array, weights: Array) -> tuple[Array, Array]:
     """Mean and unbiased covariance of ``features`` whose row i occurs ``weights[i]`` times; weights sum to N."""
     count = len(features)
     mean = weights @ features / count

@@ -135,7 +135,7 @@ def of_running(running: RunningMoments, name: str) -> Moments:
         raise UserError(
             f"There is only {running.count} image: a distance needs two at least, and thousands to mean much."
         )
-    return Moments(running.mean, running.covariance, running.count, name)
+    return running.named(name)
 
 
 def _of_seen(name: str, seen: Seen) -> Reference:

@@ -79,7 +79,7 @@ def write_kept(
     **facts: Any,
 ) -> None:
     """Write all files of a set, each atomically, the record last; ``facts`` go into it."""
-    save_moments(files.moments, seen.moments, protocol.extractor, seen.spatial)
+    save_moments(files.moments, seen.moments.named(protocol.extractor), seen.spatial)
     save_features(files.features, seen.features)
     arrays: dict[str, Any] = {"labels": labels, "classes": seen.classes, "logit_weights": logit_weights}
     with atomic_path(files.labels) as temporary, temporary.open("wb") as stream:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,19 +65,6 @@ class RunningMoments:
         self._mean: Array = np.zeros(dim)
         self._scatter: Array = np.zeros((dim, dim))
 
-    @classmethod
-    def from_moments(cls, moments: Moments) -> Self:
-        """Resume from saved moments, for instance to merge the partial results of shards.
-
-        Raises:
-            ValueError: the moments don't say of how many images they are.
-        """
-        if moments.count is None:
-            raise ValueError("These moments don't say of how many images they are: they cannot be continued or merged.")
-        running = cls(len(moments.mean))
-        running._combine(moments.count, moments.mean, moments.covariance * (moments.count - 1))
-        return running
-
     @property
     def count(self) -> int:
         """Number of images so far."""
@@ -96,6 +83,11 @@ class RunningMoments:
         if self._count < 2:
             raise ValueError(f"The covariance needs at least 2 images; there are {self._count}.")
         return self._scatter / (self._count - 1)
+
+    def named(self, features: str, image_size: int | None = None, resize: str | None = None) -> Moments:
+        """What they are by now, of these features. Raises ValueError before the second image."""
+        mean, covariance = self.mean, self.covariance
+        return Moments(mean, covariance, self.count, features, image_size=image_size, resize=resize)
 
     def update(self, features: ArrayLike) -> None:
         """Add a batch of features (N, D); N may be 0 and may change from batch to batch.
@@ -136,32 +128,19 @@ class RunningMoments:
         self._count = total
 
 
-def save_moments(
-    path: Path,
-    moments: RunningMoments | Moments,
-    features: str,
-    spatial: RunningMoments | Moments | None = None,
-    origin: str | None = None,
-    image_size: int | None = None,
-    resize: str | None = None,
-    told: str | None = None,
-) -> None:
+def save_moments(path: Path, moments: Moments, spatial: RunningMoments | Moments | None = None) -> None:
     """Write moments as npz, atomically, under the keys of ADM's references where they have one.
 
-    ``mu`` (D,), ``sigma`` (D, D), the name of the ``features``, and where they are known ``count``, the moments of the
-    ``spatial`` features as ``mu_s`` and ``sigma_s``, the sha256 of the file they come from as ``origin``, and the
-    ``image_size``, ``resize`` and ``told`` of `Moments`.
+    ``mu`` (D,), ``sigma`` (D, D), the moments of ``spatial`` features as ``mu_s`` and ``sigma_s``, and what else is
+    known of `Moments`, under its names.
 
     Raises:
         ValueError: fewer than 2 images.
     """
-    arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance, "features": features}
-    if moments.count is not None:
-        arrays["count"] = moments.count
+    arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance}
     if spatial is not None:
         arrays |= {"mu_s": spatial.mean, "sigma_s": spatial.covariance}
-    known = {"origin": origin, "image_size": image_size, "resize": resize, "told": told}
-    arrays |= {key: value for key, value in known.items() if value is not None}
+    arrays |= {key: value for key in OPTIONAL if (value := getattr(moments, key)) is not None}
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def make_reference(
     if given is None:
         seen = see(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
         side = data.data.image_size
-        save_moments(files.moments, seen.moments, network.name, seen.spatial, image_size=side, resize=network.resize)
+        save_moments(files.moments, seen.moments.named(network.name, side, network.resize), seen.spatial)
         save_features(files.features, seen.features)
     else:
         import_reference(given, network, files, data.data.image_size, len(train))
@@ -108,16 +109,8 @@ def import_reference(
         told += f"; the study trains on {images:,} images"
     log.info("reference: %s: %s", given, told)
     spatial = load_moments(given, spatial=True) if has_spatial_moments(given) else None
-    save_moments(
-        files.moments,
-        moments,
-        network.name,
-        spatial,
-        origin=sha256_file(given),
-        image_size=moments.image_size,
-        resize=moments.resize,
-        told=told,
-    )
+    taken = replace(moments, features=network.name, origin=sha256_file(given), told=told)
+    save_moments(files.moments, taken, spatial)
     features = [np.empty((0, network.dim), np.float32)]
     for batch in read_image_batches(given, BATCH):
         _require_same(given, "image_size", batch.shape[1], image_size)

@@ -34,7 +34,7 @@ from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops, pars
 
 PAPER_PATCH_2 = ("DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2")
 PRECISIONS = get_args(Precision)
-STAGES = ("training", "sampling", "encoding")
+STAGES = ("train", "sample", "encode")
 WARM_UP = 2
 BATCHES_OF_HOST = 4  # that are drawn beforehand, and fed in turn
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -94,6 +94,32 @@ class Setting:
         return micro_batch(self.study, variant, 1, memory)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What to measure, and how; empty or None is the device's usual way."""
+
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    batch_size: int | None = None
+    """Latents of a step; 128."""
+    precision: str = ""
+    """One of ``PRECISIONS``."""
+    compiled: bool | None = None
+    """Whether to compile the network."""
+    seconds: float = 10.0
+    """To train each variant for, and to do each other thing."""
+    stages: Sequence[str] = STAGES
+
+    def check(self) -> None:
+        """Raises UserError where an argument is none of those."""
+        if self.precision not in ("", *PRECISIONS):
+            raise UserError(f"--precision {self.precision}: choose one of {', '.join(PRECISIONS)}.")
+        if (self.batch_size is not None and self.batch_size < 1) or self.seconds <= 0:
+            raise UserError("--batch-size is at least 1, and --seconds more than 0.")
+        if unknown := set(self.stages) - set(STAGES):
+            raise UserError(f"--stage {unknown.pop()}: choose of {', '.join(STAGES)}.")
+
+
 class Ran(NamedTuple):
     """How a stage ran when it was measured."""
 
@@ -115,40 +141,20 @@ class Throughput:
     """Peak in bytes: allocated on a GPU, resident on a CPU."""
 
 
-def tell_bench(
-    names: Sequence[str],
-    device_name: str,
-    batch_size: int | None,
-    precision: str,
-    compiled: bool | None,
-    seconds: float,
-    stages: Sequence[str] = STAGES,
-    study: Study | None = None,
-    as_json: bool = False,
-) -> str:
+def tell_bench(names: Sequence[str], asked: Asked, study: Study | None = None, as_json: bool = False) -> str:
     """Measure variants by name, the paper's of patch 2 where there is none, and describe what was found.
 
     Args:
         names: variants.
-        device_name: auto, cpu or cuda.
-        batch_size: latents of a step, 128 where it is not said.
-        precision: one of ``PRECISIONS``; empty for the device's usual one.
-        compiled: whether to compile the network; None for the device's usual way.
-        seconds: to train each variant for, and to do each other thing.
-        stages: of ``STAGES``.
+        asked: what to measure of them, and how.
         study: measure what its jobs will run: its variants, batches, precisions, latents and autoencoder.
         as_json: rows as `measured_rates.csv` has them, in the place of a table.
 
     Raises:
         UserError: an argument is none of those, or the device is not there.
     """
-    if precision not in ("", *PRECISIONS):
-        raise UserError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}.")
-    if (batch_size is not None and batch_size < 1) or seconds <= 0:
-        raise UserError("--batch-size is at least 1, and --seconds more than 0.")
-    if unknown := set(stages) - set(STAGES):
-        raise UserError(f"--stage {unknown.pop()}: choose of {', '.join(STAGES)}.")
-    device = choose_device(device_name if study is None or device_name != "auto" else study.resources.device)
+    asked.check()
+    device = choose_device(asked.device if study is None or asked.device != "auto" else study.resources.device)
     if study is not None:
         variants = [study.variant(name) for name in names or study.variants]
         setting = setting_of(study, device)
@@ -156,23 +162,24 @@ def tell_bench(
         variants = [parse_variant(name) for name in names or PAPER_PATCH_2]
         cuda = device.type == "cuda"
         options = {
-            "batch_size": batch_size or 128,
-            "precision": precision or ("bfloat16" if cuda else "float32"),
-            "compile": (cuda if compiled is None else compiled) and compiler_found(),
+            "batch_size": asked.batch_size or 128,
+            "precision": asked.precision or ("bfloat16" if cuda else "float32"),
+            "compile": (cuda if asked.compiled is None else asked.compiled) and compiler_found(),
         }
         setting = Setting(device, Recipe.model_validate(options))
-    trained = [measure_training(variant, setting, seconds) for variant in variants] if "training" in stages else []
-    others = list(_measure_others(variants, setting, stages, seconds))
+    seconds = asked.seconds
+    trained = [measure_training(variant, setting, seconds) for variant in variants] if "train" in asked.stages else []
+    others = list(_measure_others(variants, setting, asked.stages, seconds))
     recipe = setting.recipe
     ran = Ran(recipe.precision, recipe.compile, recipe.batch_size)
-    rows = [measured_row(device, row.variant, "training", row.steps_per_second, ran) for row in trained] + others
+    rows = [measured_row(device, row.variant, "train", row.steps_per_second, ran) for row in trained] + others
     if as_json:
         return json.dumps(rows, indent=2)
     gemm = measure_gemm(device, setting.recipe.precision)
     lines = [describe_throughput(setting, gemm, trained)] if trained else [_heading(setting, gemm)]
     lines += [
         f"{row['stage']}, {row['variant']}, {row['precision']}, batch {row['batch']}: {row['rate']:.3g} images/s"
-        + (" (250 steps, no guidance)" if row["stage"] == "sampling" else "")
+        + (" (250 steps, no guidance)" if row["stage"] == "sample" else "")
         for row in others
     ]
     return "\n".join(lines)
@@ -203,7 +210,7 @@ def _measure_others(
     """Rows of what is not training."""
     precision = setting.sampling_precision or setting.recipe.precision
     shape, device = (setting.in_channels, setting.input_size, setting.input_size), setting.device
-    for variant in variants if "sampling" in stages else ():
+    for variant in variants if "sample" in stages else ():
         ran = Ran(precision, setting.compiles_sampling, setting.sample_batch)
         rate = measure_sampling(
             variant,
@@ -216,12 +223,12 @@ def _measure_others(
             compile=ran.compiled,
             graphs=setting.graphs,
         )
-        yield measured_row(device, variant.name, "sampling", rate, ran)
-    if "encoding" in stages:
+        yield measured_row(device, variant.name, "sample", rate, ran)
+    if "encode" in stages:
         batch, encodes_in = setting.encode_batch, setting.latents_precision
         rates = measure_autoencoder(setting.autoencoder, setting.image_size, batch, device, seconds, encodes_in)
         name = "SD-VAE" if setting.autoencoder == SD_VAE else "the study's VAE"
-        for stage, rate, kind in zip(("encoding", "decoding"), rates, (encodes_in, "tf32"), strict=True):
+        for stage, rate, kind in zip(("encode", "decode"), rates, (encodes_in, "tf32"), strict=True):
             # TF32 is a GPU's.
             ran = Ran("float32" if (kind, device.type) == ("tf32", "cpu") else kind, False, batch)
             yield measured_row(device, name, stage, rate, ran)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from dit_scaling.common.stage_words import Stage
 from dit_scaling.config import Stages
 from dit_scaling.config.metrics_settings import ClassifierExtractor
 from dit_scaling.config.stages import Evaluation
@@ -47,7 +48,7 @@ class Saving:
 class Job:
     """A piece of work that runs or is spared as a whole."""
 
-    stage: str
+    stage: Stage
     name: str
     variant: str
     """Empty for what all variants share."""
@@ -98,7 +99,7 @@ def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
     """
     shared, runs = _shared(study, stages, images), [*_trainings(study, stages), *_losses(study, stages)]
     if study.laws is not None:  # which samples nothing
-        return [*(job for job in shared if job.stage in ("VAE", "latents")), *runs]
+        return [*(job for job in shared if job.stage in ("vae", "latents")), *runs]
     return [*shared, *runs, *_evaluations(study, stages, images)]
 
 
@@ -109,7 +110,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     if isinstance(study.vae, TrainedVae):
         steps = study.vae.steps * study.vae.batch_size * TRAINING_PASSES * (encode + decode)
         training = steps + images * encode + study.data.held_out * (encode + decode)
-    yield Job("VAE", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
+    yield Job("vae", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
     if study.trained:
         yield Job(
             "latents",
@@ -127,7 +128,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         if isinstance(extractor, ClassifierExtractor):
             learning = extractor.steps * extractor.batch_size * TRAINING_PASSES * features
         record = f"reference/{kind}/extractor-provenance.json"
-        yield Job("reference", f"{kind} features", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
+        yield Job("reference", f"{kind} extractor", "", stages.extractor(kind).digest, (record,), 0.0, plain=learning)
         held_out, samples = study.data.held_out, study.sampling.num_samples
         decoded = (held_out + samples) * decode
         given = study.metrics.given(kind)
@@ -139,7 +140,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         )
         sets = (held_out, held_out, samples)
         yield Job(
-            "score",
+            "reference",
             f"{kind} levels",
             "",
             stages.levels(kind, metric_keys()).digest,
@@ -163,7 +164,7 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
             size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
             for step in study.exports(name):
                 yield Job(
-                    "training",
+                    "train",
                     f"{name} seed {seed} to step {step:,}",
                     name,
                     digest,
@@ -216,7 +217,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         settings = variant.slug, row.seed, row.step, row.guidance_scale
         parts = tuple(f"{place}/samples/part-{part:05d}.provenance.json" for part in range(study.sampling.parts))
         yield Job(
-            "sampling",
+            "sample",
             name,
             row.variant,
             stages.sample(*settings).digest,

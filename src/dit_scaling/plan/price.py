@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.spelling import did_you_mean
+from dit_scaling.common.stage_words import Stage
 from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.peaks import PEAKS
@@ -16,7 +17,8 @@ PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("
 
 FLOAT32_SHARE = 0.4
 
-STAGES = ("VAE", "latents", "reference", "training", "losses", "sampling", "features", "score")
+STAGES: tuple[Stage, ...] = ("vae", "latents", "reference", "train", "losses", "sample", "features", "score")
+"""Those that cost."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Devices:
     def seconds(self, job: Job) -> float:
         """Of one device, were it to do the job alone."""
         if self.rates is None:
-            rate = self.rate if job.stage == "training" else self.sampling_rate
+            rate = self.rate if job.stage == "train" else self.sampling_rate
             around = (job.encoding + job.decoding) / self.sampling_rate
             seconds = 2 * (job.multiply_adds / rate + around) + self.overhead * job.passes
         else:
@@ -58,8 +60,8 @@ def _by_rates(job: Job, rates: Rates) -> float:
     """Seconds of a job but for what it computes in float32."""
     operations = 2 * job.multiply_adds
     around = 2 * (job.encoding / rates.encoding + job.decoding / rates.decoding)
-    if job.stage != "training":
-        passes = rates.sampling if job.stage == "sampling" else rates.forward
+    if job.stage != "train":
+        passes = rates.sampling if job.stage == "sample" else rates.forward
         return passes.seconds(operations, job.written) + around
     if job.variant in rates.measured:
         return job.images * rates.measured[job.variant] + around
@@ -148,7 +150,7 @@ def price_of(jobs: Sequence[Job], devices: Devices) -> Price:
     chains: dict[str, float] = {}
     for job, cost in zip(jobs, seconds, strict=True):
         # Milestones of one run wait for each other; other jobs do not.
-        chain = job.name.split(" to step ")[0] if job.stage == "training" else job.name
+        chain = job.name.split(" to step ")[0] if job.stage == "train" else job.name
         chains[chain] = chains.get(chain, 0.0) + cost / min(job.parts, devices.count)
     on_devices, on_cores = sum(devices.seconds(job) for job in jobs), sum(job.core_seconds for job in jobs)
     return Price(on_devices, on_cores, max(sum(seconds) / devices.count, *chains.values(), 0.0))

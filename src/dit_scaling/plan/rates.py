@@ -105,7 +105,7 @@ def rates_of(
         vae: precision of encoding.
         compiled_sampling: whether sampling is; it is priced as not compiled where that alone was measured.
     """
-    own = _rows(device, "training", training, compiled)
+    own = _rows(device, "train", training, compiled)
     passes, how = _passes(device, training, compiled)
     sampled, sampled_how = _sampling(device, sampling, compiled_sampling)
     exact = {row.variant: 1 / (row.rate * row.batch) for row in own}
@@ -115,8 +115,8 @@ def rates_of(
         passes,
         sampled,
         _sampling(device, sampling, False)[0],
-        _autoencoder(device, "encoding", vae),
-        _autoencoder(device, "decoding", "tf32"),
+        _autoencoder(device, "encode", vae),
+        _autoencoder(device, "decode", "tf32"),
         exact,
         0.0 if compiled else LAUNCH,
         f"{source}; sampling {sampled_how}",
@@ -139,8 +139,8 @@ def _passes(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
     """Training's, and where they come from."""
     # The way that was measured, or the nearest one: float32 as TF32, and what is compiled as what is not.
     nearest = precision if precision != "float32" else "tf32"
-    way = (nearest, compiled) if _rows(REFERENCE, "training", nearest, compiled) else (nearest, False)
-    found, how = _fitted(_rows(REFERENCE, "training", *way)), f"by a model fitted to {REFERENCE}'s of {_named(*way)}"
+    way = (nearest, compiled) if _rows(REFERENCE, "train", nearest, compiled) else (nearest, False)
+    found, how = _fitted(_rows(REFERENCE, "train", *way)), f"by a model fitted to {REFERENCE}'s of {_named(*way)}"
     factor = PEAKS[REFERENCE][precision] / PEAKS[REFERENCE][nearest]
     found = found.scaled(factor, 1.0)
     if device == REFERENCE:
@@ -148,7 +148,7 @@ def _passes(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
     found = found.scaled(
         PEAKS[device][precision] / PEAKS[REFERENCE][precision], BANDWIDTHS[device] / BANDWIDTHS[REFERENCE]
     )
-    own = _rows(device, "training", precision, compiled)
+    own = _rows(device, "train", precision, compiled)
     if not own:
         return found, f"{how}, scaled by data sheets"
     operations, written, seconds = _arithmetic(own)
@@ -160,9 +160,9 @@ def _passes(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
 def _sampling(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:
     """Sampling's: the shape of training's, scaled to what was measured."""
     nearest = precision if precision != "float32" else "tf32"
-    compiled = compiled and bool(_rows(REFERENCE, "sampling", nearest, True))
+    compiled = compiled and bool(_rows(REFERENCE, "sample", nearest, True))
     base, _ = _passes(REFERENCE, nearest, compiled)
-    row = _rows(REFERENCE, "sampling", nearest, compiled)[0]
+    row = _rows(REFERENCE, "sample", nearest, compiled)[0]
     variant = parse_variant(row.variant)
     factor = row.rate * SAMPLING_STEPS * base.seconds(2e9 * count_gflops(variant), written_by(variant, 32))
     own, _ = _passes(device, precision, compiled) if device != REFERENCE or precision != nearest else (base, "")
@@ -174,7 +174,7 @@ def _autoencoder(device: str, stage: str, precision: str) -> float:
     """Operations a second of encoding or decoding; by the TF32 peak where it was not measured on the device."""
     nearest = precision if precision != "float32" else "tf32"
     (row,) = _rows(REFERENCE, stage, nearest, False)
-    cost = SD_VAE.encoding(PIXELS) if stage == "encoding" else SD_VAE.decoding(PIXELS)
+    cost = SD_VAE.encoding(PIXELS) if stage == "encode" else SD_VAE.decoding(PIXELS)
     return 2 * cost * row.rate * PEAKS[device]["tf32"] / PEAKS[REFERENCE]["tf32"]
 
 

@@ -81,7 +81,7 @@ def flops_of_hours(hours: float, device: str, study: Study) -> float:
 
 def training_rate(devices: Devices, study: Study) -> float:
     """FLOPs a second of one device in training the study's largest variant."""
-    jobs = [job for job in plan_study(study).jobs if job.stage == "training"]
+    jobs = [job for job in plan_study(study).jobs if job.stage == "train"]
     largest = max(jobs, key=lambda job: job.multiply_adds / max(1, job.images))
     return 2 * largest.multiply_adds / devices.seconds(largest)
 

@@ -50,7 +50,7 @@ def _variant_row(study: Study, name: str, jobs: Sequence[Job], devices: Devices)
     variant, ranks = study.variant(name), study.resources.gpus_per_node
     hours = {
         f"{stage}_hours": sum(devices.seconds(job) for job in jobs if (job.stage, job.variant) == (stage, name)) / 3600
-        for stage in ("training", "sampling")
+        for stage in ("train", "sample")
     }
     return {
         "variant": name,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dit_scaling.common.progress import describe_seconds
+from dit_scaling.common.stage_words import Stage
 from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
 from dit_scaling.plan.jobs import Job
@@ -12,6 +13,7 @@ from dit_scaling.plan.price import STAGES, Devices, Price, price_of
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops, count_parameters
 
+OF_VARIANTS: tuple[Stage, ...] = ("train", "sample")
 HEADS = ("stage", "jobs", "device-hours", "core-hours", "wall")
 
 
@@ -43,7 +45,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
             price = price_of(some, devices)
             lines.append(_priced(stage, some, price))
     total, cores = sum(devices.seconds(job) for job in changed), sum(job.core_seconds for job in changed)
-    trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "training"))
+    trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "train"))
     lines.append(_row("together", str(len(changed)), _hours(total), _hours(cores), ""))
     lines += _money(total, hourly)
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
@@ -81,7 +83,7 @@ def _money(device_seconds: float, hourly: float) -> list[str]:
 
 def _ranks(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
     """The ranks that would shorten training, where others than the configured ones do by a tenth or more."""
-    trainings = [job for job in jobs if job.stage == "training"]
+    trainings = [job for job in jobs if job.stage == "train"]
     walls = {
         ranks: price_of([replace(job, parts=ranks) for job in trainings], devices).wall_seconds
         for ranks in range(1, devices.count + 1)
@@ -105,11 +107,11 @@ def _priced(stage: str, jobs: Sequence[Job], price: Price) -> str:
 
 def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
     ranks = study.resources.gpus_per_node
-    spent: defaultdict[tuple[str, str], float] = defaultdict(float)
+    spent: defaultdict[tuple[Stage, str], float] = defaultdict(float)
     for job in jobs:
-        if job.stage in ("training", "sampling"):
+        if job.stage in OF_VARIANTS:
             spent[job.stage, job.variant] += devices.seconds(job)
-    yield _row("variant", "Gflops", "parameters", "training", "sampling", "peak memory")
+    yield _row("variant", "Gflops", "parameters", *OF_VARIANTS, "peak memory")
     for name in study.variants:
         variant = study.variant(name)
         memory = peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None
@@ -118,7 +120,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
             name,
             f"{count_gflops(variant, study.latent_size, study.vae.latent_channels):.4g}",
             f"{count_parameters(variant, study.data.classes, study.vae.latent_channels) / 1e6:.4g}M",
-            *(f"{_hours(spent[stage, name])} h" for stage in ("training", "sampling")),
+            *(f"{_hours(spent[stage, name])} h" for stage in OF_VARIANTS),
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )
         if beyond:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.progress import describe_seconds
+from dit_scaling.common.stage_words import Stage
 from dit_scaling.config.study import Study
 from dit_scaling.plan.peaks import peak_of
 from dit_scaling.report.measurements import Measurements
@@ -13,26 +14,26 @@ from dit_scaling.report.numbers import MISSING, describe_number
 from dit_scaling.report.style import order_variants
 from dit_scaling.report.table import Column, Table, number, words
 
-STAGES = (
-    "data",
-    "vae",
-    "encode_shard",
-    "latents",
-    "preflight",
-    "extractor",
-    "reference",
-    "levels",
-    "train",
-    "gate",
-    "losses",
-    "sample",
-    "features",
-    "score",
-    "memorisation",
-    "aggregate",
-    "figures",
-)
-"""Stages in the order of the data, as their records of time are named."""
+PARTS: dict[str, Stage] = {
+    "data": "data",
+    "vae": "vae",
+    "encode_shard": "latents",
+    "latents": "latents",
+    "preflight": "preflight",
+    "extractor": "reference",
+    "reference": "reference",
+    "levels": "reference",
+    "train": "train",
+    "gate": "gate",
+    "losses": "losses",
+    "sample": "sample",
+    "features": "features",
+    "score": "score",
+    "memorisation": "score",
+    "aggregate": "report",
+    "figures": "report",
+}
+"""Records of time in the order of the data, by their names, and the stage that each is part of."""
 
 RERUNS = {
     "vae": "train or adopt the VAE, and all that follows",
@@ -82,24 +83,25 @@ def tabulate_costs(measured: Measurements, study: Study) -> Table:
 
 
 def tabulate_stages(times: Path) -> Table:
-    """Wall time of each stage's jobs, from the records ``STAGE.tsv`` and ``STAGE/*.tsv`` below ``times``.
+    """Wall time of each stage's jobs, from the records ``PART.tsv`` and ``PART/*.tsv`` below ``times``.
 
     A record has one row with the columns ``s``, seconds of the job's last attempt, and ``max_rss``, its peak memory in
-    MiB. Stages without records are left out.
+    MiB. Parts without records are left out.
 
     Raises:
         UserError: a record is no such table.
     """
     rows = []
-    for stage in STAGES:
-        records = [path for path in (times / f"{stage}.tsv", *sorted((times / stage).glob("*.tsv"))) if path.exists()]
+    for part, stage in PARTS.items():
+        records = [path for path in (times / f"{part}.tsv", *sorted((times / part).glob("*.tsv"))) if path.exists()]
         if records:
             jobs = pd.concat([_read_record(path) for path in records])
             total, longest, memory = jobs["s"].sum(), jobs["s"].max(), jobs["max_rss"].max()
-            rows.append((stage, len(jobs), total, longest, memory))
-    data = pd.DataFrame(rows, columns=["stage", "jobs", "seconds", "longest_job_seconds", "peak_memory_mib"])
+            rows.append((stage, part, len(jobs), total, longest, memory))
+    data = pd.DataFrame(rows, columns=["stage", "part", "jobs", "seconds", "longest_job_seconds", "peak_memory_mib"])
     columns = (
         words("stage"),
+        words("part"),
         number("jobs"),
         number("wall time, all jobs", "seconds", describe_seconds),
         number("longest job", "longest_job_seconds", describe_seconds, narrow=False),

@@ -14,7 +14,7 @@ from dit_scaling.report.drawings import draw_figures
 from dit_scaling.report.failed_page import write_failed_page
 from dit_scaling.report.inputs import evaluation_folder, find_inputs
 from dit_scaling.report.page import write_report
-from dit_scaling.results.aggregate import AggregateFiles, aggregate
+from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, aggregate
 from dit_scaling.results.job_records import JobRecord, read_records
 
 PARTIAL = "partial"
@@ -90,15 +90,14 @@ def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRec
             for name in ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
         )
     )
-    aggregate(
-        stages.aggregate(),
+    read = AggregateInputs(
         metrics,
         [place / "metrics.jsonl" for place in last],
         [place / "provenance.json" for place in last],
         inputs.manifest,
         inputs.levels,
-        files,
     )
+    aggregate(stages.aggregate(), read, files)
     samples = dict(zip(study.variants, inputs.samples, strict=True))
     draw_figures(inputs.table, inputs.curves, inputs.levels, inputs.claims, samples, inputs.figures)
     write_report(stages.report(), inputs, folder / "report.html", failures)

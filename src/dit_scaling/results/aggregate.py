@@ -22,6 +22,24 @@ GIVEN = {"device": "none, weights were given"}
 
 
 @dataclass(frozen=True)
+class AggregateInputs:
+    """What the stage reads."""
+
+    records: list[Path]
+    """metrics.json of each evaluation, in the order of its settings."""
+    logs: list[Path]
+    """metrics.jsonl of the last step of each trained variant and seed, in the config's order."""
+    training: list[Path]
+    """provenance.json of the same steps."""
+    manifest: Path | None
+    """manifest.json of the latents as they are now; None where nothing is trained."""
+    levels: Path
+    """levels.json of the reference."""
+    losses: Sequence[Path] = ()
+    """losses.json of the same runs; empty where held-out losses were not measured."""
+
+
+@dataclass(frozen=True)
 class AggregateFiles:
     """What the stage declares."""
 
@@ -33,49 +51,38 @@ class AggregateFiles:
     claims_table: Path
 
 
-def aggregate(
-    settings: AggregateSettings,
-    records: list[Path],
-    logs: list[Path],
-    training: list[Path],
-    manifest: Path | None,
-    levels: Path,
-    files: AggregateFiles,
-    losses: Sequence[Path] = (),
-) -> None:
+def aggregate(settings: AggregateSettings, inputs: AggregateInputs, files: AggregateFiles) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON and CSV).
 
     Beside them, how far other metrics agree with the headline: a CSV, and a sentence with the verdicts.
 
     Args:
         settings: the study, and which evaluation each record belongs to.
-        records: metrics.json per evaluation, in the order of ``settings.evaluations``.
-        logs: metrics.jsonl of the last step per trained variant and seed, in the config's order.
-        training: provenance.json of the same steps.
-        manifest: manifest.json of the latents as they are now; None where nothing is trained.
-        levels: levels.json of the reference.
+        inputs: records of the evaluations and of the trainings.
         files: what to write.
-        losses: losses.json of the same runs; empty where held-out losses were not measured.
 
     Raises:
         UserError: a record lacks its metrics or was scored on other features than the reference, or a variant was
             trained on other latents than those of the manifest.
     """
-    study, reference = settings.study, read_json(levels)
+    study, reference = settings.study, read_json(inputs.levels)
     try:
         metric = reference["metric"]
         float(reference["levels"]["decoded_noise"][metric])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{levels} is no record of reference levels ({error!r}). Rerun rule levels.") from None
+        raise UserError(f"{inputs.levels} is no record of reference levels ({error!r}). Rerun rule levels.") from None
     runs = [(variant, seed) for variant in study.trained for seed in study.training.seeds]
     curves = pd.concat(
-        [_read_log(log).assign(variant=variant, seed=seed) for (variant, seed), log in zip(runs, logs, strict=True)]
+        [
+            _read_log(log).assign(variant=variant, seed=seed)
+            for (variant, seed), log in zip(runs, inputs.logs, strict=True)
+        ]
         or [_curves([]).assign(variant="", seed=0)]
     )
-    origins = {run: _origin(path, manifest) for run, path in zip(runs, training, strict=True)}
+    origins = {run: _origin(path, inputs.manifest) for run, path in zip(runs, inputs.training, strict=True)}
     rows = [
         _describe(study, row) | _read_record(path, metric) | origins.get((row.variant, row.seed), GIVEN)
-        for row, path in zip(settings.evaluations, records, strict=True)
+        for row, path in zip(settings.evaluations, inputs.records, strict=True)
     ]
     seconds = curves[["variant", "seed", "step", "seconds"]].rename(columns={"seconds": "train_seconds"})
     # The log has a line every few steps; an export between two lines takes the time of the line before it.
@@ -86,7 +93,7 @@ def aggregate(
         by=["variant", "seed"],
     )
     table = table.sort_values("index").drop(columns="index")
-    table = add_losses(table, dict(zip(runs, losses, strict=True)) if losses else {})
+    table = add_losses(table, dict(zip(runs, inputs.losses, strict=True)) if inputs.losses else {})
 
     report, agreement = judge(study, table, reference)
     with atomic_path(files.parquet) as temporary:

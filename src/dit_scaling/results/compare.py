@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from dit_scaling.claims.comparisons import holm
-from dit_scaling.claims.contrasts import difference
-from dit_scaling.claims.noise import Estimate, Noise, estimate
+from dit_scaling.claims.contrasts import Contrast, difference
+from dit_scaling.claims.noise import Estimate, estimate
 from dit_scaling.common.errors import UserError
 from dit_scaling.results.finished_study import FinishedStudy
 
@@ -112,30 +112,27 @@ def _differences(
         joint = joint.drop(columns=errors)
     estimates, noise = estimate(joint, first.metric)
     by_name = {found.variant: found for found in estimates}
-    alpha = first.study.claims.alpha
     pairs = [(by_name[f"{name} 1"], by_name[f"{name} 0"]) for name in steps]
     tests = [difference(*pair, noise) for pair in pairs]
     corrected = holm([min(1.0, 2 * min(test.p_for, test.p_against)) for test in tests])
     found = [
-        _describe(first, other, name, at, pair, noise, float(p), alpha)
-        for (name, at), pair, p in zip(steps.items(), pairs, corrected, strict=True)
+        _describe((first, other), name, at, pair, test, float(p))
+        for (name, at), pair, test, p in zip(steps.items(), pairs, tests, corrected, strict=True)
     ]
     return tuple(found), noise.source
 
 
 def _describe(
-    first: FinishedStudy,
-    other: FinishedStudy,
+    studies: tuple[FinishedStudy, FinishedStudy],
     name: str,
     steps: tuple[int, int],
     pair: tuple[Estimate, Estimate],
-    noise: Noise,
+    test: Contrast,
     p: float,
-    alpha: float,
 ) -> Difference:
-    test = difference(*pair, noise)
+    alpha = studies[0].study.claims.alpha
     reach = test.reach(alpha)
-    compute = [_compute(study, name, step) for study, step in zip((first, other), steps, strict=True)]
+    compute = [_compute(study, name, step) for study, step in zip(studies, steps, strict=True)]
     return Difference(
         variant=name,
         first=math.exp(pair[1].ln_metric),

@@ -10,6 +10,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
+from dit_scaling.common.stage_words import Stage
 from dit_scaling.config.stages import Stages, TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.catalogue import metric_keys
@@ -19,7 +20,6 @@ from dit_scaling.results.withdrawal import REPORT, of_other_settings
 from dit_scaling.training.lock import in_use
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
-Stage = Literal["train", "sample", "features", "score"]
 
 RECENT = 10  # lines of the log that the rate is taken from
 
@@ -65,6 +65,19 @@ class StudyStatus:
     """The first gate that found each broken run so."""
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the states of all runs are told from."""
+
+    study: Study
+    stages: Stages
+    results: Path
+    folders: dict[str, Path]
+    """Of training states, by the settings they belong to."""
+    records: list[JobRecord]
+    now: float
+
+
 def read_status(study: Study, stages: Stages, results: Path, now: float | None = None) -> StudyStatus:
     """The state of every run of ``study`` below ``results``; ``now`` in seconds since the epoch.
 
@@ -78,13 +91,14 @@ def read_status(study: Study, stages: Stages, results: Path, now: float | None =
     }
     records = read_records(results)
     folders = _state_folders(results / "states", results / "latents" / "manifest.json")
+    read = _Read(study, stages, results, folders, records, now)
     findings = list(read_gates(study, stages, results))
     broken = broken_runs(findings)
     # Later entries win: a run that is broken is so whatever a later gate says.
     gates = {(found.variant, found.seed): found.status for found in (*findings, *broken)}
     runs = tuple(
         replace(
-            _read_run(study, stages, results, name, seed, folders, records, now),
+            _read_run(read, name, seed),
             gate=gates.get((study.variant(name).name, seed)),
         )
         for name in study.variants
@@ -107,7 +121,10 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
         return shared | {"losses": ("losses-provenance.json", stages.report())}
     for extractor in study.metrics.extractors:
         folder = f"reference/{extractor.kind}"
-        shared[f"{extractor.kind} features"] = (f"{folder}/extractor-provenance.json", stages.extractor(extractor.kind))
+        shared[f"{extractor.kind} extractor"] = (
+            f"{folder}/extractor-provenance.json",
+            stages.extractor(extractor.kind),
+        )
         shared[f"{extractor.kind} reference"] = (f"{folder}/provenance.json", stages.reference(extractor.kind))
     headline = study.metrics.extractor.kind
     levels = stages.levels(headline, metric_keys())
@@ -115,18 +132,10 @@ def _shared_stages(study: Study, stages: Stages) -> dict[str, tuple[str, Section
     return shared | {"aggregate": ("provenance.json", stages.aggregate())}
 
 
-def _read_run(
-    study: Study,
-    stages: Stages,
-    results: Path,
-    variant: str,
-    seed: int,
-    folders: dict[str, Path],
-    records: list[JobRecord],
-    now: float,
-) -> Run:
+def _read_run(read: _Read, variant: str, seed: int) -> Run:
+    study, stages = read.study, read.stages
     slug, exports = study.variant(variant).slug, study.exports(variant)
-    settings, place = stages.train(slug, seed), results / slug / f"seed-{seed}"
+    settings, place = stages.train(slug, seed), read.results / slug / f"seed-{seed}"
     sampling, steps = study.sampling, exports[-1]
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     measured = settings_digest(place / "losses.provenance.json") == stages.losses(slug, seed).digest
@@ -158,7 +167,7 @@ def _read_run(
         for step, scale, folder in wanted
         for kind in kinds
     )
-    folder = folders.get(settings.canonical())
+    folder = read.folders.get(settings.canonical())
     lines = _read_log(folder / "metrics.jsonl") if folder else []
     rate = _rate(lines)
     step = min(steps, max([*exported, *(int(line["step"]) for line in lines[-1:])], default=0))
@@ -170,10 +179,12 @@ def _read_run(
     elif extracted < len(wanted) * len(kinds):
         stage = "features"
     state: State = "waiting"
-    jobs = [job for job in records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))]
+    jobs = [
+        job for job in read.records if (job.wildcards.get("variant"), job.wildcards.get("seed")) == (slug, str(seed))
+    ]
     if stage == "score" and scored == len(wanted):
         state = "done"
-    elif (stage == "train" and folder and in_use(folder)) or any(job.lives(now) for job in jobs):
+    elif (stage == "train" and folder and in_use(folder)) or any(job.lives(read.now) for job in jobs):
         state = "running"
     elif any(job.failure for job in jobs):
         state = "failed"

@@ -62,7 +62,7 @@ def train_on_ranks(job: TrainJob, ranks: int, nodes: int = 1) -> StateFolder:
     with tempfile.TemporaryDirectory(dir=job.states, prefix=".launch-") as name:
         job_file = Path(name, "job.json")
         job.write(job_file)
-        status, interrupted, last_lines = _run(torchrun_command(job_file, ranks, nodes), ranks, nodes)
+        status, interrupted, last_lines = run_launcher(torchrun_command(job_file, ranks, nodes), ranks, nodes)
         complaints = [path.read_text() for path in sorted(Path(name).glob("error-*"))]
         interrupted = interrupted or Path(name, "interrupted").exists()
     if complaints:
@@ -108,7 +108,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _run(command: list[str], ranks: int, nodes: int) -> tuple[int, bool, deque[str]]:
+def run_launcher(command: list[str], ranks: int, nodes: int) -> tuple[int, bool, deque[str]]:
     """Run torchrun to its end and log what the ranks say.
 
     Returns its exit code, whether it was asked to stop, and the last lines of what else it said.

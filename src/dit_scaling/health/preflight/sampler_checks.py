@@ -26,7 +26,12 @@ NAMED = 64
 
 
 def check_sampler(diffusion: Process, settings: SampleSettings) -> list[Check]:
-    """The sampling stage's own call on networks by formula, with the study's steps and guidance channels."""
+    """The sampling stage's own call on networks by formula: as the study samples, and in steps that are enough."""
+    return [*check_calls(diffusion, settings), *check_moments(diffusion, settings.sampler)]
+
+
+def check_calls(diffusion: Process, settings: SampleSettings) -> list[Check]:
+    """Constants that are predicted exactly, in the study's steps and guidance channels; and the noise of its parts."""
     plain = settings.model_copy(update={"guidance_scale": 1.0})
     network = FormulaNetwork(points(diffusion, torch.tensor([INSIDE])), num_classes=1)
     inside = _error(_sample(diffusion, network, plain), INSIDE)
@@ -55,7 +60,6 @@ def check_sampler(diffusion: Process, settings: SampleSettings) -> list[Check]:
             f"the predicted latent is clipped to [-1, 1] (error of a constant latent {OUTSIDE:g}): right for pixels, "
             "ruin for latents",
         ),
-        *_check_moments(diffusion, settings),
         *_check_guidance(diffusion, settings),
         *_check_streams(settings),
     ]
@@ -89,7 +93,7 @@ def _check_timesteps(diffusion: Process, fed: list[float], settings: SampleSetti
     )
 
 
-def _check_moments(diffusion: Process, settings: SampleSettings) -> list[Check]:
+def check_moments(diffusion: Process, sampler: str) -> list[Check]:
     """Samples of a mixture of two Gaussians against its mean, standard deviation and weights.
 
     In as many steps as make every sampler exact, for a draw of each step's distribution and a solver of the ODE alike:
@@ -100,8 +104,7 @@ def _check_moments(diffusion: Process, settings: SampleSettings) -> list[Check]:
     noise = torch.randn(4, 1, 64, 64, generator=generator)
     network = FormulaNetwork(mixture(diffusion, weights, means, STD), num_classes=1)
     labels = torch.zeros(len(noise), dtype=torch.long)
-    steps = SAMPLERS[settings.sampler].feasible_steps(diffusion.settings, STEPS)
-    how = SamplingOptions(settings.sampler, steps)
+    how = SamplingOptions(sampler, SAMPLERS[sampler].feasible_steps(diffusion.settings, STEPS))
     samples = diffusion.sample(network, noise, labels, how, normal_noise(noise, generator))
     mean = float(weights @ means)
     std = float((STD**2 + weights @ means**2 - mean**2) ** 0.5)
