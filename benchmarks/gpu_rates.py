@@ -22,7 +22,7 @@ from benchmarks.training import diffusers_step
 from dit_scaling.common.devices import describe_device
 from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.config.vae_settings import Latents
-from dit_scaling.latents.encode import encode_shard
+from dit_scaling.latents.encode import Encoding, encode_shard
 from dit_scaling.models.compiling import compiler_found
 from dit_scaling.plan.bench import Ran, Setting, measure_gemm, measure_training, measured_row
 from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
@@ -128,10 +128,7 @@ class Measurement:
                     record,
                     shard,
                     facts,
-                    self.size(64),
-                    self.device,
-                    3600.0,
-                    readers,
+                    Encoding(self.device, self.size(64), readers, log_seconds=3600.0),
                 )
                 taken.append(time.perf_counter() - started)
         rate = (count - count / SHARDS) / (taken[1] - taken[0])

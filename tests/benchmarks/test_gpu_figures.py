@@ -99,9 +99,9 @@ def test_new_rates_take_the_place_of_old_ones(tmp_path: Path) -> None:
     known = resources.files("dit_scaling.plan").joinpath("measured_rates.csv").read_text()
     changed = set(text.splitlines()) ^ set(known.splitlines())
     assert {line for line in changed if "abc" in line} == {
-        f"H200,2.12.0,DiT-XL/2,bfloat16,true,128,training,4.67,abc,{DATE},dit-scaling bench",
-        f"H200,2.12.0,DiT-XL/2,bfloat16,true,64,sampling,6.5,abc,{DATE},dit-scaling bench",
-        f"H200,2.12.0,SD-VAE,tf32,false,64,encoding,424,abc,{DATE},dit-scaling bench",
+        f"H200,2.12.0,DiT-XL/2,bfloat16,true,128,train,4.67,abc,{DATE},dit-scaling bench",
+        f"H200,2.12.0,DiT-XL/2,bfloat16,true,64,sample,6.5,abc,{DATE},dit-scaling bench",
+        f"H200,2.12.0,SD-VAE,tf32,false,64,encode,424,abc,{DATE},dit-scaling bench",
     }
     assert len(changed) == 5, "two of them were measured before"
     ways = [tuple(row[key] for key in WAY) for row in csv.DictReader(io.StringIO(text))]
