@@ -1,8 +1,9 @@
 """Diagnose one checkpoint: a page that shows what it does, and a sentence that names the likeliest cause."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +76,7 @@ def diagnose(
     page: Path,
     weights: Weights = "ema",
     num_classes: int | None = None,
+    process: Mapping[str, str] = MappingProxyType({}),
 ) -> Diagnosis:
     """Measure a checkpoint, write ``page`` (HTML), and name the likeliest cause of bad samples.
 
@@ -87,12 +89,13 @@ def diagnose(
         page: the page to write.
         weights: which of a training checkpoint's.
         num_classes: without the null class, where the checkpoint leaves it open.
+        process: what is known of the process beside the checkpoint, as of `load_checkpoint`.
 
     Raises:
         UserError: a file is missing, checkpoint, latents and autoencoder do not fit together, or the model has no null
             class, with which some of the pictures are guided.
     """
-    ema, header = load_checkpoint(checkpoint, weights, num_classes)
+    ema, header = load_checkpoint(checkpoint, weights, num_classes, process)
     if not has_null_class(ema):
         raise UserError(f"{checkpoint} has no null class, and so cannot be guided, as a diagnosis does.")
     diffusion = create_diffusion(header.diffusion)
