@@ -42,6 +42,24 @@ def test_rank_test_is_scipys(count: int, ties: bool) -> None:
         assert found[1] == pytest.approx(stats.spearmanr(x, y, alternative="greater").pvalue)
 
 
+def test_u_nets_of_another_objective_are_left_out() -> None:
+    """Their held-out loss is of something else; other families are left out anyway."""
+    losses = RNG.uniform(0.1, 0.2, 12)
+    table = table4().drop(columns="steps").assign(held_out_mse=losses)
+    unets = pd.DataFrame(
+        {
+            "variant": ["UNet-A", "UNet@flow-A"],
+            "size": "A",
+            "params_m": 400,
+            "gflops": [100.0, 101.0],
+            "fid50k": [19.0, 5.0],
+            "held_out_mse": [0.15, 0.9],
+        }
+    )
+    both, ddpm = (agreement_of(pd.concat([table, rows])) for rows in (unets, unets[:1]))
+    assert both == ddpm
+
+
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [4, 4, 4])])
 def test_what_has_no_rank_correlation_has_none(x: list[float], y: list[float]) -> None:
     assert rank_test(np.array(x), np.array(y)) is None

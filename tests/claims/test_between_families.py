@@ -1,13 +1,16 @@
 """Claims between families on simulated truth: gaps that stay, close, turn, or cannot be told."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 from dit_scaling.claims import Claim, evaluate_claims
+from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import parse_study
 from report_study import CONFIG
@@ -92,6 +95,38 @@ def test_claims_1_to_3_are_judged_on_dit_alone() -> None:
     data.loc[data.index[0], "sampler"] = "ddim"
     with pytest.raises(UserError, match="mixes protocols: sampler"):
         evaluate_claims(data, "fd_x8")
+
+
+def test_without_dit_claims_1_to_3_are_judged_on_the_family_that_is_to_be_beaten() -> None:
+    data = table(lambda _: -0.3)
+    data["variant"] = data["variant"].str.replace("DiT", "a.b:Net")
+    with pytest.raises(UserError, match="mixes families"):
+        evaluate_claims(data, "fd_x8")
+    report = evaluate_claims(data, "fd_x8", families=[("a.b:Net@flow", "a.b:Net")])
+    assert report["a.b:Net@flow over a.b:Net"].verdict == "supported"
+    assert "a.b:Net@flow" not in str(report["1"].comparisons)
+    assert report["1"].verdict == "supported"
+    assert {e.variant.partition("-")[0] for e in report.exclusions} == {"a.b:Net@flow"}
+
+
+def test_families_without_dit_and_without_a_claim_are_refused_in_the_config() -> None:
+    sizes = {"examples.modern:Modern": {"Nano": {"depth": 2, "hidden_size": 32, "num_heads": 2}}}
+    names = [f"examples.modern:Modern{at}-Nano/2" for at in ("", "@flow")]
+    sampling = CONFIG["sampling"] | {"samplers": {"flow": "euler"}}
+    study = CONFIG | {"class_sizes": sizes, "variants": names, "sampling": sampling}
+    with pytest.raises(UserError, match=r"none is DiT.*say under claims\.families"):
+        parse_study(study)
+    claim = {"better": "examples.modern:Modern@flow", "than": "examples.modern:Modern"}
+    parse_study(study | {"claims": {"families": [claim]}})
+
+
+def test_the_command_takes_claims_between_families(tmp_path: Path) -> None:
+    table(lambda _: -0.3).to_csv(tmp_path / "metrics.csv", index=False)
+    command = ["claims", str(tmp_path / "metrics.csv"), "--families"]
+    told = CliRunner().invoke(app, [*command, "DiT@flow over DiT"])
+    assert "Claim DiT@flow over DiT: supported. At equal Gflops DiT@flow has a lower metric than DiT" in told.output
+    wrong = CliRunner().invoke(app, [*command, "DiT@flow > DiT"])
+    assert 'name each claim like "DiT@flow over DiT"' in str(wrong.exception)
 
 
 def test_a_family_that_is_not_run_is_refused_in_the_config() -> None:

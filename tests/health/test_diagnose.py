@@ -1,6 +1,7 @@
 """diagnose names the cause of checkpoints that were broken on purpose."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from typer.testing import CliRunner
 from dit_scaling.cli import app
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion import samplers
+from dit_scaling.diffusion.process import FlowSettings
 from dit_scaling.health.check import Check
 from dit_scaling.health.diagnose import Case, diagnose, name_cause
 from dit_scaling.latents.autoencoder import open_vae
 from dit_scaling.models import create_model
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
+from dit_scaling.variants import SIZES, Size
 
 STEPS = 300
 
@@ -40,11 +43,13 @@ def train(study: Path, settings: TrainSettings, **changes: object) -> Path:
     return folder.export_path(STEPS, "ema.safetensors")
 
 
-def examine(study: Path, checkpoint: Path, page: Path, *, raw: bool = True) -> list[str]:
+def examine(
+    study: Path, checkpoint: Path, page: Path, *, raw: bool = True, process: Mapping[str, str] | None = None
+) -> list[str]:
     """Names of the failed checks, without that of the toy autoencoder, which is untrained and rightly named."""
     vae = open_vae(study / "vae" / "vae.json")
     beside = checkpoint.with_name("raw.safetensors") if raw else None
-    case = Case(checkpoint, beside, vae, study / "latents" / "manifest.json")
+    case = Case(checkpoint, beside, vae, study / "latents" / "manifest.json", process=process or {})
     result = diagnose(case, 20, page)
     failed = [check.name for check in result.checks if not check.passed]
     assert failed.pop(0) == "VAE round trip of the latents"
@@ -90,6 +95,28 @@ def test_a_released_pt_without_raw_weights_that_predicts_nothing(study: Path, tm
     failed = examine(study, released, tmp_path / "page.html", raw=False)
     assert failed[0] == "EMA's noise error at timestep 950"
     assert "raw weights" not in (tmp_path / "page.html").read_text()
+
+
+def test_a_released_sit_is_judged_by_the_velocity(
+    study: Path, toy_run: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SiT's files have DiT's names and shapes and say nothing of the objective; taken for DDPM's they look broken."""
+    monkeypatch.setitem(SIZES, "Toy", Size(depth=1, hidden_size=16, num_heads=2))
+    trained = train(study, toy_run.model_copy(update={"diffusion": FlowSettings(objective="flow")}))
+    released, page = tmp_path / "SiT-Toy-2.pt", tmp_path / "page.html"
+    torch.save(load_file(trained), released)
+    assert "EMA's noise error at timestep 950" in examine(study, released, page, raw=False)
+    assert set(examine(study, released, page, raw=False, process={"objective": "flow"})) <= {"samples like data"}
+    assert "EMA&#39;s velocity error at timestep" in page.read_text()
+
+
+def test_what_a_checkpoint_says_of_its_process_stands(study: Path, toy_run: TrainSettings, tmp_path: Path) -> None:
+    checkpoint = train(study, toy_run)
+    of_study = ["--vae", str(study / "vae" / "vae.json"), "--latents", str(study / "latents" / "manifest.json")]
+    result = CliRunner().invoke(
+        app, ["diagnose", str(checkpoint), str(tmp_path / "page.html"), *of_study, "--objective", "flow"]
+    )
+    assert "says itself that its weights are of objective ddpm: leave out --objective flow" in str(result.exception)
 
 
 def test_weights_that_exploded_are_named_and_not_the_autoencoder(

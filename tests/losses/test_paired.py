@@ -31,13 +31,15 @@ def test_each_run_stands_beside_the_best_of_its_seed_and_step(tmp_path: Path) ->
         ("DiT-Mini/2", 0): write(tmp_path / "mini.npz", IMAGES + 0.01, IMAGES - 0.05),
         ("DiT-Mini/2", 1): write(tmp_path / "other.npz", IMAGES),
         ("DiT-Mini/1", 0): tmp_path / "none.npz",
+        ("DiT@flow-Nano/2", 0): write(tmp_path / "flow.npz", IMAGES + 1),  # of a velocity
     }
     above = above_best(records).set_index(["variant", "seed", "step"])["held_out_mse_above"]
     assert above["DiT-Nano/2", 0, 1] == 0
     assert above["DiT-Mini/2", 0, 1] == pytest.approx(0.01, abs=1e-6)
     assert above["DiT-Nano/2", 0, 2] == pytest.approx(0.03, abs=1e-6)
     assert above["DiT-Mini/2", 1, 1] == 0
-    assert len(above) == 5
+    assert above["DiT@flow-Nano/2", 0, 1] == 0
+    assert len(above) == 6
 
 
 def test_what_holds_no_losses_is_refused(tmp_path: Path) -> None:

@@ -15,9 +15,16 @@ from typer.testing import CliRunner
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.assets import locate_file
-from dit_scaling.diffusion.process import DiffusionSettings
+from dit_scaling.diffusion.process import AnyProcess, DiffusionSettings, FlowSettings
 from dit_scaling.models import DiT, create_model
-from dit_scaling.models.checkpoints import CheckpointHeader, has_null_class, load_model, read_header, save_model
+from dit_scaling.models.checkpoints import (
+    CheckpointHeader,
+    has_null_class,
+    load_checkpoint,
+    load_model,
+    read_header,
+    save_model,
+)
 from dit_scaling.models.export import export_pipeline, load_pipeline
 from dit_scaling.variants import SIZES, Size, Variant
 from oracles import randomize
@@ -263,6 +270,49 @@ def test_the_process_comes_back_with_it(
     save_model(tmp_path / "ema.safetensors", ema, header)
     export_pipeline(tmp_path / "ema.safetensors", tmp_path / "pipeline", str(toy_vae))
     assert read_header(tmp_path / "pipeline").diffusion == process
+
+
+@pytest.mark.parametrize(
+    ("stated", "process"),
+    [
+        ({}, DiffusionSettings()),
+        ({"objective": "flow"}, FlowSettings(objective="flow")),
+        ({"schedule": "cosine"}, DiffusionSettings(schedule="cosine")),
+        (
+            {"objective": "ddpm", "schedule": "zero-snr", "prediction": "v_prediction"},
+            DiffusionSettings(schedule="zero-snr", prediction="v_prediction"),
+        ),
+    ],
+)
+def test_a_process_is_stated_of_weights_that_do_not_tell_it(
+    ema: DiT, tmp_path: Path, stated: dict[str, str], process: AnyProcess
+) -> None:
+    torch.save(ema.state_dict(), tmp_path / "plain.pt")
+    assert load_checkpoint(tmp_path / "plain.pt", process=stated)[1].diffusion == process
+
+
+@pytest.mark.parametrize(
+    ("stated", "reason"),
+    [
+        ({"objective": "fow"}, "objective fow: choose one of ddpm, flow"),
+        ({"objective": "flow", "prediction": "epsilon"}, "objective flow: prediction: Extra inputs"),
+        ({"schedule": "cosin"}, "objective ddpm: schedule: Input should be 'linear', 'cosine' or 'zero-snr'"),
+        ({"schedule": "zero-snr"}, "tells nothing of the image at the last timestep"),
+    ],
+)
+def test_no_process_is_like_that(ema: DiT, tmp_path: Path, stated: dict[str, str], reason: str) -> None:
+    torch.save(ema.state_dict(), tmp_path / "plain.pt")
+    with pytest.raises(UserError, match=reason):
+        load_checkpoint(tmp_path / "plain.pt", process=stated)
+
+
+def test_what_a_pipeline_says_of_its_process_stands(exported: Path) -> None:
+    stated = {"objective": "ddpm", "schedule": "linear"}
+    assert load_checkpoint(exported, process=stated)[1].diffusion == DiffusionSettings()
+    with pytest.raises(UserError, match="of schedule linear: leave out --schedule cosine"):
+        load_checkpoint(exported, process={"schedule": "cosine"})
+    with pytest.raises(UserError, match="of objective ddpm: leave out --objective flow"):
+        load_checkpoint(exported, process={"objective": "flow"})
 
 
 def test_a_process_of_another_kind_is_refused(exported: Path) -> None:

@@ -114,6 +114,69 @@ def test_the_confirming_run_is_told_as_it_came_out() -> None:
     assert gflops.more.startswith("At equal size, more Gflops went with a ")
 
 
+FAMILIES = ("my_lab.nets:Net", "DiT")
+PLACES = {"Nano": 0.5, "Micro": 2.0, "Mini": 8.0, "Large": 32.0}
+
+
+def between(gap: float, growth: float, seeds: int = 4) -> ClaimsReport:
+    """Two families, ln distances of the first by ``gap`` + ``growth`` ln Gflops below those of the other."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "variant": f"{family}-{size}/2",
+            "size": size,
+            "patch": 2,
+            "params_m": gflops,
+            "gflops": gflops,
+            "seed": seed,
+            "fd_x8": math.exp(
+                3 - 0.3 * math.log(gflops) - own * (gap + growth * math.log(gflops)) + rng.normal(0, 0.01)
+            ),
+        }
+        for family, own in zip(FAMILIES, (1, 0), strict=True)
+        for size, gflops in PLACES.items()
+        for seed in range(seeds)
+    ]
+    return evaluate_claims(pd.DataFrame(rows), "fd_x8", families=[FAMILIES])
+
+
+@pytest.mark.parametrize(
+    ("gap", "growth", "verdict", "finding", "more"),
+    [
+        (0.3, 0.0, "supported", "Net had a 26% lower distance", "it keeps half its size or more."),
+        (0.3, -0.085, "contradicted", "Net had a ", "it closes."),
+        (-0.3, 0.0, "contradicted", "Net had a 35% higher distance", "four individually significant."),
+    ],
+)
+def test_a_claim_between_families_tells_the_gap_and_how_it_grows(
+    gap: float, growth: float, verdict: str, finding: str, more: str
+) -> None:
+    claim = between(gap, growth)["my_lab.nets:Net over DiT"]
+    assert claim.verdict == verdict
+    names = [f"{family}-{size}/2" for family in FAMILIES for size in PLACES]
+    told = say(claim, {name: name for name in names})
+    assert told.finding.startswith(finding)
+    assert told.more.endswith(more)
+    assert bool(re.search(r"4 of 4 comparisons agree.* The gap goes from [-+]\d", told.more)) == (gap > 0)
+    assert told.topic == "families at equal Gflops"
+
+
+def test_of_a_claim_between_families_with_one_seed_both_halves_are_supposed() -> None:
+    claim = between(0.5, 0.0, seeds=1)["my_lab.nets:Net over DiT"]
+    told = say(claim, {name: name for name in (f"{family}-{size}/2" for family in FAMILIES for size in PLACES)})
+    assert told.badge == "Inconclusive"
+    assert told.more.startswith("Would be supported")
+    assert told.finding.startswith("Net had a ")
+
+
+def test_what_a_claim_between_families_lacks_is_said() -> None:
+    report = evaluate_claims(table_of(made(-0.5)), "fd_classifier64", families=[("DiT@flow", "DiT")])
+    assert say_untested(report["DiT@flow over DiT"]) == (
+        "Claim DiT@flow over DiT (families at equal Gflops): DiT@flow was not run. "
+        "Add variants of DiT@flow and DiT with equal Gflops to test it."
+    )
+
+
 @pytest.mark.parametrize(
     ("law", "patch_law", "finding"),
     [

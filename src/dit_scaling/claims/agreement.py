@@ -22,6 +22,7 @@ from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
 from dit_scaling.losses.loss_names import HEADLINE as HELD_OUT_LOSS
 from dit_scaling.metrics.catalogue import parse_column
+from dit_scaling.variants import UNET, family_of, network_of, objective_of
 
 MAX_PERMUTED = 8  # variants: 40,320 orders; beyond, Student's t is close enough
 
@@ -72,10 +73,15 @@ def compare_metrics(table: pd.DataFrame, report: ClaimsReport) -> AgreementRepor
     Args:
         table: the rows that ``report`` was made from, of one guidance scale. Several seeds count by their mean, which
             is geometric for Frechet distances, as in the claims.
-        report: the verdicts; its pairs are compared, and its excluded variants are left out.
+        report: the verdicts; its pairs are compared, and its excluded variants are left out. So are U-Nets of another
+            objective than the variants that are judged, as losses compare within one only.
     """
     rows, _ = at_common_step(table)
     rows = rows[~rows["variant"].isin([exclusion.variant for exclusion in report.exclusions])]
+    objectives = rows["variant"].map(objective_of)
+    judged = objectives[rows["variant"].map(family_of).map(network_of) != UNET]
+    if not judged.empty:
+        rows = rows[objectives.isin(judged.unique())]
     others = [column for column in find_metrics(rows) if column != report.metric]
     others += [column for column in (HELD_OUT_LOSS,) if column in rows.columns and rows[column].notna().all()]
     columns = [report.metric, *others]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dit_scaling.claims.contrasts import Contrast, contrast, difference
-from dit_scaling.claims.noise import Estimate, Noise
+from dit_scaling.claims.noise import Estimate, Model, Noise
 
 EQUAL_GFLOPS_RATIO = 1.25
 
@@ -126,7 +126,7 @@ def patch_step(pair: Pair) -> str:
     return f"patch {pair[1].patch} to {pair[0].patch}"
 
 
-def gflops_ratio(a: Estimate, b: Estimate) -> float:
+def gflops_ratio(a: Model, b: Model) -> float:
     """Larger over smaller Gflops."""
     return max(a.gflops, b.gflops) / min(a.gflops, b.gflops)
 

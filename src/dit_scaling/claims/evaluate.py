@@ -34,7 +34,7 @@ def evaluate_claims(
 
     Args:
         table: one row per trained model, with the columns of ``read_metrics_table``. Claims 1 to 3 are judged on the
-            family DiT, or on the only family besides ``UNet``; of several steps, at the last that all variants have.
+            family of ``judged_family``; of several steps, at the last that all variants have.
         metric: a column with a distance, positive, lower is better; by default ``find_metric`` chooses.
         decoded_noise: the same metric on images decoded from Gaussian noise. A variant not shown to be below it
             (one-sided test, Holm-corrected over variants) made no images and is no evidence.
@@ -62,7 +62,7 @@ def evaluate_claims(
             f"Bottleneck {', '.join(unknown)} is no variant of the table. Correct the name or leave it out."
         )
     imageless = _imageless(estimates, noise, decoded_noise, alpha)
-    family = judged_family(estimates)
+    family = judged_family(estimates, families)
     evidence = Evidence(tuple(estimates), noise, metric, alpha, frozenset(declared), frozenset(imageless))
     return ClaimsReport(
         claims=judge(evidence, family, families),

@@ -71,15 +71,17 @@ def _judge_all(evidence: Evidence, family: str, families: Sequence[tuple[str, st
     )
 
 
-def judged_family(estimates: Sequence[Model]) -> str:
+def judged_family(estimates: Sequence[Model], families: Sequence[tuple[str, str]] = ()) -> str:
     """The family that claims 1 to 3 are judged on: DiT, or the only one beside ``UNet``.
 
+    Of several without DiT it is that which the first claim between ``families`` says to be worse.
+
     Raises:
-        UserError: there are several, and DiT is none of them.
+        UserError: there are several, DiT is none of them, and there is no such claim.
     """
-    families = sorted({e.family for e in estimates if network_of(e.family) != UNET})
-    if "DiT" in families or not families:
+    found = sorted({e.family for e in estimates if network_of(e.family) != UNET})
+    if "DiT" in found or not found:
         return "DiT"
-    if len(families) > 1:
-        raise UserError(f"The table mixes families ({', '.join(families)}), none of them DiT. Give one a table.")
-    return families[0]
+    if len(found) > 1 and not families:
+        raise UserError(f"The table mixes families ({', '.join(found)}), none of them DiT. Give one a table.")
+    return found[0] if len(found) == 1 else families[0][1]

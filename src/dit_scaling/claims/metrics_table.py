@@ -11,7 +11,7 @@ from dit_scaling.claims.table_file import read_table_file
 from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
 from dit_scaling.metrics.catalogue import HEADLINE, parse_column
-from dit_scaling.variants import family_of, is_unpatched
+from dit_scaling.variants import family_of, is_unpatched, objective_of
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
 REQUIRED = ("variant", *ATTRIBUTES)
@@ -143,15 +143,11 @@ def check_protocol(table: pd.DataFrame, where: str = "the table") -> None:
     for column in PROTOCOL:
         if column not in table.columns:
             continue
-        parts = table.groupby(table["variant"].map(_objective)) if column == "sampler" else [("", table)]
+        # Networks of another objective are sampled by a sampler of their own.
+        parts = table.groupby(table["variant"].map(objective_of)) if column == "sampler" else [("", table)]
         if any(rows[column].nunique() > 1 for _, rows in parts):
             values = ", ".join(map(str, table[column].unique()))
             raise UserError(f"{where} mixes protocols: {column} {values}. Sample and score all variants with one.")
-
-
-def _objective(variant: str) -> str:
-    """What a variant's name says of its objective; networks of another are sampled by a sampler of their own."""
-    return family_of(variant).partition("@")[2]
 
 
 def untold(table: pd.DataFrame) -> str | None:

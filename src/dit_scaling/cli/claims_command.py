@@ -18,6 +18,9 @@ def claims(
     published: Annotated[
         str | None, typer.Option(help="A published family, as SiT, or all: what the field's own figures say.")
     ] = None,
+    families: Annotated[
+        list[str] | None, typer.Option(help='Also that one family is better at equal Gflops: "DiT@flow over DiT".')
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge the paper's claims on a table of metrics, or on published families of models."""
@@ -26,15 +29,21 @@ def claims(
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
-    if published and (metric or decoded_noise or as_json):
-        raise UserError("--published tells of published FIDs in words: leave --metric, --decoded-noise and --json out.")
+    if published and (metric or decoded_noise or families or as_json):
+        raise UserError(
+            "--published tells of published FIDs in words: leave --metric, --decoded-noise, --families and --json out."
+        )
     if table is None:
         from dit_scaling.laws.field_text import describe_published
 
         typer.echo(describe_published(str(published)))
         return
     check_seals([table])
-    report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
+    pairs = [(better, than) for better, over, than in (text.partition(" over ") for text in families or ()) if over]
+    if len(pairs) < len(families or ()):
+        raise UserError(f'--families {families}: name each claim like "DiT@flow over DiT".')
+    rows = read_metrics_table(table, metric)
+    report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=pairs).to_dict()
     if as_json:
         tell_json(report)
         return

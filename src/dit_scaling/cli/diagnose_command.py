@@ -19,6 +19,13 @@ def diagnose(
     steps: Annotated[int, typer.Option(help="Steps of the sampler; the paper has 250.")] = 50,
     weights: WeightsOption = "ema",
     num_classes: ClassesOption = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Of weights that do not say it, as released SiT files: flow; else ddpm.")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="Of ddpm weights that do not say it; else linear.")] = None,
+    prediction: Annotated[
+        str | None, typer.Option(help="Of ddpm weights that do not say it: epsilon or v_prediction; else epsilon.")
+    ] = None,
 ) -> None:
     """Show what a checkpoint does, and name the likeliest cause where its samples are bad."""
     from dit_scaling.common.lacking_memory import fixed_memory_named
@@ -28,6 +35,7 @@ def diagnose(
     from dit_scaling.latents.autoencoder import load_any_vae
 
     check_seals([checkpoint])
+    stated = {"objective": objective, "schedule": schedule, "prediction": prediction}
     raw = checkpoint.with_name("raw.safetensors")
     with fixed_memory_named(f"the diagnosis of {checkpoint}"):
         case = Case(
@@ -37,6 +45,7 @@ def diagnose(
             latents or require_in_study(checkpoint, "latents/manifest.json", "--latents"),
             weights,
             num_classes,
+            {key: value for key, value in stated.items() if value is not None},
         )
         result = examine(case, steps, page)
     typer.echo(f"{result.found.capitalize()}. {result.cause}")

@@ -57,5 +57,7 @@ def plan(
     if chances:
         from dit_scaling.plan.chances import describe_chances
         from dit_scaling.plan.command import look_at
+        from dit_scaling.plan.family_chances import describe_family_chances
 
-        typer.echo("\n".join(["", *describe_chances(study, look_at(study.data)[0])]))
+        images = look_at(study.data)[0]
+        typer.echo("\n".join(["", *describe_chances(study, images), *describe_family_chances(study, images)]))

@@ -7,7 +7,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.image_settings import MNIST_IMAGES, MNIST_LABELS
 from dit_scaling.diffusion.process import OBJECTIVES, PAPER_OBJECTIVE
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
-from dit_scaling.variants import FAMILIES, Variant, family_of, family_row
+from dit_scaling.variants import FAMILIES, UNET, Variant, family_of, family_row, network_of
 
 if TYPE_CHECKING:
     from dit_scaling.config.study import Study
@@ -55,6 +55,12 @@ def impossible_settings(study: "Study") -> list[str]:
             for family in (claim.better, claim.than)
             if family not in lines
         ]
+    judged = {line for line in lines if network_of(line) != UNET}
+    if len(judged) > 1 and "DiT" not in judged and not study.claims.families and study.laws is None:
+        problems.append(
+            f"variants: of the families {', '.join(sorted(judged))} none is DiT, on which claims 1 to 3 are judged; "
+            "say under claims.families which is claimed to be better than which"
+        )
     for name in study.checkpoints:
         if name not in study.variants:
             problems.append(f"checkpoints: {name} is not one of the variants")

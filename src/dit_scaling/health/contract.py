@@ -1,6 +1,7 @@
 """The contract of classes of one's own: what a network has to be before anything is trained."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ def check_contract(
 ) -> list[Check]:
     """Shapes, null class, conditioning, gradients, determinism, compilation and Gflops of one variant, on the CPU.
 
+    What the class's own code raises is a failed check too.
+
     Args:
         variant: names the class.
         process: what it is to be trained for.
@@ -42,21 +45,28 @@ def check_contract(
     x = torch.randn((SAMPLES, *shape), generator=generator)
     y = torch.arange(SAMPLES) % classes
     diffusion = create_diffusion(process)
-    t = diffusion.draw_times(SAMPLES, generator)
-    checks = [_check_shape(network(x, t, y), x, process.objective), _check_seed(network, again)]
+    t, other = (diffusion.draw_times(SAMPLES, generator) for _ in range(2))
+    first: list[Callable[[], list[Check]]] = [
+        lambda: [_check_shape(network(x, t, y), x, process.objective)],
+        lambda: [_check_seed(network, again)],
+    ]
+    then: list[Callable[[], list[Check]]] = [
+        lambda: _check_conditions(network, x, t, y, other, classes),
+        lambda: [_check_null_class(network, x, t, classes)],
+        lambda: _check_repeats(network, x, t, y),
+        lambda: [
+            _check_gradients(network, diffusion.training_losses(network, x, t, y, torch.randn_like(x))["loss"].mean())
+        ],
+        lambda: [_check_compiled(network, x, t, y)],
+        lambda: _check_costs(variant, shape),
+    ]
+    checks = [check for group in first for check in _carried_out(group)]
     if not all(check.passed for check in checks):
         return checks
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(MOVED * torch.randn(weight.shape, generator=generator))
-    return [
-        *checks,
-        *_check_conditions(network, x, t, y, diffusion.draw_times(SAMPLES, generator), classes),
-        *_check_repeats(network, x, t, y),
-        _check_gradients(network, diffusion.training_losses(network, x, t, y, torch.randn_like(x))["loss"].mean()),
-        _check_compiled(network, x, t, y),
-        *_check_costs(variant, shape),
-    ]
+    return checks + [check for group in then for check in _carried_out(group)]
 
 
 def refuse_broken_contracts(study: Study) -> None:
@@ -72,6 +82,20 @@ def refuse_broken_contracts(study: Study) -> None:
             checks = check_contract(variant, study.process(study.objective(variant)), latents, study.data.classes)
             if not all(check.passed for check in checks):
                 raise UserError(f"{name}: {describe_failures(checks)}")
+
+
+def _carried_out(group: Callable[[], list[Check]]) -> list[Check]:
+    """The checks of a group, or one that failed where the class's own code raises."""
+    try:
+        return group()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the class does
+        return [Check("runs", _named(error), "no error", False, "the class's own code fails on what it is given")]
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _check_shape(output: Tensor, x: Tensor, objective: str) -> Check:
@@ -104,13 +128,12 @@ def _check_seed(network: OwnNetwork, again: OwnNetwork) -> Check:
 
 
 def _check_conditions(network: OwnNetwork, x: Tensor, t: Tensor, y: Tensor, other: Tensor, classes: int) -> list[Check]:
-    """Whether another time, another label and the null class make another output."""
+    """Whether another time and another label make another output."""
     with torch.no_grad():
         output = network(x, t, y)
         changes = {
             "depends on the time": (network(x, other, y), "the time that it is fed"),
             "depends on the label": (network(x, t, (y + 1) % classes), "the label"),
-            "has a null class": (network(x, t, torch.full_like(y, classes)), f"the null class, label {classes}"),
         }
     return [
         Check(
@@ -118,11 +141,26 @@ def _check_conditions(network: OwnNetwork, x: Tensor, t: Tensor, y: Tensor, othe
             f"{float((changed - output).abs().max()):.3g}",
             "more than 0, finite",
             0 < float((changed - output).abs().max()) < float("inf"),
-            f"the network ignores {what}, or cannot take it (largest change of the output)",
+            f"the network ignores {what} (largest change of the output)",
         )
         for name, (changed, what) in changes.items()
         if classes > 1 or "label" not in name
     ]
+
+
+def _check_null_class(network: OwnNetwork, x: Tensor, t: Tensor, classes: int) -> Check:
+    """Whether the null class is one of its own: unlike the first label and the last, which a clamped one would be."""
+    meaning = (
+        f"the network cannot take the label {classes}, the null class, or takes it for one of the classes, and could "
+        "not be guided (smallest change of the output)"
+    )
+    with torch.no_grad():
+        try:
+            null, *others = (network(x, t, torch.full((len(x),), label)) for label in (classes, 0, classes - 1))
+        except Exception as error:  # as a table without a row for it raises
+            return Check("has a null class", _named(error), "an output of its own", False, meaning)
+    change = min(float((null - output).abs().max()) for output in others)
+    return Check("has a null class", f"{change:.3g}", "more than 0, finite", 0 < change < float("inf"), meaning)
 
 
 def _check_repeats(network: OwnNetwork, x: Tensor, t: Tensor, y: Tensor) -> list[Check]:
@@ -159,6 +197,7 @@ def _check_gradients(network: OwnNetwork, loss: Tensor) -> Check:
 
 def _check_compiled(network: OwnNetwork, x: Tensor, t: Tensor, y: Tensor) -> Check:
     """The output as torch.compile traces it; without generating code, which takes minutes."""
+    torch.compiler.reset()  # after eight networks of one class torch would trace no more, and compare nothing
     with torch.no_grad():
         expected = network(x, t, y)
         try:
@@ -166,8 +205,7 @@ def _check_compiled(network: OwnNetwork, x: Tensor, t: Tensor, y: Tensor) -> Che
             traced.compile(dynamic=False, backend="eager")
             difference = _difference(traced(x, t, y), expected)
         except Exception as error:  # whatever of the class torch's tracer cannot take
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            return Check("compiles", reason, "the same output", False, "torch.compile cannot trace the class")
+            return Check("compiles", _named(error), "the same output", False, "torch.compile cannot trace the class")
     return at_most("compiles", difference, SAME, "torch.compile makes something else of the class")
 
 

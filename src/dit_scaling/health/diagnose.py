@@ -1,8 +1,9 @@
 """Diagnose one checkpoint: a page that shows what it does, and a sentence that names the likeliest cause."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,8 @@ class Case:
     """Which of a training checkpoint's."""
     num_classes: int | None = None
     """Without the null class, where the checkpoint leaves it open."""
+    process: Mapping[str, str] = MappingProxyType({})
+    """What is known of the process beside the checkpoint, as of `load_checkpoint`."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def diagnose(case: Case, steps: int, page: Path) -> Diagnosis:
             class, with which some of the pictures are guided.
     """
     vae, checkpoint = case.vae, case.checkpoint
-    ema, header = load_checkpoint(checkpoint, case.weights, case.num_classes)
+    ema, header = load_checkpoint(checkpoint, case.weights, case.num_classes, case.process)
     if not has_null_class(ema):
         raise UserError(f"{checkpoint} has no null class, and so cannot be guided, as a diagnosis does.")
     diffusion = create_diffusion(header.diffusion)

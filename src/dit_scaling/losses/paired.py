@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.losses.loss_names import ABOVE
+from dit_scaling.variants import objective_of
 
 Array = NDArray[np.float64]
 
 
 def above_best(records: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
-    """How far each run is above the best variant of its seed and step: variant, seed, step, ``ABOVE`` and its error.
+    """How far each run is above the best of its objective, seed and step: variant, seed, step, ``ABOVE`` and its error.
 
     Args:
         records: losses.npz by variant and seed; those that do not exist are left out.
@@ -23,12 +24,12 @@ def above_best(records: Mapping[tuple[str, int], Path]) -> pd.DataFrame:
     Raises:
         UserError: a file is none of the losses of images.
     """
-    found: dict[tuple[int, int], dict[str, Array]] = {}
+    found: dict[tuple[str, int, int], dict[str, Array]] = {}
     for (variant, seed), path in records.items():
         for step, losses in (_read(path) if path.exists() else {}).items():
-            found.setdefault((seed, step), {})[variant] = losses
+            found.setdefault((objective_of(variant), seed, step), {})[variant] = losses
     rows = []
-    for (seed, step), variants in found.items():
+    for (_, seed, step), variants in found.items():
         best = min(variants.values(), key=lambda losses: float(losses.mean()))
         for variant, losses in variants.items():
             mean, error = paired_difference(losses, best)

@@ -3,8 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +15,14 @@ from torch import Tensor, nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, canonical_json
-from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess
+from dit_scaling.diffusion.process import (
+    OBJECTIVES,
+    PAPER_OBJECTIVE,
+    PAPER_PROCESS,
+    AnyProcess,
+    DiffusionSettings,
+    FlowSettings,
+)
 from dit_scaling.models import DiT, Network, create_model
 from dit_scaling.models.stored import Stored, Weights, read_stored
 from dit_scaling.variants import SIZES, AnyVariant, ClassVariant, Size, parse_variant, variant_from_fields
@@ -98,16 +106,26 @@ def load_model(path: Path | str, weights: Weights = "ema", num_classes: int | No
 
 
 def load_checkpoint(
-    path: Path | str, weights: Weights = "ema", num_classes: int | None = None
+    path: Path | str,
+    weights: Weights = "ema",
+    num_classes: int | None = None,
+    process: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Network, CheckpointHeader]:
     """The model as by `load_model`, and the header of its file, which says what process it reverses.
 
+    Args:
+        path: as `load_model`.
+        weights: as `load_model`.
+        num_classes: as `load_model`.
+        process: what is known of the process beside the file, by ``objective``, ``schedule`` and ``prediction``. The
+            paper's where neither tells.
+
     Raises:
-        UserError: as `load_model`.
+        UserError: as `load_model`; or the file says itself that it is of another process.
     """
     path = Path(path)
     stored = read_stored(path, weights)
-    header = _header(path, stored, num_classes)
+    header = _header(path, stored, num_classes, process)
     state = {key: tensor.to(torch.float32, copy=path.suffix != ".safetensors") for key, tensor in stored.state.items()}
     if HEADER_KEY not in stored.metadata and len(state[LABEL_TABLE]) == header.num_classes:
         state[LABEL_TABLE] = torch.cat([state[LABEL_TABLE], torch.full_like(state[LABEL_TABLE][:1], math.nan)])
@@ -131,9 +149,43 @@ def read_header(path: Path | str, num_classes: int | None = None) -> CheckpointH
     return _header(Path(path), read_stored(Path(path)), num_classes)
 
 
-def _header(path: Path, stored: Stored, num_classes: int | None) -> CheckpointHeader:
+def _header(
+    path: Path, stored: Stored, num_classes: int | None, process: Mapping[str, str] = MappingProxyType({})
+) -> CheckpointHeader:
     if HEADER_KEY not in stored.metadata:
-        return _infer_header(path, stored, num_classes)
+        header = _infer_header(path, stored, num_classes)
+        if stored.diffusion is None:
+            return replace(header, diffusion=_stated_process(process))
+    else:
+        header = _own_header(path, stored)
+    for key, value in process.items():
+        said = getattr(header.diffusion, key, None)
+        if said != value:
+            tells = f"{key} {said}" if said else f"objective {header.diffusion.objective}, which has no {key}"
+            raise UserError(f"{path} says itself that its weights are of {tells}: leave out --{key} {value}.")
+    return header
+
+
+def _stated_process(stated: Mapping[str, str]) -> AnyProcess:
+    """The process of weights that do not tell theirs.
+
+    Raises:
+        UserError: no process is like that.
+    """
+    objective = stated.get("objective", PAPER_OBJECTIVE)
+    if objective not in OBJECTIVES:
+        raise UserError(f"objective {objective}: choose one of {', '.join(OBJECTIVES)}.")
+    others = {key: value for key, value in stated.items() if key != "objective"}
+    try:
+        if objective == PAPER_OBJECTIVE:
+            return DiffusionSettings.model_validate(others)
+        return FlowSettings.model_validate({"objective": objective, **others})
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}".lstrip(": ") for item in error.errors())
+        raise UserError(f"objective {objective}: {reasons}.") from None
+
+
+def _own_header(path: Path, stored: Stored) -> CheckpointHeader:
     try:
         fields = json.loads(stored.metadata[HEADER_KEY])
         diffusion = TypeAdapter[AnyProcess](AnyProcess).validate_python(fields.pop("diffusion", {}))
@@ -161,7 +213,7 @@ def _infer_header(path: Path, stored: Stored, num_classes: int | None) -> Checkp
         settings_digest=None,
         step=None,
         provenance={"source": path.name},
-        diffusion=stored.diffusion,
+        diffusion=stored.diffusion or PAPER_PROCESS,
     )
 
 

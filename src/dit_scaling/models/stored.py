@@ -12,7 +12,7 @@ from torch import Tensor
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import open_regular, parse_json_once
 from dit_scaling.data.assets import PIPELINE_WEIGHTS
-from dit_scaling.diffusion.process import PAPER_PROCESS, AnyProcess, DiffusionSettings, PredictionType
+from dit_scaling.diffusion.process import AnyProcess, DiffusionSettings, PredictionType
 from dit_scaling.diffusion.schedule import SCHEDULES
 from dit_scaling.models.diffusers_names import MARK, config_problem, from_diffusers_state
 from dit_scaling.models.weights_file import read_safetensors, read_torch
@@ -35,8 +35,8 @@ class Stored:
     num_classes: int | None = None
     """Without the null class, where the file tells it beside the weights."""
     num_heads: int | None = None
-    diffusion: AnyProcess = PAPER_PROCESS
-    """The process that the weights reverse; the paper's where nothing says otherwise."""
+    diffusion: AnyProcess | None = None
+    """The process that the weights reverse, where something beside the weights says it."""
 
 
 def weights_file(path: Path) -> Path:
@@ -162,14 +162,14 @@ def _from_diffusers(path: Path, state: Mapping[str, Tensor], metadata: Mapping[s
     return Stored(ours, metadata, config["num_embeds_ada_norm"], config["num_attention_heads"], _process_of(scheduler))
 
 
-def _process_of(scheduler: Path) -> DiffusionSettings:
-    """The process of a pipeline's scheduler; the paper's where a transformer stands alone.
+def _process_of(scheduler: Path) -> DiffusionSettings | None:
+    """The process of a pipeline's scheduler; None where a transformer stands alone.
 
     Raises:
         UserError: its betas are of none of our schedules, or what it predicts is not the noise.
     """
     if not scheduler.is_file():
-        return PAPER_PROCESS
+        return None
     try:
         config = parse_json_once(scheduler.read_text())
         total = int(config["num_train_timesteps"])

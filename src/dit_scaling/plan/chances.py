@@ -130,6 +130,12 @@ def fewest(counts: Sequence[int], share: Callable[[int], float]) -> int | None:
     return counts[low]
 
 
+def describe_share(share: float) -> str:
+    """A share of ``STUDIES`` with its Monte Carlo error."""
+    counted = (share * STUDIES + 1) / (STUDIES + 2)  # Laplace's, as all or none of 200 is not certain
+    return f"{share:.1%} (+-{100 * math.sqrt(counted * (1 - counted) / STUDIES):.1f} points)"
+
+
 def _more(samples: int) -> list[int]:
     """The number of samples and its doubles, up to ``MOST_SAMPLES``."""
     counts = [samples]
@@ -142,10 +148,8 @@ def _describe(chance: Chance, seeds: int, samples: int) -> str:
     name = f"Claim {chance.claim}"
     if chance.verdicts.get("not testable"):
         return f"{name}: not testable with these variants."
-    text = f"{name}: supported {chance.supported:.1%}"
-    if seeds > 1:  # with one the share is 0 by rule, not by counting
-        counted = (chance.supported * STUDIES + 1) / (STUDIES + 2)  # Laplace's, as all or none of 200 is not certain
-        text += f" (+-{100 * math.sqrt(counted * (1 - counted) / STUDIES):.1f} points)"
+    # With one seed the share is 0 by rule, not by counting.
+    text = f"{name}: supported {describe_share(chance.supported) if seeds > 1 else f'{chance.supported:.1%}'}"
     if chance.verdicts[ON_CONDITION]:
         text += f", {ON_CONDITION} on the assumed scatter {chance.verdicts[ON_CONDITION]:.1%}"
     if chance.limited:

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dit_scaling.claims.judge import judged_family
 from dit_scaling.claims.noise import Model
 from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import PUBLISHED_STEPS, equal_steps, gap_share, why_no_band
 from dit_scaling.plan.power import SAMPLING_COUNT, SAMPLING_SD
-from dit_scaling.variants import UNET, count_gflops, count_parameters
+from dit_scaling.variants import count_gflops, count_parameters
 
 DIGITS_SAMPLES = 4000
 FLOAT = NDArray[np.float64]
@@ -42,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Expected:
-    """The transformers of a study: their ln distance, shape (n,), the scatter around it, and where that is from."""
+    """Variants that claims 1 to 3 are judged on: ln distance (n,), the scatter around it, and where that is from."""
 
     models: tuple[Model, ...]
     ln_distance: FLOAT
@@ -72,18 +73,23 @@ def digits() -> Table:
 
 
 def expected_of(study: Study, images: int) -> Expected:
-    """Expected ln distances of the study's transformers.
+    """Expected ln distances of the variants that claims 1 to 3 are judged on, or of all where these are U-Nets.
 
     The digits' own where all variants were measured on them. Else by a law of size and patch: that of the digits where
     all models are smaller than Table 4's, else that of Table 4, with its differences as far as they are open at the
     study's steps. On other data than the law's that is an assumption, and ``source`` says so.
 
     Args:
-        study: with at least one transformer.
+        study: whose variants they are.
         images: that it trains on.
+
+    Raises:
+        UserError: it has transformers of several families, none of them DiT.
     """
-    models = tuple(_describe(study, name) for name in study.variants if study.variant(name).family != UNET)
-    params, patch = (np.array([getattr(m, key) for m in models], dtype=np.float64) for key in ("params_m", "patch"))
+    everything, claimed = models_of(study), [(claim.better, claim.than) for claim in study.claims.families]
+    family = judged_family(everything, claimed)
+    models = tuple(model for model in everything if model.family == family) or everything
+    params, patch = (np.array([getattr(m, key) or 1 for m in models], dtype=float) for key in ("params_m", "patch"))
     measured = digits()
     known = measured.rows.set_index("variant")["distance"]
     if isinstance(study.data, Mnist) and {m.variant for m in models} <= set(known.index):
@@ -103,17 +109,21 @@ def expected_of(study: Study, images: int) -> Expected:
     return Expected(models, logs, paper, f"assumed: {source}" if why_no_band(study, images) else source)
 
 
+def models_of(study: Study) -> tuple[Model, ...]:
+    """All variants of a study, as the claims describe them."""
+    return tuple(_describe(study, name) for name in study.variants)
+
+
 def _describe(study: Study, name: str) -> Model:
-    variant, channels = study.variant(name), study.vae.latent_channels
-    patch = variant.patch or 1
+    variant, channels, size = study.variant(name), study.vae.latent_channels, study.latent_size
     return Model(
         variant=name,
-        family=variant.family,
+        family=variant.line,
         size=variant.size,
-        patch=patch,
-        params_m=count_parameters(variant, study.data.classes, channels) / 1e6,
-        gflops=count_gflops(variant, study.latent_size, channels),
-        ln_tokens=-2 * math.log(patch),
+        patch=variant.patch,
+        params_m=count_parameters(variant, study.data.classes, channels, size) / 1e6,
+        gflops=count_gflops(variant, size, channels),
+        ln_tokens=None if variant.patch is None else -2 * math.log(variant.patch),
     )
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
-from dit_scaling.report.sentences import ABSENT, OTHER, SUBJECTS, UNCLEAR, plain
+from dit_scaling.report.sentences import ABSENT, SUBJECTS, UNCLEAR, plain, subject_of
 from dit_scaling.report.words import listing, number_word, sentence
 
 
 def say_untested(claim: Claim) -> str:
     """Why a claim was not tested, and what would."""
-    subject = SUBJECTS.get(claim.claim, OTHER)
-    return f"Claim {claim.claim} ({subject.topic}): {plain(claim.reason)}. Add {subject.missing} to test it."
+    subject = subject_of(claim.claim)
+    reason = claim.halves[0].reason if claim.claim not in SUBJECTS and claim.halves else claim.reason
+    return f"Claim {claim.claim} ({subject.topic}): {plain(reason)}. Add {subject.missing} to test it."
 
 
 def conclude(claims: Sequence[Claim]) -> str:

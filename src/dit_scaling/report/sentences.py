@@ -8,7 +8,7 @@ from typing import cast
 
 from dit_scaling.claims.comparisons import Comparison
 from dit_scaling.claims.correlations import MIN_VARIANTS
-from dit_scaling.claims.verdicts import Claim, Verdict
+from dit_scaling.claims.verdicts import Claim, Half, Verdict
 from dit_scaling.report.numbers import describe_p, describe_percent, describe_r2
 from dit_scaling.report.words import count, listing, number_word, sentence
 
@@ -38,7 +38,13 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "3": Subject("Gflops", "More Gflops", "Gflops fit better", "variants of two sizes and two patches"),
 }
-OTHER = Subject("claim", "The favoured models", "as claimed", "the variants that it compares")
+GAP: Mapping[str, str] = {
+    "supported": "it keeps half its size or more",
+    "contradicted": "it closes",
+    UNCLEAR: "whether it keeps half its size is open",
+    ABSENT: "whether it closes with size was not tested",
+}
+"""What the second half of a claim between families comes to."""
 
 BADGES: Mapping[str, tuple[str, str]] = {
     "supported": ("Supported", "good"),
@@ -63,17 +69,32 @@ class Said:
     more: str
 
 
+def subject_of(number: str) -> Subject:
+    """Of claims 0 to 3, or of one between families, which is named "better over other"."""
+    if number in SUBJECTS:
+        return SUBJECTS[number]
+    better, other = (family.rpartition(":")[2] for family in number.split(" over "))
+    return Subject(
+        "families at equal Gflops", better, f"{better} is better", f"variants of {better} and {other} with equal Gflops"
+    )
+
+
 def say(claim: Claim, names: Mapping[str, str]) -> Said:
     """A verdict in words; ``names`` are the variants' names as sentences have them."""
-    subject = SUBJECTS.get(claim.claim, OTHER)
+    subject = subject_of(claim.claim)
     badge, look = BADGES.get(claim.verdict, (sentence(claim.verdict), "open"))
     supposed = ""
     if claim.verdict == UNCLEAR and claim.would_be:  # told as if the condition held, and that it was not measured
         kind, _, limits = claim.would_be.partition(", ")
         claim = replace(claim, verdict=cast("Verdict", kind), qualification=limits)
         supposed = f"Would be {kind} on the condition below. "
-    finding = _say_correlations(claim, subject) if claim.claim == "3" else _say_effect(claim, subject, names)
-    more = _say_halves(claim, names) if claim.claim == "3" else _say_agreement(claim, names)
+    if claim.claim == "3":
+        finding, more = _say_correlations(claim, subject), _say_halves(claim, names)
+    else:
+        lower = _first_half(claim) if claim.halves else claim
+        finding, more = _say_effect(lower, subject, names), _say_agreement(lower, names)
+        if claim.halves and (claim.effect or 0.0) < 0:  # a gap the other way is none to close
+            more = f"{more} {_say_gap(claim.halves[1])}"
     return Said(claim.claim, subject.topic, badge, look, finding, f"{supposed}{more}".strip())
 
 
@@ -164,6 +185,18 @@ def _say_rest(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> li
         elif some:
             parts.append(f"{number_word(len(some))} {many}")
     return parts
+
+
+def _first_half(claim: Claim) -> Claim:
+    """A claim between families as if its first half, the lower distance at equal Gflops, were all of it."""
+    lower = claim.halves[0]
+    return replace(claim, verdict=cast("Verdict", lower.would_be or lower.verdict), reason=lower.reason)
+
+
+def _say_gap(half: Half) -> str:
+    """The second half of a claim between families: how the gap changes, and what that comes to."""
+    change = half.reason.partition(", p = ")[0]
+    return f"{sentence(plain(change))}: {GAP[half.would_be or half.verdict]}."
 
 
 def _say_correlations(claim: Claim, subject: Subject) -> str:

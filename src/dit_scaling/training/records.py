@@ -9,6 +9,11 @@ from torch import Tensor
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path
 
+
+class DivergedError(UserError):
+    """The loss or a weight of a run is no number any more."""
+
+
 WINDOW = 50  # steps that one line averages over
 NAMES = ("loss", "mse", "vb", "gradient_norm")
 
@@ -35,10 +40,10 @@ def check_finite(tensor: Tensor, run: str, step: int, folder: Path) -> None:
     """See that weights or means are numbers.
 
     Raises:
-        UserError: with the run, the step and what to do.
+        DivergedError: with the run, the step and what to do.
     """
     if not torch.isfinite(tensor).all():
-        raise UserError(
+        raise DivergedError(
             f"{run}: the loss or a weight is NaN or infinite within the {WINDOW} steps before step {step}. States in "
             f"{folder} are from before that. Lower training.learning_rate, set training.gradient_clip, or use "
             "precision float32."

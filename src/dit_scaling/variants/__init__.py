@@ -31,6 +31,7 @@ from dit_scaling.variants.names import (
     family_of,
     is_unpatched,
     network_of,
+    objective_of,
 )
 from dit_scaling.variants.sizes import SIZES, UNET_SIZES, Size, UNetSize, unet_problems
 
@@ -62,6 +63,7 @@ __all__ = [
     "family_row",
     "is_unpatched",
     "network_of",
+    "objective_of",
     "parse_variant",
     "training_gflops",
     "unet_problems",

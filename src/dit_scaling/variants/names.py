@@ -114,6 +114,11 @@ def network_of(family: str) -> str:
     return family.partition("@")[0]
 
 
+def objective_of(name: str) -> str:
+    """The objective that a variant's name says, ``flow`` of ``DiT@flow-XL/2``; empty where it is the study's."""
+    return family_of(name).partition("@")[2]
+
+
 def is_unpatched(name: str) -> bool:
     """Whether a variant of this name may have no patch: a U-Net, or a class of one's own."""
     network = network_of(family_of(name))

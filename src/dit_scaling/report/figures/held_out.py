@@ -13,6 +13,7 @@ from dit_scaling.report.figures.training import has_course
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.style import order_variants
 from dit_scaling.report.words import sentence
+from dit_scaling.variants import objective_of
 
 COLUMNS = ["variant", "step", HEADLINE, f"{HEADLINE}_se", TRAINING]
 FEWEST = 3  # variants of which a rank correlation says anything
@@ -42,7 +43,8 @@ def draw_held_out(material: Material) -> Drawn:
     return Drawn(
         finding=_describe(ordered),
         text=(
-            "Mean squared error of the noise over all timesteps, EMA weights; open marks: on as many training images. "
+            "Mean squared error of what the networks predict, over all times, EMA weights; open marks: on as many "
+            "training images. "
             "The same images, timesteps and noise for all variants."
         ),
         panels=(_draw_compute(material, ordered), _draw_distance(material, ordered)),
@@ -97,6 +99,8 @@ def _draw_distance(material: Material, table: pd.DataFrame) -> Panel:
 def _describe(table: pd.DataFrame) -> str:
     """Whether the loss orders the variants as the distance does, at the last step."""
     last = table.sort_values("step").groupby("variant").last()
+    if len(set(map(objective_of, last.index))) > 1:
+        return "The held-out loss of each variant, which compares within one objective only"
     if len(last) < FEWEST or last[HEADLINE].nunique() < 2 or last["value"].nunique() < 2:
         return "The held-out loss of each variant"
     r = float(last[HEADLINE].rank().corr(last["value"].rank()))

@@ -7,6 +7,7 @@ from dit_scaling.report.charts.scales import Scale, describe_steps, log_scale
 from dit_scaling.report.charts.svg import text_width
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.words import listing
+from dit_scaling.variants import objective_of
 
 CURVE_POINTS = 60  # bins of a loss curve: enough to see, small enough to put in a page
 SPIKE = 5.0  # times the median of the gradient norm from which it is worth a word
@@ -71,4 +72,6 @@ def _describe(material: Material, binned: pd.DataFrame) -> str:
     if spikes:
         return f"The gradient norm jumped: {listing(spikes[:3])} its median{', and others' if len(spikes) > 3 else ''}"
     last = binned.groupby("variant")["loss"].last()
+    if len(set(map(objective_of, last.index))) > 1:
+        return "No run spiked; losses compare within one objective only"
     return f"No run spiked; {material.short[str(last.idxmin())]} ends at the lowest loss, {last.min():.3g}"
