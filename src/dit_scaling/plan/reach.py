@@ -1,10 +1,10 @@
 """What a budget buys, by the laws of a finished study: size, steps, loss and distance, and how far beyond the data."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
@@ -14,7 +14,7 @@ from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, fit_frontier
 from dit_scaling.laws.next_runs import NextRuns, best_next_runs, width
-from dit_scaling.laws.study_laws import budget_grid, read_laws_table
+from dit_scaling.laws.study_laws import budget_grid, gflops_by_size, read_laws_table
 from dit_scaling.losses.loss_names import HEADLINE
 from dit_scaling.metrics.catalogue import HEADLINE as DISTANCE
 from dit_scaling.metrics.catalogue import parse_column
@@ -106,7 +106,8 @@ def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
             f"{best_next_runs(frontier, flops).what}."
         )
     size, loss = frontier.predict(flops)
-    gflops = _gflops_at(table, size.value)
+    factor, exponent = gflops_by_size(table)
+    gflops = factor * size.value**exponent
     return Reach(
         flops=flops,
         size=size,
@@ -140,6 +141,27 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
     )
 
 
+def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
+    """The reach as plain values; ``distance`` is ``{"refused": reason}`` where there is none."""
+    if isinstance(reach.distance, str):
+        distance: dict[str, Any] = {"refused": reach.distance}
+    else:
+        distance = {"column": reach.distance[0], **asdict(reach.distance[1])}
+    return {
+        "flops": reach.flops,
+        "times_largest": reach.beyond,
+        "level": LEVEL,
+        "size": asdict(reach.size),
+        "gflops": reach.gflops,
+        "steps": reach.steps,
+        "batch_size": batch_size,
+        "loss": asdict(reach.loss),
+        "distance": distance,
+        "next_runs": {"runs": reach.next_runs.what, "half_width": reach.next_runs.width},
+        "half_width": width(reach.loss),
+    }
+
+
 def tell_reach_of_study(study: Study, results: Path) -> str:
     """What the dearest run of a study can reach by the laws of another's ``results``, and where the two differ.
 
@@ -171,13 +193,6 @@ def _distance(table: pd.DataFrame, flops: float) -> tuple[str, Interval] | str:
     except UserError as error:
         return str(error)
     return columns[0], frontier.predict(flops)[1]
-
-
-def _gflops_at(table: pd.DataFrame, params: float) -> float:
-    """Gflops of a size between or beyond those of the table: straight in logarithms."""
-    known = table.groupby("variant")[["params", "gflops"]].first().sort_values("params")
-    slope, start = np.polyfit(np.log(known["params"]), np.log(known["gflops"]), 1)
-    return float(np.exp(start + slope * np.log(params)))
 
 
 def _span(interval: Interval) -> str:
