@@ -83,6 +83,8 @@ def chances(study: Study, expected: Expected, studies: int = STUDIES) -> list[Ch
 
 def describe_chances(study: Study, images: int) -> list[str]:
     """A line per claim, with its Monte Carlo error, under a line that says what is simulated."""
+    if study.laws is not None:
+        return ["Chance of each verdict: a study with `laws` samples nothing and has none."]
     if all(study.variant(name).family == UNET for name in study.variants):
         return ["Chance of each verdict: claims 1 to 3 are about transformers, and the study has none."]
     expected = expected_of(study, images)

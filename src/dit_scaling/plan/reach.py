@@ -1,7 +1,7 @@
 """What a budget buys, by the laws of a finished study: size, steps, loss and distance, and how far beyond the data."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def training_rate(devices: Devices, study: Study) -> float:
     """FLOPs a second of one device in training the study's largest variant."""
     jobs = [job for job in plan_study(study).jobs if job.stage == "training"]
     largest = max(jobs, key=lambda job: job.multiply_adds / max(1, job.images))
-    return 2 * largest.multiply_adds / devices.seconds(largest)
+    return 2 * largest.multiply_adds / devices.seconds(replace(largest, measures=None))
 
 
 def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
