@@ -1,7 +1,7 @@
 """From a study's results to laws, predictions and the runs to make next; refused where nothing can be said."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,16 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
-from dit_scaling.laws.frontier import Frontier, minima_of
+from dit_scaling.laws.frontier import Frontier, Interval, minima_of
 from dit_scaling.laws.laws_record import laws_record
 from dit_scaling.laws.laws_text import OUTSIDE, UNIDENTIFIED, describe_laws
 from dit_scaling.laws.next_runs import width
 from dit_scaling.laws.run_grid import grid_of
+from dit_scaling.laws.single_laws import SingleLaw
 from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, read_laws_table, summarise_cells
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
-    flops_of_hours,
+    flops_per_hour,
     parse_budget,
     reach_of,
     read_study,
@@ -152,6 +153,24 @@ def test_a_budget_without_a_minimum_says_which_and_keeps_the_others() -> None:
     assert "not inside those measured" in record["frontier"]["refused"]
 
 
+def test_an_exponent_wider_than_its_value_has_no_number() -> None:
+    table = isoflop_table(np.random.default_rng(1))
+    laws = fit_laws(table[table["role"] == "fit"])
+    assert isinstance(laws.frontier, Frontier)
+    wide = Interval(0.4, 0.1, 0.6)
+    laws = replace(
+        laws,
+        frontier=replace(laws.frontier, size_exponent=wide),
+        single=(SingleLaw("parameters", 5, wide, 0.01, None),),
+    )
+    told, record = describe_laws(laws), laws_record(laws)
+    assert f"Best size ~ C^({UNIDENTIFIED}), value ~ C^-0.0" in told
+    assert "Half of these intervals" not in told
+    assert f"value ~ x^-({UNIDENTIFIED})" in told
+    assert record["frontier"]["size_exponent"] is None
+    assert record["single"][0]["exponent"] is None
+
+
 def test_the_back_test_is_json_too() -> None:
     told = CliRunner().invoke(app, ["laws", "--published", "--json"])
     record = json.loads(told.output)
@@ -264,13 +283,28 @@ def test_hours_are_flops_at_the_rate_of_the_plan(results: Path) -> None:
     study = read_study(results)
     assert study == ISOFLOP
     rate = training_rate(devices_as_measured("h100", 1, study), study)
-    assert flops_of_hours(2.0, "h100", study) == pytest.approx(7200 * rate)
+    assert flops_per_hour("h100", study) == pytest.approx(3600 * rate)
+    flops = 2 * BUDGETS[-1]
+    asked = ["predict", "--from", str(results), "--device", "h100", "--budget"]
+    told = CliRunner().invoke(app, [*asked, f"{flops:.9g}flops", "--json"])
+    record = json.loads(told.output)
+    assert record["device_hours"] == pytest.approx(flops / (3600 * rate))
+    told = CliRunner().invoke(app, [*asked, f"{record['device_hours']:.9g}"])
+    assert f"Budget: {flops:.3g} training FLOPs" in told.output
+    assert f"Cost: {record['device_hours']:.4g} hours of one h100" in told.output
     with pytest.raises(UserError, match="settings"):
         read_study(results / "nowhere")
 
 
 def test_plan_tells_what_its_dearest_run_can_reach(results: Path) -> None:
     told = tell_reach_of_study(ISOFLOP, results)
+    files = [str(CONFIG / "config.yaml"), str(CONFIG / "embedded-isoflop.yaml")]
+    words = ["plan", *files, "--utilisation", "0.4", "--from", str(results), "--chances", "--json"]
+    record = json.loads(CliRunner().invoke(app, words).output)
+    reach = reach_of(results, 3.84e12, 16)
+    assert record["reach"]["size"] == pytest.approx(asdict(reach.size), rel=1e-3)
+    assert record["reach"]["other"] == []
+    assert record["chances"] == {"refused": "a study with `laws` samples nothing and has none"}
     assert "Budget: 3.84e+12 training FLOPs, 2.5 times the largest measured" in told
     assert "another" not in told
     other = load_study(CONFIG / "config.yaml")

@@ -18,7 +18,7 @@ def predict(
     """Say which size and how many steps a budget buys, and the loss and distance to expect, with intervals."""
     from dit_scaling.plan.reach import (
         describe_reach,
-        flops_of_hours,
+        flops_per_hour,
         parse_budget,
         reach_of,
         reach_record,
@@ -27,17 +27,17 @@ def predict(
 
     study = read_study(results)
     amount, unit = parse_budget(budget)
-    if unit == "hours":
-        if device is None:
-            raise UserError("--budget is in device-hours: name the --device, or give training FLOPs, as 1e18flops.")
-        flops = flops_of_hours(amount, device, study)
-    else:
-        flops = amount
-    batch = study.training.batch_size
+    if unit == "hours" and device is None:
+        raise UserError("--budget is in device-hours: name the --device, or give training FLOPs, as 1e18flops.")
+    per_hour = flops_per_hour(device, study) if device else None
+    flops = amount * per_hour if unit == "hours" and per_hour else amount
+    hours, batch = flops / per_hour if per_hour else None, study.training.batch_size
     reach = reach_of(results, flops, batch)
     if as_json:
-        tell_json(reach_record(reach, batch))
+        tell_json({**reach_record(reach, batch), "device": device, "device_hours": hours})
         return
-    if unit == "hours":
-        typer.echo(f"{amount:g} hours of one {device}: {flops:.3g} training FLOPs, at the rate that `plan` takes.")
     typer.echo(describe_reach(reach, batch))
+    if hours is None:
+        typer.echo("Cost: name a --device to have its hours.")
+    else:
+        typer.echo(f"Cost: {hours:.4g} hours of one {device}, at the rate that `plan` takes.")

@@ -30,6 +30,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def identified(self) -> bool:
+        """Whether the interval of an exponent is no wider than its value; else the data do not identify it."""
+        return self.high - self.low <= abs(self.value)
+
 
 @dataclass(frozen=True)
 class Minimum:

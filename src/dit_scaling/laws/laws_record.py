@@ -8,7 +8,7 @@ import numpy as np
 
 from dit_scaling.laws.additive import AdditiveLaw
 from dit_scaling.laws.backtest import Prediction, summarise, tabulate
-from dit_scaling.laws.frontier import LEVEL, Frontier, Minimum
+from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, Minimum
 from dit_scaling.laws.run_grid import Grid
 from dit_scaling.laws.study_laws import StudyLaws, summarise_cells
 
@@ -23,7 +23,9 @@ def laws_record(laws: StudyLaws) -> dict[str, Any]:
         "minima": [_minimum(minimum) for minimum in laws.minima],
         "frontier": _frontier(laws),
         "additive": _additive(laws),
-        "single": {"refused": single} if isinstance(single, str) else [asdict(law) for law in single],
+        "single": {"refused": single}
+        if isinstance(single, str)
+        else [{**asdict(law), "exponent": _exponent(law.exponent)} for law in single],
     }
 
 
@@ -50,6 +52,10 @@ def _measured(grid: Grid) -> list[dict[str, Any]]:
     ]
 
 
+def _exponent(exponent: Interval) -> dict[str, float] | None:
+    return asdict(exponent) if exponent.identified else None
+
+
 def _minimum(minimum: Minimum) -> dict[str, Any]:
     """A vertex that is not inside the sizes measured has no numbers."""
     inside = minimum.interior
@@ -67,9 +73,9 @@ def _frontier(laws: StudyLaws) -> dict[str, Any]:
     if not isinstance(frontier, Frontier):
         return {"refused": frontier}
     return {
-        "size_exponent": asdict(frontier.size_exponent),
-        "loss_exponent": asdict(frontier.loss_exponent),
-        "images_exponent": asdict(laws.images_exponent) if laws.images_exponent else None,
+        "size_exponent": _exponent(frontier.size_exponent),
+        "loss_exponent": _exponent(frontier.loss_exponent),
+        "images_exponent": _exponent(laws.images_exponent) if laws.images_exponent else None,
         "run_sd": frontier.run_sd,
         "df": frontier.df,
         "pooled": frontier.pooled,
@@ -92,7 +98,7 @@ def _additive(laws: StudyLaws) -> dict[str, Any]:
     return {
         "residual": law.law.residual,
         "parameters": {each.name: asdict(each.interval) if each.interval else None for each in law.parameters},
-        "size_exponent": asdict(law.size_exponent),
+        "size_exponent": _exponent(law.size_exponent),
         "forward": [{**asdict(cell), "error": cell.error, "covered": cell.covered} for cell in laws.cells],
         "forward_errors": [asdict(errors) for errors in summarise_cells(laws.cells)],
     }

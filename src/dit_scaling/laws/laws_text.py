@@ -76,11 +76,16 @@ def _frontier(laws: StudyLaws) -> Iterator[str]:
         yield f"No frontier: {frontier}"
         return
     pooled = "pooled over sizes" if frontier.pooled else "each size by its own seeds, as they scatter differently"
-    images = f", training images ~ C^{_span(laws.images_exponent)}" if laws.images_exponent else ""
+    images = f", training images ~ C^{_known(laws.images_exponent)}" if laws.images_exponent else ""
     size, loss = frontier.size_exponent, frontier.loss_exponent
+    halves = ""
+    if size.identified and loss.identified:
+        halves = (
+            f" Half of these intervals: {_half(size):.3f} for the size and {_half(loss) / loss.value:.1%} of the "
+            "exponent for the value."
+        )
     yield (
-        f"Best size ~ C^{_span(size)}, value ~ C^-{_span(loss)}{images}. Half of these intervals: {_half(size):.3f} "
-        f"for the size and {_half(loss) / loss.value:.1%} of the exponent for the value. One run scatters by "
+        f"Best size ~ C^{_known(size)}, value ~ C^-{_known(loss)}{images}.{halves} One run scatters by "
         f"{frontier.run_sd:.2%} ({pooled}). Budgets share runs, so their minima are correlated. {PUBLISHED}"
     )
     for forward in laws.forward:
@@ -117,7 +122,7 @@ def _additive(laws: StudyLaws) -> Iterator[str]:
     yield f"Additive law E + A N^-a + B D^-b: residual {law.law.residual:.2%} (root mean square of ln value)."
     for parameter in law.parameters:
         yield f"- {parameter.name}: {_span(parameter.interval) if parameter.interval else UNIDENTIFIED}"
-    yield f"- best size ~ C^(b / (a + b)) = C^{_span(law.size_exponent)}"
+    yield f"- best size ~ C^(b / (a + b)) = C^{_known(law.size_exponent)}"
     if not laws.cells:
         return
     rows = [
@@ -146,13 +151,17 @@ def _single(laws: tuple[SingleLaw, ...] | str) -> Iterator[str]:
     for law in laws:
         floor = f"floor {_span(law.floor)}" if law.floor else f"a floor is {UNIDENTIFIED}"
         yield (
-            f"In {law.quantity} ({law.points} points): value ~ x^-{_span(law.exponent)}, residual {law.residual:.2%}; "
+            f"In {law.quantity} ({law.points} points): value ~ x^-{_known(law.exponent)}, residual {law.residual:.2%}; "
             f"{floor}."
         )
 
 
 def _half(interval: Interval) -> float:
     return (interval.high - interval.low) / 2
+
+
+def _known(exponent: Interval) -> str:
+    return _span(exponent) if exponent.identified else f"({UNIDENTIFIED})"
 
 
 def _span(interval: Interval, digits: int = 3) -> str:

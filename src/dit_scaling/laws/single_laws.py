@@ -63,8 +63,7 @@ def _fit(quantity: str, x: Array, ln_values: Array) -> SingleLaw:
     if len(x) >= FEWEST[True]:
         floors = np.array([law.floor for law in _fits(x, ln_values, floor=True)])
         span = interval_of(floors)
-        told = span.low > 0.01 * float(np.exp(ln_values[0].min())) and span.high - span.low <= span.value
-        floor = span if told else None
+        floor = span if span.identified and span.low > 0.01 * float(np.exp(ln_values[0].min())) else None
     exponents = np.array([law.exponents[0] for law in powers])
     return SingleLaw(quantity, len(x), interval_of(exponents), powers[0].residual, floor)
 

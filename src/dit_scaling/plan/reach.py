@@ -69,14 +69,13 @@ def parse_budget(text: str) -> tuple[float, str]:
     return float(match[1]), "flops" if match[2] == "flops" else "hours"
 
 
-def flops_of_hours(hours: float, device: str, study: Study) -> float:
-    """Training FLOPs that so many hours of one device do, at the rate of the study's largest variant.
+def flops_per_hour(device: str, study: Study) -> float:
+    """Training FLOPs that one device does in an hour, at the rate of the study's largest variant.
 
     Raises:
         UserError: no such device, or the study cannot be planned.
     """
-    devices = devices_as_measured(device, 1, study)
-    return 3600 * hours * training_rate(devices, study)
+    return 3600 * training_rate(devices_as_measured(device, 1, study), study)
 
 
 def training_rate(devices: Devices, study: Study) -> float:
@@ -162,8 +161,8 @@ def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
     }
 
 
-def tell_reach_of_study(study: Study, results: Path) -> str:
-    """What the dearest run of a study can reach by the laws of another's ``results``, and where the two differ.
+def reach_of_study(study: Study, results: Path) -> tuple[Reach, list[str]]:
+    """What the dearest run of a study can reach by the laws of another's ``results``, and in what the two differ.
 
     Raises:
         UserError: as `reach_of`.
@@ -175,8 +174,14 @@ def tell_reach_of_study(study: Study, results: Path) -> str:
     parts = {"data": "data", "vae": "autoencoder", "diffusion": "noise schedule"}
     other = [told for name, told in parts.items() if getattr(study, name) != getattr(source, name)]
     other += ["recipe"] if study.training.recipe != source.training.recipe else []
+    return reach_of(results, dearest, batch), other
+
+
+def tell_reach_of_study(study: Study, results: Path) -> str:
+    """`reach_of_study` in words."""
+    reach, other = reach_of_study(study, results)
     doubt = f" They are of another {', '.join(other)} than this study's, and taken to hold." if other else ""
-    told = describe_reach(reach_of(results, dearest, batch), batch)
+    told = describe_reach(reach, study.training.batch_size)
     return f"\nThe dearest run, by the laws of {results}.{doubt}\n{told}"
 
 
