@@ -26,13 +26,18 @@ def claims(
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
-    if published and (metric or decoded_noise or as_json):
-        raise UserError("--published tells of published FIDs in words: leave --metric, --decoded-noise and --json out.")
-    if table is None:
+    if published and (metric or decoded_noise):
+        raise UserError("--published tells of published FIDs: leave --metric and --decoded-noise out.")
+    if published:
+        from dit_scaling.laws.field_families import published_record
         from dit_scaling.laws.field_text import describe_published
 
-        typer.echo(describe_published(str(published)))
+        if as_json:
+            tell_json(published_record(published))
+        else:
+            typer.echo(describe_published(published))
         return
+    assert table is not None
     check_seals([table])
     report = evaluate_claims(read_metrics_table(table, metric), metric, decoded_noise=decoded_noise).to_dict()
     if as_json:
