@@ -108,6 +108,8 @@ SLUGS = list(VARIANTS)
 TRAINED = [slug for slug, variant in VARIANTS.items() if variant.name in STUDY.trained]
 EXPORTS = STUDY.training.exports
 GPUS = int(STUDY.resources.device == "cuda")
+# As a resource, because it changes no result; Snakemake knows no empty ones.
+LOGGERS = "+".join(STUDY.training.loggers) or "none"
 
 
 pathvars:

@@ -22,6 +22,7 @@ rule gate:
         device=STUDY.resources.device,
         jobs_per_gpu=STUDY.resources.jobs_per_gpu,
         gpu=GPUS,
+        loggers=LOGGERS,
     params:
         settings=lambda wildcards: gate_settings(wildcards).canonical(),
     script:

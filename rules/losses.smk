@@ -29,6 +29,7 @@ if STUDY.laws:
             save_minutes=STUDY.resources.save_minutes,
             save_steps=STUDY.resources.save_steps,
             log_seconds=STUDY.resources.log_seconds,
+            loggers=LOGGERS,
         params:
             settings=lambda wildcards: loss_settings(wildcards).canonical(),
             training=lambda wildcards: run_settings(wildcards).canonical(),

@@ -83,7 +83,7 @@ onstart:
     watch_run()
     note_runner(Path(RESULTS))
     # Training lasts for days; all other jobs end soon, or begin again from their start.
-    pass_on_stops("train_milestone", "train_milestone.py")
+    pass_on_stops("train_and_measure" if STUDY.laws else "train_milestone")
     withdrawn = withdraw(Path(RESULTS), STAGES)
     if withdrawn:
         logger.warning(

@@ -30,7 +30,7 @@ rule train_milestone:
         save_minutes=STUDY.resources.save_minutes,
         save_steps=STUDY.resources.save_steps,
         log_seconds=STUDY.resources.log_seconds,
-        loggers="+".join(STUDY.training.loggers) or "none",
+        loggers=LOGGERS,
     params:
         settings=lambda wildcards: run_settings(wildcards).canonical(),
         states=f"{RESULTS}/states",

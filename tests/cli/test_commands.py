@@ -57,7 +57,7 @@ def test_it_runs_as_a_module() -> None:
 def test_check_accepts_the_embedded_study() -> None:
     answer = CliRunner().invoke(app, ["check", str(ROOT / "config" / "config.yaml")])
     assert answer.exit_code == 0
-    assert "study 'embedded', 8 training runs of 10000 steps" in answer.output
+    assert "study 'embedded', 8 training runs of 10,000 steps" in answer.output
     assert "Doubtful" not in answer.output
 
 
@@ -94,7 +94,7 @@ def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.
     }
     assert all(answer.exit_code == 0 for answer in answers.values()), answers
     told = {command: answer.output for command, answer in answers.items()}
-    assert f"{files[0]}, {files[1]}: study 'other', 1 training runs of 5000 steps" in told["check"]
+    assert f"{files[0]}, {files[1]}: study 'other', 1 training runs of 5,000 steps" in told["check"]
     assert [line.split()[0] for line in told["variants"].splitlines()] == ["variant", "DiT-Mini/2"]
     assert "Study other in results/other" in told["status"]
     assert "DiT-Mini/2" in told["plan"]
@@ -173,7 +173,7 @@ def folder_study(folder: Path, count: str = "") -> list[str]:
 def test_check_without_the_images_checks_the_rest(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["check", *folder_study(tmp_path)])
     assert "Doubtful: data.held_out: 50 images are fewer" in answer.output
-    assert "8 training runs of 10000 steps. Everything but the images was checked; docs/imagenet.md" in answer.output
+    assert "8 training runs of 10,000 steps. Everything but the images was checked; docs/imagenet.md" in answer.output
     assert "No errors" not in answer.output
     assert "base.yaml, line " in str(answer.exception)
     assert f": data.path: {tmp_path}/none" in str(answer.exception)
@@ -312,7 +312,7 @@ def test_schema_check_tells_a_stale_file(run: Run, tmp_path: Path) -> None:
         (["claims", "missing.csv"], ["missing.csv"]),
         (["claims", TABLE_4, "--metric", "nothing"], ["nothing"]),
         (["claims"], ["a table of metrics, or --published"]),
-        (["claims", "--published", "all", "--json"], ["leave --metric, --decoded-noise and --json out"]),
+        (["claims", "--published", "all", "--metric", "fid50k"], ["leave --metric and --decoded-noise out"]),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
         (["nonsense"], ["nonsense"]),
     ],

@@ -1,5 +1,7 @@
 """The published field: rows are traced, the pooled law is that of least squares, and words follow its tests."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,26 @@ def test_words_say_what_is_tested_and_what_is_not() -> None:
     assert "MDTv2-XL/2 7.7 under MDTv2-B/2 19.55" in describe_published("mdtv2")
     with pytest.raises(UserError, match="choose all or one of DiT, SiT"):
         describe_published("PixArt")
+
+
+def test_json_has_the_figures_of_the_words() -> None:
+    record = json.loads(CliRunner().invoke(app, ["claims", "--published", "all", "--json"]).output)
+    of_families = {family["name"]: family for family in record["families"]}
+    table = at_equal_steps()
+    for name in ("DiT", "SiT"):
+        own = table[table["family"] == name]
+        line = stats.linregress(np.log(own["gflops"]), np.log(own["fid50k"]))
+        law = of_families[name]["law"]
+        assert law["exponent"] == pytest.approx(line.slope)
+        assert law["low"] < law["exponent"] < law["high"]
+        fids = [pair["fid50k"] for pair in of_families[name]["larger"]]
+        assert fids == list(own.sort_values("gflops")["fid50k"])[1:]
+    assert of_families["EDM2"]["order"] is None
+    assert of_families["MDTv2"]["law"] is None
+    assert record["across"]["exponent"] == pytest.approx(fit_field(table).exponent)
+    told = describe_published("SiT")
+    assert f"(p = {of_families['SiT']['larger'][0]['p']:.2g})" in told
+    assert json.loads(CliRunner().invoke(app, ["claims", "--published", "SiT", "--json"]).output)["across"] is None
 
 
 def test_the_command_takes_a_table_or_a_family() -> None:

@@ -1,5 +1,7 @@
 """From a study's results to laws, predictions and the runs to make next; refused where nothing can be said."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,16 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
-from dit_scaling.laws.frontier import Frontier, minima_of
-from dit_scaling.laws.laws_text import UNIDENTIFIED, describe_laws
+from dit_scaling.laws.frontier import Frontier, Interval, minima_of
+from dit_scaling.laws.laws_record import laws_record
+from dit_scaling.laws.laws_text import OUTSIDE, UNIDENTIFIED, describe_laws
 from dit_scaling.laws.next_runs import width
 from dit_scaling.laws.run_grid import grid_of
-from dit_scaling.laws.study_laws import at_equal_compute, fit_laws, read_laws_table
+from dit_scaling.laws.single_laws import SingleLaw
+from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, read_laws_table, summarise_cells
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
-    flops_of_hours,
+    flops_per_hour,
     parse_budget,
     reach_of,
     read_study,
@@ -27,7 +31,17 @@ from dit_scaling.plan.reach import (
     training_rate,
 )
 from dit_scaling.results.loss_table import write_loss_table
-from known_laws import BUDGETS, CURVATURE, PARAMS, best, isoflop_table
+from known_laws import (
+    BUDGETS,
+    CURVATURE,
+    PARAMS,
+    SHAPES_BUDGETS,
+    SHAPES_PARAMS,
+    additive,
+    additive_table,
+    best,
+    isoflop_table,
+)
 from pipeline import ROOT
 
 CONFIG = ROOT / "config"
@@ -74,9 +88,99 @@ def test_laws_are_read_from_a_folder_and_told(results: Path) -> None:
     assert "Best size ~ C^0.4" in told
     assert f"{BUDGETS[-1]:.3g} FLOPs, 2.5 times the largest fitted" in told
     assert UNIDENTIFIED in told or "- E: " in told
+    size, loss = laws.frontier.size_exponent, laws.frontier.loss_exponent
+    halves = (size.high - size.low) / 2, (loss.high - loss.low) / 2 / loss.value
+    assert "Half of these intervals: {:.3f} for the size and {:.1%} of the exponent".format(*halves) in told
     told = CliRunner().invoke(app, ["laws", str(results)])
     assert told.exit_code == 0
     assert "0.568" in told.output
+
+
+def test_json_has_the_laws_with_their_intervals(results: Path) -> None:
+    laws = fit_laws(read_laws_table(results))
+    told = CliRunner().invoke(app, ["laws", str(results), "--json"])
+    record = json.loads(told.output, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    frontier, (forward,) = record["frontier"], record["frontier"]["forward"]
+    assert isinstance(laws.frontier, Frontier)
+    assert frontier["size_exponent"] == asdict(laws.frontier.size_exponent)
+    assert frontier["loss_exponent"] == asdict(laws.frontier.loss_exponent)
+    assert frontier["images_exponent"]["value"] == pytest.approx(1 - frontier["size_exponent"]["value"])
+    assert forward["size"] == asdict(laws.forward[0].size)
+    assert forward["measured"]["value"] == laws.forward[0].measured.loss
+    assert [minimum["interior"] for minimum in record["minima"]] == [True] * 7
+    assert len(record["measured"]) == 35
+    assert set(record["additive"]["parameters"]) == {"E", "A", "a", "B", "b"}
+    assert len(record["additive"]["forward"]) == 5
+    assert [law["quantity"] for law in record["single"]] == ["training images, of DiT-W3/2"]  # sizes share no images
+    assert cell_of(laws, "DiT-W5/2") == pytest.approx(record["additive"]["forward"][2]["measured"])
+
+
+def cell_of(laws: StudyLaws, variant: str) -> float:
+    """The geometric mean over seeds of a size at the budget to predict, from the table."""
+    own = laws.table[(laws.table["role"] == "predict") & (laws.table["variant"] == variant)]
+    return float(np.exp(np.log(own["held_out_mse"]).mean()))
+
+
+def test_the_additive_law_predicts_budgets_that_were_not_fitted() -> None:
+    laws = fit_laws(additive_table(np.random.default_rng(3)))
+    assert [cell.flops for cell in laws.cells] == pytest.approx(np.repeat(SHAPES_BUDGETS[-2:], 4))
+    for cell in laws.cells:
+        params = SHAPES_PARAMS[int(cell.variant[5])]
+        true = additive(params, cell.flops / (60 * params))
+        assert cell.predicted.value == pytest.approx(true, rel=0.01)
+        assert cell.error == pytest.approx(cell.predicted.value / cell.measured - 1)
+    assert sum(cell.covered for cell in laws.cells) >= 6
+    nearer, further = summarise_cells(laws.cells)
+    assert nearer.sizes == further.sizes == 4
+    assert further.rms == pytest.approx(np.sqrt(np.mean([cell.error**2 for cell in laws.cells[4:]])))
+    told = describe_laws(laws)
+    assert f"At {SHAPES_BUDGETS[-1]:.3g} FLOPs: error {further.mean:+.2%} (mean), {further.rms:.2%}" in told
+    assert told.count("| DiT-W4/2 |") == 3  # the head of what was measured, and two budgets
+
+
+def test_a_budget_without_a_minimum_says_which_and_keeps_the_others() -> None:
+    table = isoflop_table(np.random.default_rng(0))
+    edge = table[(table["budget"] != BUDGETS[0]) | (table["params"] != PARAMS[0])]
+    edge = edge.assign(held_out_mse=edge["held_out_mse"].where(edge["budget"] != BUDGETS[0], edge["params"] ** 0.1))
+    laws = fit_laws(edge)
+    assert [minimum.interior for minimum in laws.minima] == [False] + [True] * 6
+    told = describe_laws(laws)
+    assert f"| {BUDGETS[0]:.3g} | 4 | {OUTSIDE} |  |" in told
+    assert f"No frontier: The best size is not inside those measured at {BUDGETS[0]:.3g} FLOPs" in told
+    assert f"| {BUDGETS[6]:.3g} | 5 | " in told
+    record = laws_record(laws)
+    assert record["minima"][0]["params"] is None
+    assert "not inside those measured" in record["frontier"]["refused"]
+
+
+def test_an_exponent_wider_than_its_value_has_no_number() -> None:
+    table = isoflop_table(np.random.default_rng(1))
+    laws = fit_laws(table[table["role"] == "fit"])
+    assert isinstance(laws.frontier, Frontier)
+    wide = Interval(0.4, 0.1, 0.6)
+    laws = replace(
+        laws,
+        frontier=replace(laws.frontier, size_exponent=wide),
+        single=(SingleLaw("parameters", 5, wide, 0.01, None),),
+    )
+    told, record = describe_laws(laws), laws_record(laws)
+    assert f"Best size ~ C^({UNIDENTIFIED}), value ~ C^-0.0" in told
+    assert "Half of these intervals" not in told
+    assert f"value ~ x^-({UNIDENTIFIED})" in told
+    assert record["frontier"]["size_exponent"] is None
+    assert record["single"][0]["exponent"] is None
+
+
+def test_the_back_test_is_json_too() -> None:
+    told = CliRunner().invoke(app, ["laws", "--published", "--json"])
+    record = json.loads(told.output)
+    together = next(row for row in record["tests"] if row["test"] == "together")
+    errors = [abs(each["predicted"] / each["measured"] - 1) for each in record["predictions"]]
+    assert together["predictions"] == len(errors)
+    assert together["median_error"] == pytest.approx(np.median(errors))
+    assert together["covered"] == np.mean(
+        [each["low"] <= each["measured"] <= each["high"] for each in record["predictions"]]
+    )
 
 
 def test_what_a_study_does_not_tell_has_its_reason(tmp_path: Path) -> None:
@@ -161,6 +265,13 @@ def test_a_budget_beyond_the_data_has_size_steps_loss_and_a_next_run(results: Pa
     assert told.exit_code == 0, told.output
     assert "10 times the largest measured" in told.output
     assert "What would narrow the loss most" in told.output
+    told = CliRunner().invoke(app, ["predict", "--from", str(results), "--budget", f"{flops:.6g}flops", "--json"])
+    record = json.loads(told.output)
+    assert record["size"] == pytest.approx(asdict(reach.size), rel=1e-5)
+    assert record["loss"] == pytest.approx(asdict(reach.loss), rel=1e-5)
+    assert record["steps"] == pytest.approx(reach.steps, rel=1e-4)
+    assert record["distance"] == {"refused": reach.distance}
+    assert record["next_runs"]["half_width"] < record["half_width"]
 
 
 def test_beyond_a_factor_of_a_hundred_nothing_is_predicted(results: Path) -> None:
@@ -172,13 +283,28 @@ def test_hours_are_flops_at_the_rate_of_the_plan(results: Path) -> None:
     study = read_study(results)
     assert study == ISOFLOP
     rate = training_rate(devices_as_measured("h100", 1, study), study)
-    assert flops_of_hours(2.0, "h100", study) == pytest.approx(7200 * rate)
+    assert flops_per_hour("h100", study) == pytest.approx(3600 * rate)
+    flops = 2 * BUDGETS[-1]
+    asked = ["predict", "--from", str(results), "--device", "h100", "--budget"]
+    told = CliRunner().invoke(app, [*asked, f"{flops:.9g}flops", "--json"])
+    record = json.loads(told.output)
+    assert record["device_hours"] == pytest.approx(flops / (3600 * rate))
+    told = CliRunner().invoke(app, [*asked, f"{record['device_hours']:.9g}"])
+    assert f"Budget: {flops:.3g} training FLOPs" in told.output
+    assert f"Cost: {record['device_hours']:.4g} hours of one h100" in told.output
     with pytest.raises(UserError, match="settings"):
         read_study(results / "nowhere")
 
 
 def test_plan_tells_what_its_dearest_run_can_reach(results: Path) -> None:
     told = tell_reach_of_study(ISOFLOP, results)
+    files = [str(CONFIG / "config.yaml"), str(CONFIG / "embedded-isoflop.yaml")]
+    words = ["plan", *files, "--utilisation", "0.4", "--from", str(results), "--chances", "--json"]
+    record = json.loads(CliRunner().invoke(app, words).output)
+    reach = reach_of(results, 3.84e12, 16)
+    assert record["reach"]["size"] == pytest.approx(asdict(reach.size), rel=1e-3)
+    assert record["reach"]["other"] == []
+    assert record["chances"] == {"refused": "a study with `laws` samples nothing and has none"}
     assert "Budget: 3.84e+12 training FLOPs, 2.5 times the largest measured" in told
     assert "another" not in told
     other = load_study(CONFIG / "config.yaml")

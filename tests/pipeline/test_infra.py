@@ -78,6 +78,29 @@ def test_the_default_profile_overrules_nothing_of_the_one_for_slurm() -> None:
     assert not profile("profiles/default").keys() & profile("slurm").keys()
 
 
+def rules() -> dict[str, str]:
+    """Each rule of ours and what follows its name."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    return dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+def test_every_rule_that_computes_on_a_gpu_has_a_row_for_slurm() -> None:
+    """A study submits some of the rules only, so that jobs which ran say nothing of the others."""
+    rows, threads = profile("slurm")["set-resources"], profile("slurm")["set-threads"]
+    on_gpus = {name for name, body in rules().items() if re.search(r"^ +gpu=", body, re.MULTILINE)}
+    assert {"train_milestone", "train_and_measure", "held_out_loss", "gate"} <= on_gpus
+    assert rows.keys() == on_gpus
+    assert all(row["gpu"] >= 1 and row["gpu_model"] == "TYPE" for row in rows.values())
+    on_ranks = {name for name, body in rules().items() if re.search(r"^ +ranks=", body, re.MULTILINE)}
+    assert threads.keys() == on_ranks
+    assert all(rows[name] == rows["train_milestone"] for name in on_ranks)
+
+
+def test_every_rule_that_trains_tells_the_loggers() -> None:
+    telling = {name for name, body in rules().items() if re.search(r"^ +loggers=LOGGERS", body, re.MULTILINE)}
+    assert telling == {name for name, body in rules().items() if re.search(r"^ +ranks=", body, re.MULTILINE)} | {"gate"}
+
+
 def test_slurm_profile_plans_the_same_jobs(tmp_path: Path) -> None:
     jobs = plan(tmp_path, "--profile", str(ROOT / "slurm"))
     assert jobs == plan(tmp_path)

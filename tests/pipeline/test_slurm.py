@@ -57,7 +57,7 @@ FILLED_IN = {
     # Small nodes, and little to compute.
     "mem_mb: 16000": "mem_mb: 1500",
     "    # mem_mb is left out": "    mem_mb: 4000\n    # mem_mb is left out",
-    "train_milestone: 8": "train_milestone: 2",
+    "&training_cores 8": "&training_cores 2",
 }
 
 

@@ -97,7 +97,7 @@ def test_a_stop_is_passed_on_to_jobs_of_the_script_alone(tmp_path: Path, number:
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGTERM, lambda signum, _: heard.append(signum))
     try:
-        pass_on_stops("train_milestone", "train_milestone.py")
+        pass_on_stops("train_milestone")
         os.kill(os.getpid(), number)
         assert jobs[0].wait(timeout=10) == 7
         time.sleep(0.2)

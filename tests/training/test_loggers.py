@@ -5,15 +5,21 @@ import logging
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from dit_scaling.config import Stages, load_study
-from dit_scaling.config.stages import TrainSettings
+from dit_scaling.config.stages import GateSettings, TrainSettings
+from dit_scaling.health.check import Check, at_least, at_most
+from dit_scaling.health.gates.gate import Gate
+from dit_scaling.health.gates.gate_telling import telling
+from dit_scaling.health.gates.gate_verdict import GateVerdict
 from dit_scaling.training import loggers
 from dit_scaling.training.bands import BandLosses
-from dit_scaling.training.loggers import LoggedRun, logged
+from dit_scaling.training.loggers import LoggedRun, logged, run_of
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.records import WINDOW
 from dit_scaling.training.runtime import Runtime
@@ -25,6 +31,8 @@ import json, os
 from pathlib import Path
 def init(**how):
     return Run(how)
+def Image(path):
+    return {"bytes": Path(path).stat().st_size}
 class Run:
     def __init__(self, how):
         self.file = Path(how["dir"], "told.jsonl")
@@ -32,7 +40,9 @@ class Run:
     def tell(self, what):
         with self.file.open("a") as lines:
             lines.write(json.dumps(what) + "\\n")
-    def log(self, values, step):
+    def define_metric(self, name, step_metric):
+        assert step_metric == "gate/step"
+    def log(self, values, step=None):
         self.tell({"step": step, **values})
     def finish(self):
         self.tell({"finished": True})
@@ -167,7 +177,103 @@ def test_tensorboard_reads_what_was_logged_and_hides_what_a_resume_repeats(
                 process.log(step, {"loss/loss": step + first / 1000})
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "run")).Reload()
     found = {event.step: round(event.value, 3) for event in events.Scalars("loss/loss")}
-    assert found == {50: 50.0, 150: 150.1, 200: 200.1, 250: 250.1}
+    assert found == {50: 50.0, 100: 100.0, 150: 150.1, 200: 200.1, 250: 250.1}
+
+
+STUDY = load_study(ROOT / "config" / "config.yaml")
+GATE = Gate(
+    GateVerdict("undertrained for this budget", "no fault found, but the samples look like noise."),
+    (
+        at_most("loss", 0.5, 2.0, "none"),
+        at_least("share of samples", 0.25, 0.5, "train"),
+        Check("log", "", "", True, ""),
+    ),
+    np.arange(16 * 32 * 32, dtype=np.uint8).reshape(16, 32, 32, 1),
+)
+
+
+def a_gate(step: int) -> GateSettings:
+    variant = STUDY.variant(STUDY.variants[0])
+    return Stages(STUDY, "images").gate(variant.slug, STUDY.training.seeds[0], step)
+
+
+def tell_gate(results: Path, step: int, logger: str) -> None:
+    with telling(a_gate(step), results, (logger,)) as tell:
+        tell(GATE)
+
+
+@pytest.mark.parametrize("fault", ["hangs when opened", "hangs when imported", "raises when opened", "dies"])
+def test_a_logger_with_a_fault_neither_stops_nor_slows_a_gate(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path, monkeypatch, FAULTS[fault])
+    monkeypatch.setattr(loggers, "CLOSE_SECONDS", 0.3 if "hangs" in fault else 60.0)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        tell_gate(tmp_path, 500, "wandb")
+    assert ("was ended" if "hangs" in fault else "wandb has failed, gate goes on without it") in caplog.text
+    assert time.monotonic() - began < 60
+
+
+def test_what_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path, monkeypatch, RECORDING)
+    monkeypatch.setattr(loggers, "CLOSE_SECONDS", 60.0)
+    (tmp_path / "loggers").mkdir()
+    (tmp_path / "loggers" / "gates").write_text("no folder")
+    tell_gate(tmp_path, 500, "wandb")
+    assert "The gate is not logged" in caplog.text
+
+
+def test_without_loggers_a_gate_starts_and_writes_nothing(tmp_path: Path) -> None:
+    with telling(a_gate(500), tmp_path, ()) as tell:
+        tell(GATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gate_is_told_to_the_run_that_trained_once_its_training_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, RECORDING)
+    monkeypatch.setattr(loggers, "CLOSE_SECONDS", 60.0)
+    run, told = run_of(a_gate(500).training, tmp_path, 0), tmp_path / "loggers" / "told.jsonl"
+    with FileLock(Path(run.folder, f"{run.name}-wandb.lock")):  # as training holds it
+        tell_gate(tmp_path, 500, "wandb")
+        assert not told.exists()
+    with logged(["wandb"], run) as (process,):
+        process.log(600, {"loss/loss": 1.0})
+    tell_gate(tmp_path, 1000, "wandb")
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [line["init"]["id"] for line in lines if "init" in line] == [a_gate(500).training.digest] * 2
+    first, second = (line for line in lines if "gate/step" in line)
+    assert lines.index(first) == 2  # within the training's, after its own step
+    assert (first["step"], first["gate/step"], second["gate/step"]) == (None, 500, 1000)
+    for line in (first, second):
+        assert line["gate/verdict"] == 1
+        assert line["gate/margin/loss"] == pytest.approx(0.75)
+        assert line["gate/margin/share of samples"] == pytest.approx(-0.5)
+        assert "gate/margin/log" not in line
+        assert line["gate/reason"] == f"{GATE.verdict.status}: {GATE.verdict.reason}"
+        assert line["gate/samples"]["bytes"] > 100
+
+
+def test_tensorboard_shows_a_gate_beside_the_curves_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loggers, "CLOSE_SECONDS", 120.0)
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for first, gate in ((0, 100), (100, 200)):
+        run = run_of(a_gate(gate).training, tmp_path, first)
+        with logged(["tensorboard"], run) as (process,):
+            process.log(first + 50, {"loss/loss": 1.0})
+        tell_gate(tmp_path, gate, "tensorboard")
+    events = accumulator.EventAccumulator(str(tmp_path / "loggers" / "tensorboard" / run.name)).Reload()
+    assert [event.step for event in events.Scalars("loss/loss")] == [50, 150]
+    assert [(event.step, event.value) for event in events.Scalars("gate/verdict")] == [(100, 1.0), (200, 1.0)]
+    assert [event.value for event in events.Scalars("gate/margin/loss")] == pytest.approx([0.75] * 2)
+    assert [event.step for event in events.Images("gate/samples")] == [100, 200]
+    assert events.Images("gate/samples")[0].width > 8 * 64
+    (reason, _) = events.Tensors("gate/reason/text_summary")
+    assert GATE.verdict.reason.encode() in reason.tensor_proto.string_val[0]
 
 
 def test_loggers_change_no_digest() -> None:

@@ -89,6 +89,32 @@ def record_provenance(snakemake: Any, settings: Any, device: str = "cpu", **fact
     )
 
 
+def training_runtime(resources: Any, precision: str) -> tuple[Any, str]:
+    """The `Runtime` of a job of a rule that trains, and its devices in words."""
+    from dit_scaling.common.devices import choose_device, describe_device
+    from dit_scaling.plan.peaks import peak_of
+    from dit_scaling.training.runtime import Runtime
+
+    device = choose_device(resources.device, resources.ranks, resources.jobs_per_gpu)
+    named = describe_device(device, resources.ranks * resources.nodes)
+    runtime = Runtime(
+        device=device,
+        save_minutes=resources.save_minutes,
+        save_steps=resources.save_steps,
+        log_seconds=resources.log_seconds,
+        micro_batch=resources.micro_batch,
+        jobs_per_gpu=resources.jobs_per_gpu,
+        loggers=loggers_of(resources),
+        peak_tflops=peak_of(named, precision),
+    )
+    return runtime, named
+
+
+def loggers_of(resources: Any) -> tuple[str, ...]:
+    """The loggers that a rule names among its resources, which change no result."""
+    return tuple(resources.loggers.split("+")) if resources.loggers != "none" else ()
+
+
 def paths(files: Any) -> list[Path]:
     """Snakemake's file names as paths; a single name counts as a list of one."""
     return [Path(files)] if isinstance(files, str) else [Path(file) for file in files]

@@ -1,31 +1,24 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dit_scaling.common.devices import choose_device, describe_device
 from dit_scaling.config.stages import LossSettings, TrainSettings
 from dit_scaling.losses.run_losses import LossFiles, measure_run
 from dit_scaling.training.launch import TrainJob
 from dit_scaling.training.milestone import train
-from dit_scaling.training.runtime import Runtime
 
-from _job import job, record_provenance
+from _job import job, record_provenance, training_runtime
 
 with job() as snakemake:
     settings = LossSettings.parse(snakemake.params.settings)
+    run = TrainSettings.parse(snakemake.params.training)
     output, resources = snakemake.output, snakemake.resources
+    runtime, device = training_runtime(resources, run.recipe.precision)
     training = TrainJob(
-        settings=TrainSettings.parse(snakemake.params.training),
+        settings=run,
         manifest=Path(snakemake.input.manifest),
         last_step=settings.steps[-1],
         states=Path(snakemake.params.states),
-        runtime=Runtime(
-            device=choose_device(resources.device, resources.ranks, resources.jobs_per_gpu),
-            save_minutes=resources.save_minutes,
-            save_steps=resources.save_steps,
-            log_seconds=resources.log_seconds,
-            micro_batch=resources.micro_batch,
-            jobs_per_gpu=resources.jobs_per_gpu,
-        ),
+        runtime=runtime,
     )
     # With a constant rate the beginning of a run is the shorter run.
     folders = {
@@ -33,6 +26,5 @@ with job() as snakemake:
     }
     ema = {step: folder.export_path(step, "ema.safetensors") for step, folder in folders.items()}
     files = LossFiles(training.manifest, Path(output.record), Path(output.images))
-    measure_run(settings, ema, {}, files, training.runtime.device)
-    device = describe_device(training.runtime.device, resources.ranks * resources.nodes)
+    measure_run(settings, ema, {}, files, runtime.device)
     record_provenance(snakemake, settings, device)

@@ -36,7 +36,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)
-    found = f"{named(config)}: study '{study.study}', {runs} training runs of {study.training.steps} steps"
+    found = f"{named(config)}: study '{study.study}', {runs} training runs of {study.lengths}"
     if fault is not None:
         typer.echo(f"{found}. Everything but the images was checked; docs/imagenet.md says how images lie.")
         raise fault

@@ -29,15 +29,18 @@ def claims(
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
-    if published and (metric or decoded_noise or families or as_json):
-        raise UserError(
-            "--published tells of published FIDs in words: leave --metric, --decoded-noise, --families and --json out."
-        )
-    if table is None:
+    if published and (metric or decoded_noise or families):
+        raise UserError("--published tells of published FIDs: leave --metric, --decoded-noise and --families out.")
+    if published:
+        from dit_scaling.laws.field_families import published_record
         from dit_scaling.laws.field_text import describe_published
 
-        typer.echo(describe_published(str(published)))
+        if as_json:
+            tell_json(published_record(published))
+        else:
+            typer.echo(describe_published(published))
         return
+    assert table is not None
     check_seals([table])
     pairs = [(better, than) for better, over, than in (text.partition(" over ") for text in families or ()) if over]
     if len(pairs) < len(families or ()):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dit_scaling.cli.options import JsonOption, tell_json
 from dit_scaling.common.errors import UserError
 
 
@@ -14,9 +15,11 @@ def laws(
     published: Annotated[
         bool, typer.Option("--published", help="Predict published FIDs from others, and say how well.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fit scaling laws to a study, with intervals, or test them forward on the published field."""
     from dit_scaling.laws.backtest import back_test
+    from dit_scaling.laws.laws_record import backtest_record, laws_record
     from dit_scaling.laws.laws_text import describe_backtest, describe_laws
     from dit_scaling.laws.study_laws import fit_laws, read_laws_table
     from dit_scaling.losses.loss_names import HEADLINE
@@ -24,6 +27,14 @@ def laws(
     if (results is None) != published:
         raise UserError("Give the folder of a study's results, or --published, and not both.")
     if results is None:
-        typer.echo(describe_backtest(back_test()))
+        predictions = back_test()
+        if as_json:
+            tell_json(backtest_record(predictions))
+        else:
+            typer.echo(describe_backtest(predictions))
+        return
+    found = fit_laws(read_laws_table(results), metric or HEADLINE)
+    if as_json:
+        tell_json(laws_record(found))
     else:
-        typer.echo(describe_laws(fit_laws(read_laws_table(results), metric or HEADLINE)))
+        typer.echo(describe_laws(found))

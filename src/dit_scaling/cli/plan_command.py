@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption
-from dit_scaling.common.errors import UserError
+from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, tell_json
 
 
 def plan(
@@ -31,7 +30,7 @@ def plan(
 ) -> None:
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
-    from dit_scaling.plan.command import tell_plan
+    from dit_scaling.plan.command import look_at, plan_as_record, tell_plan
     from dit_scaling.plan.price import devices_as_measured, stated_devices
 
     study = load_study(*config)
@@ -47,16 +46,31 @@ def plan(
         found = devices_as_measured(device or "a100", devices or 8, study)
     else:
         found = stated_devices(device or "a100", devices or 8, utilisation, study)
-    if as_json and (chances or laws_of):
-        raise UserError("--chances and --from give sentences: leave --json out, or them.")
-    typer.echo(tell_plan(study, found, diff, price_per_hour, as_json))
+    if as_json:
+        record = plan_as_record(study, found, diff, price_per_hour)
+        if laws_of is not None:
+            from dit_scaling.plan.reach import reach_of_study, reach_record
+
+            reach, other = reach_of_study(study, laws_of)
+            record["reach"] = reach_record(reach, study.training.batch_size) | {"from": str(laws_of), "other": other}
+        if chances:
+            from dataclasses import asdict
+
+            from dit_scaling.plan.chances import chances_record
+            from dit_scaling.plan.family_chances import family_chances
+
+            images = look_at(study.data)[0]
+            record["chances"] = chances_record(study, images)
+            record["family_chances"] = [asdict(chance) for chance in family_chances(study, images)]
+        tell_json(record)
+        return
+    typer.echo(tell_plan(study, found, diff, price_per_hour))
     if laws_of is not None:
         from dit_scaling.plan.reach import tell_reach_of_study
 
         typer.echo(tell_reach_of_study(study, laws_of))
     if chances:
         from dit_scaling.plan.chances import describe_chances
-        from dit_scaling.plan.command import look_at
         from dit_scaling.plan.family_chances import describe_family_chances
 
         images = look_at(study.data)[0]

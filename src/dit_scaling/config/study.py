@@ -90,6 +90,12 @@ class Study(Section):
         """The steps at which training jobs of a variant end, ascending."""
         return self.exports(name) if self.laws is not None else self.training.stops
 
+    @property
+    def lengths(self) -> str:
+        """Steps of its training runs in words; those of a study for laws differ."""
+        ends = [self.exports(name)[-1] for name in self.trained] or [self.training.steps]
+        return f"{min(ends):,} steps" if min(ends) == max(ends) else f"{min(ends):,} to {max(ends):,} steps"
+
     def budgets(self, name: str) -> dict[int, Budget]:
         """The budgets of a study for laws that a variant spends, by step, ascending."""
         if self.laws is None:

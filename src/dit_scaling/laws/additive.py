@@ -13,8 +13,8 @@ from dit_scaling.laws.sum_law import SumLaw, fit_sum_law
 Array = NDArray[np.float64]
 
 REPLICATES = 100
-IDENTIFIED = 0.5
-"""Half of a parameter's interval over its value, beyond which the data are not said to identify it."""
+WIDEST_SCALE = 2.25
+"""Upper over lower end of the interval of A or B, beyond which the data are not said to identify it."""
 FLOOR_SHARE = 0.01
 """Of the smallest value: a floor whose interval begins below that cannot be told from none."""
 NAMES = ("E", "A", "a", "B", "b")
@@ -87,6 +87,5 @@ def _identified(name: str, values: Array, smallest: float) -> Interval | None:
     """The interval of a parameter, or None where it is too wide; scales are judged by their logarithms."""
     interval = interval_of(values)
     if name in ("A", "B"):
-        return interval if interval.low > 0 and interval.high / interval.low < (1 + IDENTIFIED) ** 2 else None
-    narrow = interval.high - interval.low <= 2 * IDENTIFIED * abs(interval.value)
-    return interval if narrow and (name != "E" or interval.low > FLOOR_SHARE * smallest) else None
+        return interval if interval.low > 0 and interval.high / interval.low < WIDEST_SCALE else None
+    return interval if interval.identified and (name != "E" or interval.low > FLOOR_SHARE * smallest) else None

@@ -30,10 +30,18 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def identified(self) -> bool:
+        """Whether the interval of an exponent is no wider than its value; else the data do not identify it."""
+        return self.high - self.low <= abs(self.value)
+
 
 @dataclass(frozen=True)
 class Minimum:
-    """The parabola of one budget: size and loss at its vertex, and whether that lies within the sizes measured."""
+    """The parabola of one budget: size and loss at its vertex, which say something if it is ``interior``.
+
+    It is interior if the parabola has a minimum and that lies within the sizes measured.
+    """
 
     flops: float
     sizes: int
@@ -129,7 +137,9 @@ def fit_frontier(grid: Grid, replicates: int = REPLICATES, seed: int = 0) -> Fro
 
 
 def minima_of(grid: Grid) -> tuple[Minimum, ...]:
-    """The minimum of each budget's parabola, inside the sizes measured or not."""
+    """The minimum of each budget's parabola, interior or not; none at all where a budget has too few sizes."""
+    if (np.isfinite(grid.means).sum(axis=0) < FEWEST_SIZES).any():
+        return ()
     vertices, bowls = _vertices(grid, grid.means[None])
     return _minima(grid, vertices[0], bowls[0])
 

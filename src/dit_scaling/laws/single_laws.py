@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.laws.frontier import Interval, interval_of
-from dit_scaling.laws.run_grid import Grid, resampled_means
+from dit_scaling.laws.run_grid import NEAR, Grid, resampled_means
 from dit_scaling.laws.sum_law import SumLaw, fit_sum_law
 
 Array = NDArray[np.float64]
@@ -33,7 +33,8 @@ class SingleLaw:
 def single_laws(grid: Grid, images: Array) -> list[SingleLaw]:
     """Laws in parameters and in training images, where the grid has the points.
 
-    Parameters: all sizes at the stop that most of them share. Images: the size with most exports.
+    Parameters: all sizes at the last stop that most of them share, if they have seen equally many images there; at
+    equal compute they have not. Images: the size with most exports.
 
     Args:
         grid: values over stops.
@@ -44,11 +45,12 @@ def single_laws(grid: Grid, images: Array) -> list[SingleLaw]:
     """
     there = np.isfinite(grid.means)
     means = np.concatenate([grid.means[None], resampled_means(grid, REPLICATES)])
-    stop, size = int(np.argmax(there.sum(axis=0))), int(np.argmax(there.sum(axis=1)))
+    shared = there.sum(axis=0)
+    stop, size = int(np.flatnonzero(shared == shared.max())[-1]), int(np.argmax(there.sum(axis=1)))
     sizes, stops = there[:, stop], there[size]
     found = []
-    if sizes.sum() >= FEWEST[False]:
-        found.append(_fit(f"parameters, at stop {grid.stops[stop]:.3g}", grid.params[sizes], means[:, sizes, stop]))
+    if sizes.sum() >= FEWEST[False] and np.ptp(np.log(images[sizes, stop])) <= NEAR:
+        found.append(_fit(f"parameters, at {grid.stops[stop]:.3g} images", grid.params[sizes], means[:, sizes, stop]))
     if stops.sum() >= FEWEST[False]:
         found.append(_fit(f"training images, of {grid.names[size]}", images[size, stops], means[:, size, stops]))
     return found
@@ -61,8 +63,7 @@ def _fit(quantity: str, x: Array, ln_values: Array) -> SingleLaw:
     if len(x) >= FEWEST[True]:
         floors = np.array([law.floor for law in _fits(x, ln_values, floor=True)])
         span = interval_of(floors)
-        told = span.low > 0.01 * float(np.exp(ln_values[0].min())) and span.high - span.low <= span.value
-        floor = span if told else None
+        floor = span if span.identified and span.low > 0.01 * float(np.exp(ln_values[0].min())) else None
     exponents = np.array([law.exponents[0] for law in powers])
     return SingleLaw(quantity, len(x), interval_of(exponents), powers[0].residual, floor)
 

@@ -1,7 +1,8 @@
 """The laws of one study, from its table of losses or of metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
 from dit_scaling.laws.frontier import FEWEST_SIZES, Frontier, Interval, Minimum, fit_frontier, minima_of
-from dit_scaling.laws.run_grid import Grid, grid_of
+from dit_scaling.laws.run_grid import Grid, grid_of, scatter
 from dit_scaling.laws.single_laws import SingleLaw, single_laws
 from dit_scaling.losses.loss_names import HEADLINE
 
@@ -38,14 +39,53 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One size at a budget that was not fitted: what the additive law says of it, and the mean over its seeds."""
+
+    variant: str
+    flops: float
+    predicted: Interval
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, over the measured value."""
+        return self.predicted.value / self.measured - 1
+
+    @property
+    def covered(self) -> bool:
+        """Whether the interval holds the measured value."""
+        return self.predicted.low <= self.measured <= self.predicted.high
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of the additive law over the sizes of one budget that was not fitted."""
+
+    flops: float
+    sizes: int
+    mean: float
+    rms: float
+    covered: int
+
+
+@dataclass(frozen=True)
 class StudyLaws:
     """What a study's table tells; a law that it does not tell has the reason in its place."""
 
     metric: str
     table: pd.DataFrame
+    budgets: Grid | str
+    """The values that the frontier was fitted to."""
+    minima: tuple[Minimum, ...]
+    """Of each fitted budget, interior or not; none where a budget has too few sizes."""
     frontier: Frontier | str
+    images_exponent: Interval | None
+    """Of the training images that the best size sees, by the frontier."""
     forward: tuple[Forward, ...]
     additive: AdditiveLaw | str
+    cells: tuple[Cell, ...]
+    """Budgets to predict, by the additive law."""
     single: tuple[SingleLaw, ...] | str
 
 
@@ -77,12 +117,41 @@ def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
     """
     if metric not in table.columns:
         raise UserError(f"The table has no column {metric}: its losses were not measured.")
-    fitted = table[table["role"] != "predict"]
-    frontier = _attempt(lambda: fit_frontier(budget_grid(fitted, metric)))
-    forward = _forward(frontier, table, metric) if isinstance(frontier, Frontier) else ()
+    fitted, beyond = table[table["role"] != "predict"], table[table["role"] == "predict"]
+    budgets = _attempt(lambda: budget_grid(fitted, metric))
+    frontier = budgets if isinstance(budgets, str) else _attempt(partial(fit_frontier, budgets))
     grid, images = _grid_with_images(fitted, metric)
     additive = _attempt(lambda: fit_additive(grid, images))
-    return StudyLaws(metric, table, frontier, forward, additive, _attempt(lambda: tuple(single_laws(grid, images))))
+    return StudyLaws(
+        metric=metric,
+        table=table,
+        budgets=budgets,
+        minima=() if isinstance(budgets, str) else minima_of(budgets),
+        frontier=frontier,
+        images_exponent=_images_exponent(frontier, table) if isinstance(frontier, Frontier) else None,
+        forward=_forward(frontier, beyond, metric) if isinstance(frontier, Frontier) else (),
+        additive=additive,
+        cells=tuple(_cells(additive, scatter(grid)[0], beyond, metric)) if isinstance(additive, AdditiveLaw) else (),
+        single=_attempt(lambda: tuple(single_laws(grid, images))),
+    )
+
+
+def summarise_cells(cells: Sequence[Cell]) -> list[Errors]:
+    """Errors of each budget, ascending."""
+    found = []
+    for flops in sorted({cell.flops for cell in cells}):
+        own = [cell for cell in cells if cell.flops == flops]
+        errors = np.array([cell.error for cell in own])
+        covered = sum(cell.covered for cell in own)
+        found.append(Errors(flops, len(own), float(errors.mean()), float(np.sqrt(np.mean(errors**2))), covered))
+    return found
+
+
+def gflops_by_size(table: pd.DataFrame) -> tuple[float, float]:
+    """Factor and exponent of Gflops ~ N^k through the sizes of a table: a straight line in logarithms."""
+    known = table.groupby("variant")[["params", "gflops"]].first()
+    slope, start = np.polyfit(np.log(known["params"]), np.log(known["gflops"]), 1)
+    return float(np.exp(start)), float(slope)
 
 
 def budget_grid(table: pd.DataFrame, metric: str) -> Grid:
@@ -137,13 +206,27 @@ def _grid_with_images(table: pd.DataFrame, metric: str) -> tuple[Grid, Array]:
     return grid, np.asarray(stops / (FLOPS_PER_GFLOP * gflops[:, None]) if named else stops)
 
 
-def _forward(frontier: Frontier, table: pd.DataFrame, metric: str) -> tuple[Forward, ...]:
-    beyond = table[table["role"] == "predict"]
+def _images_exponent(frontier: Frontier, table: pd.DataFrame) -> Interval:
+    """C is images times Gflops: what the best size's Gflops leave over of its growth."""
+    size, slope = frontier.size_exponent, gflops_by_size(table)[1]
+    return Interval(*(1 - slope * exponent for exponent in (size.value, size.high, size.low)))
+
+
+def _forward(frontier: Frontier, beyond: pd.DataFrame, metric: str) -> tuple[Forward, ...]:
     if beyond.empty:
         return ()
     grid = grid_of(beyond, metric, "budget")
     seeds = int(grid.seeds.min())
     return tuple(Forward(minimum, *frontier.predict(minimum.flops, seeds)) for minimum in minima_of(grid))
+
+
+def _cells(law: AdditiveLaw, run_sd: float, beyond: pd.DataFrame, metric: str) -> Iterator[Cell]:
+    if beyond.empty:
+        return
+    grid, images = _grid_with_images(beyond, metric)
+    for stop, size in np.argwhere(np.isfinite(grid.means).T):
+        told = law.predict(grid.params[size], images[size, stop], run_sd, int(grid.seeds[size]))
+        yield Cell(grid.names[size], float(grid.stops[stop]), told, float(np.exp(grid.means[size, stop])))
 
 
 def _of_metrics(table: pd.DataFrame) -> pd.DataFrame:

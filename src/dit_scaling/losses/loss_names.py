@@ -16,5 +16,5 @@ BAND_COLUMNS = tuple(f"{HEADLINE}_{100 * low:.0f}_{100 * high:.0f}" for low, hig
 """The headline by bands of timesteps, from and to so many percent of all."""
 BATCH = 64
 """Images of which a network sees one draw at a time."""
-SETS = 3
-"""What the losses of an export are measured on: EMA weights on both splits, and raw ones on held-out images."""
+EMA_SETS, SETS = 2, 3
+"""What losses of an export are measured on: EMA weights on both splits, and with raw ones on held-out images too."""

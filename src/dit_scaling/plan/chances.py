@@ -3,8 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -81,10 +82,34 @@ def chances(study: Study, expected: Expected, studies: int = STUDIES) -> list[Ch
     return [chance(claim) for claim in CLAIMS]
 
 
+def why_no_chances(study: Study) -> str | None:
+    """Why a study has no verdicts to simulate."""
+    if study.laws is not None:
+        return "a study with `laws` samples nothing and has none"
+    if all(study.variant(name).family == UNET for name in study.variants):
+        return "claims 1 to 3 are about transformers, and the study has none"
+    return None
+
+
+def chances_record(study: Study, images: int) -> dict[str, Any]:
+    """Chances as plain values, or ``{"refused": reason}``."""
+    reason = why_no_chances(study)
+    if reason:
+        return {"refused": reason}
+    expected = expected_of(study, images)
+    return {
+        "studies": STUDIES,
+        "source": expected.source,
+        "wanted": WANTED,
+        "claims": [asdict(chance) for chance in chances(study, expected)],
+    }
+
+
 def describe_chances(study: Study, images: int) -> list[str]:
     """A line per claim, with its Monte Carlo error, under a line that says what is simulated."""
-    if all(study.variant(name).family == UNET for name in study.variants):
-        return ["Chance of each verdict: claims 1 to 3 are about transformers, and the study has none."]
+    reason = why_no_chances(study)
+    if reason:
+        return [f"Chance of each verdict: {reason}."]
     expected = expected_of(study, images)
     seeds = len(study.training.seeds)
     lines = [

@@ -1,8 +1,8 @@
 """What ``dit-scaling plan`` does: find out about images and given files, price."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study
@@ -41,26 +41,32 @@ def plan_study(study: Study) -> Planned:
     return Planned(study, list_jobs(study, stages, images), images)
 
 
-def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0, as_json: bool = False) -> str:
-    """The plan in words or as JSON, or with ``diff``, a config or a folder of results, what would run beside that.
+def tell_plan(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0) -> str:
+    """The plan in words, or with ``diff``, a config or a folder of results, what would run beside that.
 
     Raises:
         UserError: a study cannot be planned, or ``diff`` is neither.
     """
     planned = plan_study(study)
-    if diff is None and as_json:
-        return json.dumps(plan_record(study, planned.jobs, devices, planned.images, hourly), indent=2)
     if diff is None:
         return describe_plan(planned.study, planned.jobs, devices, planned.images, hourly)
-    if diff.is_dir():
-        if not (diff / "data" / "provenance.json").is_file():
-            raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
-        changed = changed_against_results(planned.jobs, diff)
-    else:
-        changed = changed_against_jobs(planned.jobs, plan_study(load_study(diff)).jobs)
-    if as_json:
-        return json.dumps({"against": str(diff), "stages": stage_rows(changed, devices)}, indent=2)
-    return describe_rerun(changed, devices, str(diff), hourly)
+    return describe_rerun(_changed(planned.jobs, diff), devices, str(diff), hourly)
+
+
+def plan_as_record(study: Study, devices: Devices, diff: Path | None, hourly: float = 0.0) -> dict[str, Any]:
+    """What `tell_plan` tells, as plain values."""
+    planned = plan_study(study)
+    if diff is None:
+        return plan_record(study, planned.jobs, devices, planned.images, hourly)
+    return {"against": str(diff), "stages": stage_rows(_changed(planned.jobs, diff), devices)}
+
+
+def _changed(jobs: list[Job], diff: Path) -> list[Job]:
+    if not diff.is_dir():
+        return changed_against_jobs(jobs, plan_study(load_study(diff)).jobs)
+    if not (diff / "data" / "provenance.json").is_file():
+        raise UserError(f"--diff {diff}: no results of a study. Give a folder like results/embedded, or a config.")
+    return changed_against_results(jobs, diff)
 
 
 def look_at(data: ImageSettings) -> tuple[int, str]:

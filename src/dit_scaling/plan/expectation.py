@@ -42,6 +42,8 @@ class Band:
 def why_no_band(study: Study, images: int) -> str | None:
     """Why published curves say nothing about a study; None where they do."""
     data = study.data
+    if study.laws is not None:
+        return "a study with `laws` samples nothing"
     if (data.image_size, data.channels, data.classes) != (256, 3, 1000) or images < TRAINING // 2:
         return "published curves are of ImageNet's 1,000 classes at 256x256"
     if (study.vae.latent_channels, study.latent_size) != (4, 32):

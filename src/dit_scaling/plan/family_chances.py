@@ -54,11 +54,30 @@ def questions_of(study: Study) -> list[Question]:
     return asked
 
 
-def describe_family_chances(study: Study, images: int) -> list[str]:
-    """A line for each of `questions_of`; the scatter of runs is that of `expected_of`."""
+@dataclass(frozen=True)
+class FamilyChance:
+    """What a study can say on one claim between families."""
+
+    question: Question
+    testable: bool = True
+    shares: Shares | None = None
+    """Of verdicts, with the published gaps; None where nothing is published."""
+    lower_from: int | None = None
+    """Percent by which the distance has to be lower at all sizes, for that to be found with a chance of ``WANTED``."""
+    whole_from: int | None = None
+    """The same, for the claim's second half too."""
+
+
+def family_chances(study: Study, images: int) -> list[FamilyChance]:
+    """One for each of `questions_of`; the scatter of runs is that of `expected_of`."""
     asked = questions_of(study)
     expected = expected_of(study, images) if asked else None
-    return [_describe(study, expected, images, question) for question in asked if expected]
+    return [_chance(study, expected, images, question) for question in asked if expected]
+
+
+def describe_family_chances(study: Study, images: int) -> list[str]:
+    """A line for each of `family_chances`."""
+    return [_describe(chance, len(study.training.seeds)) for chance in family_chances(study, images)]
 
 
 def shares_of(study: Study, expected: Expected, question: Question, logs: Mapping[str, float]) -> Shares:
@@ -123,14 +142,25 @@ def _partners(model: Model, models: tuple[Model, ...], question: Question) -> li
     return [some for some in models if some.family == other and gflops_ratio(model, some) <= EQUAL_GFLOPS_RATIO]
 
 
-def _describe(study: Study, expected: Expected, images: int, question: Question) -> str:
-    name, seeds = f"Claim {question.claim}", len(study.training.seeds)
+def _chance(study: Study, expected: Expected, images: int, question: Question) -> FamilyChance:
     known = published_logs(study, expected, question, images)
     at = cache(lambda percent: shares_of(study, expected, question, apart(study, expected, question, percent)))
     if at(GAPS[0]).get("not testable"):
-        return f"{name}: not testable with these variants."
+        return FamilyChance(question, testable=False)
     if known:
-        shares = shares_of(study, expected, question, known)
+        return FamilyChance(question, shares=shares_of(study, expected, question, known))
+    if len(study.training.seeds) == 1:
+        return FamilyChance(question)
+    lower, whole = (fewest(GAPS, lambda gap, key=key: at(gap).get(key, 0.0)) for key in (LOWER, WHOLE))
+    return FamilyChance(question, lower_from=lower, whole_from=None if question.claim == "0" else whole)
+
+
+def _describe(chance: FamilyChance, seeds: int) -> str:
+    question, shares = chance.question, chance.shares
+    name = f"Claim {question.claim}"
+    if not chance.testable:
+        return f"{name}: not testable with these variants."
+    if shares is not None:
         told = [f"supported {describe_share(shares[WHOLE])}"]
         limited = sum(shares.get(verdict, 0.0) for verdict in SUPPORT) - shares[WHOLE]
         told += [f"in part or on average {limited:.1%}"] if limited else []
@@ -142,15 +172,17 @@ def _describe(study: Study, expected: Expected, images: int, question: Question)
     )
     if seeds == 1:
         return f"{unknown}. With one seed it stays inconclusive."
-    lower, whole = (fewest(GAPS, lambda gap, key=key: at(gap).get(key, 0.0)) for key in (LOWER, WHOLE))
-    if lower is None:
+    if chance.lower_from is None:
         return f"{unknown}. With {seeds} seeds no gap would be found with a chance of {WANTED:.0%}."
-    text = f"{unknown}. With {seeds} seeds a distance lower by {lower}% would be found with a chance of {WANTED:.0%}"
+    text = (
+        f"{unknown}. With {seeds} seeds a distance lower by {chance.lower_from}% would be found with a chance of "
+        f"{WANTED:.0%}"
+    )
     if question.claim == "0":
         return f"{text}."
     also = (
         "not that the gap keeps half its size"
-        if whole is None
-        else f"that the gap keeps half its size too from {whole}%"
+        if chance.whole_from is None
+        else f"that the gap keeps half its size too from {chance.whole_from}%"
     )
     return f"{text}, and {also}, were it the same at all sizes."

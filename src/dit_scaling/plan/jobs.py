@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from dit_scaling.common.stage_words import Stage
 from dit_scaling.config import Stages
@@ -10,7 +11,7 @@ from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.diffusion.samplers import SAMPLERS
-from dit_scaling.losses.loss_names import BATCH, SETS
+from dit_scaling.losses.loss_names import BATCH, EMA_SETS, SETS
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
@@ -81,6 +82,10 @@ class Job:
     """That share them."""
     saving: Saving | None = None
     """Of a training."""
+    run: str = ""
+    """Digest of the settings by which a training finds the states that it goes on from."""
+    measures: "Job | None" = None
+    """The losses that a training measures too, before it ends."""
 
     def going_on_from(self, step: int) -> "Job":
         """This training where a state of ``step`` is there: only the rest of its steps."""
@@ -97,10 +102,10 @@ def list_jobs(study: Study, stages: Stages, images: int) -> list[Job]:
         stages: settings of its stages.
         images: number of images, training and held-out together.
     """
-    shared, runs = _shared(study, stages, images), [*_trainings(study, stages), *_losses(study, stages)]
+    shared = _shared(study, stages, images)
     if study.laws is not None:  # which samples nothing
-        return [*(job for job in shared if job.stage in ("vae", "latents")), *runs]
-    return [*shared, *runs, *_evaluations(study, stages, images)]
+        return [*(job for job in shared if job.stage in ("vae", "latents")), *_measured_runs(study, stages)]
+    return [*shared, *_trainings(study, stages), *_losses(study, stages), *_evaluations(study, stages, images)]
 
 
 def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
@@ -154,54 +159,76 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
 def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
     """One job per export; each trains the steps since the one before."""
     for name in study.trained:
-        variant = study.variant(name)
-        forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
-        written = written_by(variant, study.latent_size)
-        ranks = study.resources.gpus_per_node
-        parts = -(-study.training.batch_size // (ranks * micro_batch(study, variant, ranks, None)))
+        slug = study.variant(name).slug
         for seed in study.training.seeds:
-            digest, done = stages.train(variant.slug, seed).digest, 0
-            size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
-            for step in study.exports(name):
-                yield Job(
-                    "train",
-                    f"{name} seed {seed} to step {step:,}",
-                    name,
-                    digest,
-                    (f"{variant.slug}/seed-{seed}/step-{step}/provenance.json",),
-                    TRAINING_PASSES * forward * study.training.batch_size * (step - done),
-                    written=TRAINING_PASSES * written * study.training.batch_size * (step - done),
-                    images=study.training.batch_size * (step - done),
-                    begin=done,
-                    end=step,
-                    passes=TRAINING_PASSES * parts * (step - done),
-                    parts=ranks,
-                    saving=Saving(
-                        size, 1 + (step - done - 1) // study.resources.save_steps, study.resources.save_minutes
-                    ),
-                )
-                done = step
+            digest = stages.train(slug, seed).digest
+            for begin, end in pairwise((0, *study.exports(name))):
+                record = f"{slug}/seed-{seed}/step-{end}/provenance.json"
+                yield _training(study, name, seed, digest, (begin, end), record)
+
+
+def _measured_runs(study: Study, stages: Stages) -> Iterator[Job]:
+    """One job per run of a study for laws: to its largest budget, saved and measured at each."""
+    for name in study.trained:
+        slug, stops = study.variant(name).slug, (0, *study.exports(name))
+        for seed in study.training.seeds:
+            measures = _losses_of(study, stages, name, seed)
+            digest, record = stages.train(slug, seed).digest, measures.records[0]
+            parts = [_training(study, name, seed, digest, part, record) for part in pairwise(stops)]
+            whole = _training(study, name, seed, digest, (0, stops[-1]), record)
+            saving = replace(parts[0].saving, at_steps=sum(part.saving.at_steps for part in parts if part.saving))
+            yield replace(whole, digest=measures.digest, saving=saving, measures=measures)
+
+
+def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, int], record: str) -> Job:
+    """Training of one run from a step to another, under its digest."""
+    variant, (begin, end), batch = study.variant(name), part, study.training.batch_size
+    forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+    ranks, steps = study.resources.gpus_per_node, end - begin
+    turns = -(-batch // (ranks * micro_batch(study, variant, ranks, None)))
+    size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
+    return Job(
+        "train",
+        f"{name} seed {seed} to step {end:,}",
+        name,
+        digest,
+        (record,),
+        TRAINING_PASSES * forward * batch * steps,
+        written=TRAINING_PASSES * written_by(variant, study.latent_size) * batch * steps,
+        images=batch * steps,
+        begin=begin,
+        end=end,
+        passes=TRAINING_PASSES * turns * steps,
+        parts=ranks,
+        saving=Saving(size, 1 + (steps - 1) // study.resources.save_steps, study.resources.save_minutes),
+        run=digest,
+    )
 
 
 def _losses(study: Study, stages: Stages) -> Iterator[Job]:
-    """One job per run: its exports, raw and EMA on held-out images, EMA on training images too."""
-    metrics = study.metrics
-    images = min(metrics.loss_images, study.data.held_out)
+    """One job per run: all of its exports."""
     for name in study.trained:
-        variant = study.variant(name)
-        forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
-        passes = SETS * len(study.exports(name)) * (metrics.loss_draws + 1)
         for seed in study.training.seeds:
-            yield Job(
-                "losses",
-                f"{name} seed {seed}, held-out loss",
-                name,
-                stages.losses(variant.slug, seed).digest,
-                (f"{variant.slug}/seed-{seed}/losses.provenance.json",),
-                images * passes * forward,
-                written=images * passes * written_by(variant, study.latent_size),
-                passes=passes * images / BATCH,
-            )
+            yield _losses_of(study, stages, name, seed)
+
+
+def _losses_of(study: Study, stages: Stages, name: str, seed: int) -> Job:
+    """EMA weights of all exports of a run on held-out and on training images; raw ones too, but for laws."""
+    variant, metrics = study.variant(name), study.metrics
+    images = min(metrics.loss_images, study.data.held_out)
+    forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
+    sets = EMA_SETS if study.laws is not None else SETS
+    passes = sets * len(study.exports(name)) * (metrics.loss_draws + 1)
+    return Job(
+        "losses",
+        f"{name} seed {seed}, held-out loss",
+        name,
+        stages.losses(variant.slug, seed).digest,
+        (f"{variant.slug}/seed-{seed}/losses.provenance.json",),
+        images * passes * forward,
+        written=images * passes * written_by(variant, study.latent_size),
+        passes=passes * images / BATCH,
+    )
 
 
 def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:

@@ -53,7 +53,7 @@ class Devices:
         seconds += 2 * job.plain / self.float32_rate
         if job.saving is not None:  # for which all of its devices wait
             seconds += job.parts * job.saving.seconds(seconds / job.parts)
-        return seconds
+        return seconds + (self.seconds(job.measures) if job.measures else 0.0)
 
 
 def _by_rates(job: Job, rates: Rates) -> float:

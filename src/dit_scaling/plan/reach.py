@@ -1,10 +1,10 @@
 """What a budget buys, by the laws of a finished study: size, steps, loss and distance, and how far beyond the data."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
@@ -14,7 +14,7 @@ from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, fit_frontier
 from dit_scaling.laws.next_runs import NextRuns, best_next_runs, width
-from dit_scaling.laws.study_laws import budget_grid, read_laws_table
+from dit_scaling.laws.study_laws import budget_grid, gflops_by_size, read_laws_table
 from dit_scaling.losses.loss_names import HEADLINE
 from dit_scaling.metrics.catalogue import HEADLINE as DISTANCE
 from dit_scaling.metrics.catalogue import parse_column
@@ -69,21 +69,20 @@ def parse_budget(text: str) -> tuple[float, str]:
     return float(match[1]), "flops" if match[2] == "flops" else "hours"
 
 
-def flops_of_hours(hours: float, device: str, study: Study) -> float:
-    """Training FLOPs that so many hours of one device do, at the rate of the study's largest variant.
+def flops_per_hour(device: str, study: Study) -> float:
+    """Training FLOPs that one device does in an hour, at the rate of the study's largest variant.
 
     Raises:
         UserError: no such device, or the study cannot be planned.
     """
-    devices = devices_as_measured(device, 1, study)
-    return 3600 * hours * training_rate(devices, study)
+    return 3600 * training_rate(devices_as_measured(device, 1, study), study)
 
 
 def training_rate(devices: Devices, study: Study) -> float:
     """FLOPs a second of one device in training the study's largest variant."""
     jobs = [job for job in plan_study(study).jobs if job.stage == "train"]
     largest = max(jobs, key=lambda job: job.multiply_adds / max(1, job.images))
-    return 2 * largest.multiply_adds / devices.seconds(largest)
+    return 2 * largest.multiply_adds / devices.seconds(replace(largest, measures=None))
 
 
 def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
@@ -106,7 +105,8 @@ def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
             f"{best_next_runs(frontier, flops).what}."
         )
     size, loss = frontier.predict(flops)
-    gflops = _gflops_at(table, size.value)
+    factor, exponent = gflops_by_size(table)
+    gflops = factor * size.value**exponent
     return Reach(
         flops=flops,
         size=size,
@@ -140,8 +140,29 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
     )
 
 
-def tell_reach_of_study(study: Study, results: Path) -> str:
-    """What the dearest run of a study can reach by the laws of another's ``results``, and where the two differ.
+def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
+    """The reach as plain values; ``distance`` is ``{"refused": reason}`` where there is none."""
+    if isinstance(reach.distance, str):
+        distance: dict[str, Any] = {"refused": reach.distance}
+    else:
+        distance = {"column": reach.distance[0], **asdict(reach.distance[1])}
+    return {
+        "flops": reach.flops,
+        "times_largest": reach.beyond,
+        "level": LEVEL,
+        "size": asdict(reach.size),
+        "gflops": reach.gflops,
+        "steps": reach.steps,
+        "batch_size": batch_size,
+        "loss": asdict(reach.loss),
+        "distance": distance,
+        "next_runs": {"runs": reach.next_runs.what, "half_width": reach.next_runs.width},
+        "half_width": width(reach.loss),
+    }
+
+
+def reach_of_study(study: Study, results: Path) -> tuple[Reach, list[str]]:
+    """What the dearest run of a study can reach by the laws of another's ``results``, and in what the two differ.
 
     Raises:
         UserError: as `reach_of`.
@@ -153,8 +174,14 @@ def tell_reach_of_study(study: Study, results: Path) -> str:
     parts = {"data": "data", "vae": "autoencoder", "diffusion": "noise schedule"}
     other = [told for name, told in parts.items() if getattr(study, name) != getattr(source, name)]
     other += ["recipe"] if study.training.recipe != source.training.recipe else []
+    return reach_of(results, dearest, batch), other
+
+
+def tell_reach_of_study(study: Study, results: Path) -> str:
+    """`reach_of_study` in words."""
+    reach, other = reach_of_study(study, results)
     doubt = f" They are of another {', '.join(other)} than this study's, and taken to hold." if other else ""
-    told = describe_reach(reach_of(results, dearest, batch), batch)
+    told = describe_reach(reach, study.training.batch_size)
     return f"\nThe dearest run, by the laws of {results}.{doubt}\n{told}"
 
 
@@ -171,13 +198,6 @@ def _distance(table: pd.DataFrame, flops: float) -> tuple[str, Interval] | str:
     except UserError as error:
         return str(error)
     return columns[0], frontier.predict(flops)[1]
-
-
-def _gflops_at(table: pd.DataFrame, params: float) -> float:
-    """Gflops of a size between or beyond those of the table: straight in logarithms."""
-    known = table.groupby("variant")[["params", "gflops"]].first().sort_values("params")
-    slope, start = np.polyfit(np.log(known["params"]), np.log(known["gflops"]), 1)
-    return float(np.exp(start + slope * np.log(params)))
 
 
 def _span(interval: Interval) -> str:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dit_scaling.common.files import read_json
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.plan.jobs import Job
 
@@ -13,9 +14,9 @@ def changed_against_jobs(jobs: Sequence[Job], others: Sequence[Job]) -> list[Job
     finished = {(job.stage, job.name, job.digest) for job in others}
     ends = defaultdict[str, set[int]](set)
     for job in others:
-        ends[job.digest].add(job.end)
+        ends[job.run].add(job.end)
     changed = [job for job in jobs if (job.stage, job.name, job.digest) not in finished]
-    return [_rest(job, ends[job.digest]) for job in changed]
+    return [_rest(job, ends[job.run]) for job in changed]
 
 
 def changed_against_results(jobs: Sequence[Job], results: Path) -> list[Job]:
@@ -33,9 +34,13 @@ def _rest(job: Job, ends: Iterable[int]) -> Job:
 
 
 def _steps_in(results: Path, job: Job) -> Iterator[int]:
-    """Steps whose records in the job's run have its settings."""
-    run = (results / job.records[0]).parents[1]
-    for record in run.glob("step-*/provenance.json"):
-        step = record.parent.name.removeprefix("step-")
-        if step.isdecimal() and settings_digest(record) == job.digest:
+    """Steps whose records in the job's run have the settings of its training."""
+    (record,) = job.records
+    if job.measures:  # all steps of the run have one record
+        settings = read_json(results / record)["settings"] if (results / record).is_file() else {}
+        yield from settings["steps"] if settings.get("training") == job.run else ()
+        return
+    for path in (results / record).parents[1].glob("step-*/provenance.json"):
+        step = path.parent.name.removeprefix("step-")
+        if step.isdecimal() and settings_digest(path) == job.run:
             yield int(step)

@@ -49,14 +49,14 @@ def disk_of(study: Study, images: int) -> Disk:
     scales = 0 if study.laws else len(study.sampling.guidance_scales)
     evaluations = sum(len(study.exports(name)) for name in study.variants) * len(study.training.seeds) * scales
     pixels = study.data.image_size**2 * study.data.channels
-    sampling = study.sampling
+    sampling, extractors = study.sampling, () if study.laws else study.metrics.extractors
     stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)
     return Disk(
         latents=images * _latent_bytes(study) if study.trained else 0,
         checkpoints=2 * exported,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
-        features=sum(_feature_bytes(study, extractor, evaluations, images) for extractor in study.metrics.extractors),
+        features=sum(_feature_bytes(study, extractor, evaluations, images) for extractor in extractors),
     )
 
 

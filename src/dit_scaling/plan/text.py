@@ -54,7 +54,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
 def _head(study: Study, devices: Devices, images: int) -> list[str]:
     return [
         f"Study '{study.study}': {len(study.variants)} variants, {_seeds(study)}, "
-        f"{study.training.steps:,} steps of batch {study.training.batch_size}, {images:,} images.",
+        f"{study.lengths} of batch {study.training.batch_size}, {images:,} images.",
         f"Devices: {devices.count} x {devices.name}{_stated_rate(devices)} ({devices.source}). "
         "A multiply-add is two operations; training is three forward passes.",
         "",

@@ -68,14 +68,14 @@ def _is_about(lock: Path, results: Path) -> bool:
     return False
 
 
-def pass_on_stops(rule: str, script: str) -> None:
+def pass_on_stops(rule: str) -> None:
     """Tell jobs of a rule, which never end soon, to save and stop when this process is told to end.
 
     What it did on SIGTERM so far it does still, and on SIGHUP too, unless that is ignored.
 
     Args:
-        rule: its jobs in SLURM's queue, submitted from this folder, are told by SLURM.
-        script: the name that its jobs on this machine run, as processes below this one.
+        rule: its jobs in SLURM's queue, submitted from this folder, are told by SLURM; those on this machine are
+            processes below this one that run the script of its name.
     """
     previous = signal.getsignal(signal.SIGTERM)
 
@@ -84,7 +84,7 @@ def pass_on_stops(rule: str, script: str) -> None:
             previous(number, frame)
         for job in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if job.cmdline()[-1:] and job.cmdline()[-1].endswith(script) and "python" in job.name():
+                if job.cmdline()[-1:] and job.cmdline()[-1].endswith(f"{rule}.py") and "python" in job.name():
                     job.send_signal(signal.SIGTERM)
         stop_queued(rule, Path.cwd())
 

@@ -10,7 +10,7 @@ import torch
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.training.bands import BandLosses
-from dit_scaling.training.loggers import LoggedRun, LogProcess, logged
+from dit_scaling.training.loggers import LogProcess, logged, run_of
 from dit_scaling.training.runtime import Runtime
 from dit_scaling.training.step import TrainingStep
 from dit_scaling.variants import count_gflops, training_gflops
@@ -59,17 +59,7 @@ class Watch:
 def watching(
     settings: TrainSettings, runtime: Runtime, train_step: TrainingStep, states: Path, first_step: int
 ) -> Iterator[Watch]:
-    """Tell the loggers of ``runtime`` of a run that starts at ``first_step``; their files lie beside ``states``.
-
-    A run that is resumed has the name and id that it had, which are of its settings.
-    """
-    run = LoggedRun(
-        study=states.resolve().parent.name,
-        name=f"{settings.variant.slug}_seed-{settings.seed}_{settings.digest[:8]}",
-        id=settings.digest,
-        folder=str(states.resolve().with_name("loggers")),
-        first_step=first_step,
-        settings=settings.stored(),
-    )
+    """Tell the loggers of ``runtime`` of a run that starts at ``first_step``; their files lie beside ``states``."""
+    run = run_of(settings, states.resolve().parent, first_step)
     with logged(runtime.loggers, run) as loggers:
         yield Watch(loggers, settings, runtime, train_step)

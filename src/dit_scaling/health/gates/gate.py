@@ -94,7 +94,16 @@ class Seen:
         return [self.lines[round(i)] for i in np.linspace(0, len(self.lines) - 1, min(LINES, len(self.lines)))]
 
 
-def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path, device: torch.device) -> None:
+@dataclass(frozen=True)
+class Gate:
+    """What a gate found, and the samples (N, H, W, C) that it shows."""
+
+    verdict: GateVerdict
+    checks: tuple[Check, ...]
+    samples: Images
+
+
+def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path, device: torch.device) -> Gate:
     """Judge one run at ``settings.step``; write ``record`` (JSON) and ``page`` (HTML).
 
     Raises:
@@ -136,6 +145,7 @@ def run_gate(settings: GateSettings, files: GateFiles, record: Path, page: Path,
             "settings_digest": settings.digest,
         },
     )
+    return Gate(verdict, checks, seen.made[:SHOWN])
 
 
 def look(settings: GateSettings, diffusion: Process, files: GateFiles, device: torch.device) -> Seen:

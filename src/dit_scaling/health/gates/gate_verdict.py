@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dit_scaling.health.check import Check
 
 Status = Literal["on track", "undertrained for this budget", "broken"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+"""From the best to the worst."""
 
 
 @dataclass(frozen=True)
