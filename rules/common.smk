@@ -73,8 +73,8 @@ try:
     STUDY = parse_study(config, CONFIG_PLACES)
     # Without defaults: Snakemake would fill in those of the first kind of data and of VAE, whichever the config names.
     validate(config, "../config/study.schema.json", set_default=False)
-    check_source(STUDY.data)
     require_usable(STUDY)
+    check_source(STUDY.data)
     RESULTS = f"results/{STUDY.study}"
     EXTRACTORS = [extractor.kind for extractor in STUDY.metrics.extractors]
     CACHE = Path(STUDY.resources.cache)

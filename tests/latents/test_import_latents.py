@@ -26,7 +26,7 @@ from dit_scaling.latents.imported import NO_SPREAD, Imported, ImportedLatents, r
 from dit_scaling.latents.importing import import_latents
 from dit_scaling.latents.shards import LatentSample, write_shard
 from foreign_layouts import Moments, means_of, write_fast_dit, write_lightningdit, write_repa, write_tars
-from jobs import CONFIG, SmallStudy, job_of, run_job
+from jobs import CONFIG
 
 COUNT, CLASSES = 11, 3
 LABELS = np.arange(COUNT) * CLASSES // COUNT
@@ -382,10 +382,10 @@ def test_damaged_shards_are_named_with_what_to_do(
 
 
 def study_of(folder: Path, **changes: Any) -> Study:
-    """A study of 2x4x4 latents and three classes."""
+    """A study of 2x4x4 latents and three classes; of generated images, which are always there."""
     config = json.loads(json.dumps(CONFIG))
-    config["data"] |= {"image_size": 32, "classes": CLASSES}
-    config["vae"] = {"source": "pretrained", "path": "vae", "latent_channels": 2}
+    config["data"] = {"source": "shapes", "image_size": 32, "classes": CLASSES, "held_out": 10}
+    config["vae"] = {"source": "pretrained", "path": "stabilityai/sd-vae-ft-mse", "latent_channels": 2}
     config["latents"] = {"shards": 1, "source": str(folder)}
     config["training"]["horizontal_flip"] = False
     for key, value in changes.items():
@@ -453,8 +453,10 @@ def config_with_images(tmp_path: Path, folder: Path) -> Path:
         path = tmp_path / "images" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (32, 32)).save(path)
-    study = study_of(folder, data__path=str(tmp_path / "images"), data__held_out=2)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.stored(), sort_keys=False))
+    config = study_of(folder).stored() | {
+        "data": {**CONFIG["data"], "path": str(tmp_path / "images"), "image_size": 32, "classes": 3, "held_out": 2}
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return tmp_path / "study.yaml"
 
 
@@ -472,6 +474,9 @@ def test_check_compares_all_labels_and_says_how_latents_are_drawn(
     answer = CliRunner().invoke(app, ["check", str(config)])
     assert answer.exit_code == 1
     assert "labels are not those of their images" in str(answer.exception)
+    shutil.rmtree(tmp_path / "images")
+    answer = CliRunner().invoke(app, ["check", str(config)])
+    assert "Imported latents spare encoding, not the images" in str(answer.exception)
 
 
 def test_the_digest_of_a_study_follows_the_latents_and_not_their_path(
@@ -487,31 +492,3 @@ def test_the_digest_of_a_study_follows_the_latents_and_not_their_path(
     write_repa(tmp_path / "other", moments * 2, LABELS)
     import_latents(tmp_path / "other", folder)
     assert open_stages(study, tmp_path / "results").latents() != first
-
-
-def test_the_job_of_a_shard_takes_imported_latents(
-    small_study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Through rule and script: the study's own shards, imported, give the same shard again."""
-    folder = shutil.copytree(small_study.folder, tmp_path / "study")
-    monkeypatch.chdir(folder)
-    results = Path("results", "small")
-    shard = results / "latents" / "train-00000.tar"
-    encoded = shard.read_bytes()
-    import_latents(results / "latents", Path("imported"))
-    config = yaml.safe_load(Path("study.yaml").read_text())
-    vae = {
-        "source": "pretrained",
-        "path": str(results / "vae" / "autoencoder"),
-        "latent_channels": 2,
-        "downsampling": 2,
-    }
-    config |= {"vae": vae, "latents": {"shards": 1, "source": "imported"}}
-    Path("study.yaml").write_text(yaml.safe_dump(config))
-    shard.unlink()
-    job = job_of("encode_shard", str(shard))
-    assert job.input.imported == "imported/imported.json"
-    assert run_job("encode_shard", job) == 0
-    assert shard.read_bytes() == encoded
-    facts = json.loads(shard.with_suffix(".json").read_text())
-    assert (facts["imported"]["layout"], facts["imported"]["mirrored"]) == ("webdataset", True)

@@ -14,7 +14,7 @@ from dit_scaling.common.files import read_json
 from dit_scaling.common.section import PositiveFloat, Section
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import IMPORTED, imported_record
-from dit_scaling.data.sources import ImageSource
+from dit_scaling.data.sources import ImageSource, check_source
 from dit_scaling.latents.manifest import Finite, NonNegative, Origin, Shard
 from dit_scaling.latents.reader import ShardRows
 
@@ -72,15 +72,22 @@ def origin_of(study: Study) -> Origin | None:
 
 
 def require_usable(study: Study) -> None:
-    """See that imported latents fit a study, from their record alone.
+    """See that imported latents fit a study, from their record alone, and that their images are there too.
 
     Raises:
         UserError: there are none where the study says, or of another shape or more classes, or the study asks for
-            mirrors that they lack.
+            mirrors that they lack; or there are no images.
     """
     source = study.latents.source
     if source is None:
         return
+    try:
+        check_source(study.data)
+    except UserError as error:
+        raise UserError(
+            f"{error} Imported latents spare encoding, not the images: preflight compares them, and the reference, the "
+            "floors of the distance and memorisation are about them."
+        ) from None
     found = read_imported(imported_record(study))
     channels, side, classes = study.vae.latent_channels, study.latent_size, study.data.classes
     if found.channels != channels:
