@@ -79,8 +79,8 @@ def decode_means(vae: "AutoencoderKL", means: Tensor, channels: int) -> NDArray[
 
 def check_pairs(vae: "AutoencoderKL", pairs: Pairs) -> list[Check]:
     """Stored latents against their source images encoded afresh, and decoded against the images themselves."""
-    fresh = [moments_directly(vae, images).chunk(2, dim=1) for images in (pairs.images, pairs.images[:, :, ::-1])]
-    image, mirror = fresh[0][0], fresh[1][0]
+    of_image, of_mirror = moments_directly(vae, pairs.images), moments_directly(vae, pairs.images[:, :, ::-1])
+    image, mirror = of_image.chunk(2, dim=1)[0], of_mirror.chunk(2, dim=1)[0]
     spread = image.std()
 
     def error(stored: Tensor, encoded: Tensor) -> Tensor:
@@ -88,20 +88,17 @@ def check_pairs(vae: "AutoencoderKL", pairs: Pairs) -> list[Check]:
 
     first, second = pairs.means.unbind(1)
     errors = torch.stack([error(first, image), error(first, mirror)])
-    turned = torch.maximum(error(first, image), error(second, mirror)).max()
-    same = float((pairs.labels == pairs.source_labels).mean())
-    nearer = errors[0] <= errors[1]
-    means, log_variances = (torch.where(nearer[:, None, None, None], *pair) for pair in zip(*fresh, strict=True))
-    tolerance, further = TOLERANCE, []
+    checks, tolerance = [], TOLERANCE
     if pairs.imported is not None:
-        further = _check_imported(pairs, means, log_variances)
+        nearer = (errors[0] <= errors[1])[:, None, None, None]
+        means, log_variances = torch.where(nearer, of_image, of_mirror).chunk(2, dim=1)
+        checks += _check_imported(pairs, pairs.imported, means, log_variances)
         if not pairs.imported.log_variance:  # a draw of the posterior may stand where others store the mean
             tolerance += DRAWN * float(log_variances.exp().mean(dim=(1, 2, 3)).max().sqrt() / spread)
-    return [
-        *further,
+    checks += [
         at_least(
             "labels belong to latents",
-            same,
+            float((pairs.labels == pairs.source_labels).mean()),
             1.0,
             "labels were shuffled or shifted against the latents when they were stored: the model would learn classes "
             "that are none",
@@ -113,28 +110,24 @@ def check_pairs(vae: "AutoencoderKL", pairs: Pairs) -> list[Check]:
             "stored latents are not what the VAE makes of the images of that name (error in standard deviations): "
             "another VAE, another crop, another input range, or images swapped",
         ),
-        *(
-            [
-                at_most(
-                    "mirrored moments",
-                    float(turned),
-                    tolerance,
-                    "the mirror's moments are not those of the mirrored image, or are stored in the image's place "
-                    "(error in standard deviations)",
-                )
-            ]
-            if pairs.imported is None or pairs.imported.mirrored
-            else []
-        ),
-        _check_decoded(decode_means(vae, first, pairs.images.shape[-1]), pairs.images),
     ]
+    if pairs.imported is None or pairs.imported.mirrored:
+        checks.append(
+            at_most(
+                "mirrored moments",
+                float(torch.maximum(errors[0], error(second, mirror)).max()),
+                tolerance,
+                "the mirror's moments are not those of the mirrored image, or are stored in the image's place (error "
+                "in standard deviations)",
+            )
+        )
+    return [*checks, _check_decoded(decode_means(vae, first, pairs.images.shape[-1]), pairs.images)]
 
 
-def _check_imported(pairs: Pairs, means: Tensor, log_variances: Tensor) -> list[Check]:
+def _check_imported(pairs: Pairs, origin: Origin, means: Tensor, log_variances: Tensor) -> list[Check]:
     """The scale of imported latents, and the width of their posteriors, against images encoded afresh (N, C, h, w)."""
-    assert pairs.imported is not None
     power, width = float(means.square().mean()), float(log_variances.exp().mean())
-    drawn = 1.0 if pairs.imported.log_variance else (1 + width / power) ** 0.5
+    drawn = 1.0 if origin.log_variance else (1 + width / power) ** 0.5
     checks = [
         within(
             "scale of imported latents",
@@ -146,7 +139,7 @@ def _check_imported(pairs: Pairs, means: Tensor, log_variances: Tensor) -> list[
             "images encoded afresh)",
         )
     ]
-    if pairs.imported.log_variance:
+    if origin.log_variance:
         apart = (pairs.log_variances[:, 0] - log_variances).square().mean().sqrt()
         checks.append(
             at_most(
