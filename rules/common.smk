@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
 from dit_scaling.common.allocator import KEPT_MEMORY
-from dit_scaling.data.assets import locate_file, locate_vae, needed_assets, open_stages
+from dit_scaling.data.assets import imported_record, locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
 from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
@@ -18,6 +18,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.provenance import recorded_inputs, settings_digest
 from dit_scaling.common.surroundings import give_home, name_user
+from dit_scaling.latents.imported import require_usable
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT, LEVELS
 from dit_scaling.report.captions import FIGURES, TABLES
@@ -72,6 +73,7 @@ try:
     STUDY = parse_study(config, CONFIG_PLACES)
     # Without defaults: Snakemake would fill in those of the first kind of data and of VAE, whichever the config names.
     validate(config, "../config/study.schema.json", set_default=False)
+    require_usable(STUDY)
     check_source(STUDY.data)
     RESULTS = f"results/{STUDY.study}"
     EXTRACTORS = [extractor.kind for extractor in STUDY.metrics.extractors]

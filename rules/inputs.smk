@@ -9,6 +9,11 @@ def given_vae(wildcards):
     return [ancient(str(path)) for path in fetched or [VAE / "config.json"]] if VAE else []
 
 
+def imported_latents(wildcards):
+    """The record of imported latents, where the study uses some in the place of encoding."""
+    return ancient(str(imported_record(STUDY))) if STUDY.latents.source else []
+
+
 def gflops_of(slug):
     return count_gflops(VARIANTS[slug], STUDY.latent_size, STUDY.vae.latent_channels)
 

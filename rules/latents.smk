@@ -4,10 +4,12 @@ SHARD_FACTS = [
 ]
 
 
+# Imported latents are taken as they are: nothing is encoded then.
 rule encode_shard:
     input:
         outdated(f"{RESULTS}/latents/{{split}}-{{shard}}.json", lambda wildcards: STAGES.latents()),
         vae="<results>/vae/vae.json",
+        imported=imported_latents,
     output:
         shard="<results>/latents/{split}-{shard}.tar",
         facts="<results>/latents/{split}-{shard}.json",
@@ -21,7 +23,7 @@ rule encode_shard:
     resources:
         device=STUDY.resources.device,
         jobs_per_gpu=STUDY.resources.jobs_per_gpu,
-        gpu=GPUS,
+        gpu=0 if STUDY.latents.source else GPUS,
         batch=STUDY.resources.encode_batch,
     params:
         settings=lambda wildcards: STAGES.latents().canonical(),

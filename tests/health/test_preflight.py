@@ -1,7 +1,8 @@
 """Every fault that preflight can see, put into the product's own code, is caught by the check that names it."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
@@ -33,8 +35,9 @@ from dit_scaling.health.preflight.ema_checks import check_formula
 from dit_scaling.health.preflight.formula_networks import probe_settings
 from dit_scaling.health.preflight.loss_checks import untrained_loss
 from dit_scaling.health.preflight.sampler_checks import check_calls, check_moments
-from dit_scaling.latents import autoencoder, encode
-from dit_scaling.latents.manifest import write_manifest
+from dit_scaling.latents import autoencoder, encode, importing
+from dit_scaling.latents.imported_shard import take_shard
+from dit_scaling.latents.manifest import read_manifest, write_manifest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shards import LatentSample
 from dit_scaling.latents.vae_stage import make_vae
@@ -45,6 +48,7 @@ from dit_scaling.training import batches as training_draws
 from dit_scaling.training import step as step_module
 from dit_scaling.training.batches import BatchSource
 from dit_scaling.training.ranks import Ranks
+from foreign_layouts import Moments, write_fast_dit, write_lightningdit, write_repa, write_tars
 
 CPU = torch.device("cpu")
 CLASSES = 3
@@ -558,6 +562,157 @@ def test_a_fault_of_the_stored_latents_is_caught_by_name(
     failed = [check.name for check in faulty.check(group) if not check.passed]
     assert failed
     assert failed[0] == name
+
+
+# --- imported latents
+
+
+@dataclass(frozen=True)
+class ForeignSet:
+    """The study's own latents in the order of its images, and these images' labels and names."""
+
+    moments: Moments
+    labels: NDArray[np.int64]
+    keys: Sequence[str]
+
+    @property
+    def keys_in_tars(self) -> list[str]:
+        """Names without what a tar takes for a suffix."""
+        return [key.removesuffix(".png") for key in self.keys]
+
+    def drawn(self) -> "ForeignSet":
+        """With draws in the place of means, as layouts without log-variances hold them."""
+        mean, log_variance = np.split(self.moments.astype(np.float32), 2, axis=2)
+        draws = mean + np.exp(log_variance / 2) * np.random.default_rng(0).normal(size=mean.shape)
+        return replace(self, moments=np.concatenate([draws, log_variance], axis=2).astype(np.float16))
+
+
+@pytest.fixture(scope="module")
+def own(toy: Toy) -> ForeignSet:
+    source = sources.open_source(toy.settings.latents.vae.data.data)
+    readers = [LatentReader(toy.manifest, split) for split in ("train", "held_out")]
+    names = [name for reader in readers for name in reader.sources]
+    order = np.argsort([source.keys.index(name) for name in names])
+    moments = np.concatenate([reader.moments(np.arange(len(reader))) for reader in readers])[order]
+    return ForeignSet(moments, source.labels, source.keys)
+
+
+def with_imported(toy: Toy, folder: Path, write: Callable[[Path], object], mirrored: bool = False, **how: Any) -> Toy:
+    """The study with latents that were imported from what ``write`` leaves in a folder."""
+    write(folder / "foreign")
+    importing.import_latents(folder / "foreign", folder / "imported", **how)
+    chosen = toy.settings.latents.latents.model_copy(update={"source": "imported"})
+    latents, facts = toy.settings.latents.model_copy(update={"latents": chosen}), []
+    for split in ("train", "held_out"):
+        facts.append(folder / "latents" / f"{split}.json")
+        record = folder / "imported" / "imported.json"
+        take_shard(latents, split, 0, record, toy.vae, facts[-1].with_suffix(".tar"), facts[-1])
+    write_manifest(latents, facts, toy.vae, folder / "latents" / "manifest.json")
+    for name in ("vae.json", "autoencoder"):
+        (folder / name).symlink_to(toy.folder / name)
+    settings = toy.settings.with_recipe(horizontal_flip=mirrored).model_copy(update={"latents": latents})
+    return Toy(settings, folder)
+
+
+def test_shards_that_were_exported_and_imported_are_those_encoded(toy: Toy, tmp_path: Path) -> None:
+    """Byte for byte, statistics included: split, names and labels come from the study."""
+    again = with_imported(toy, tmp_path, lambda folder: shutil.copytree(toy.manifest.parent, folder), mirrored=True)
+    ours, theirs = (read_manifest(manifest) for manifest in (toy.manifest, again.manifest))
+    assert theirs.content == ours.content
+    assert theirs.splits["train"].channel_std == pytest.approx(ours.splits["train"].channel_std)
+    assert (theirs.imported and theirs.imported.layout, ours.imported) == ("webdataset", None)
+    assert "imported" not in json.loads(toy.manifest.read_text())
+    assert [check for check in again.check("stored latents", "batches") if not check.passed] == []
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path, ForeignSet, float], object], bool, dict[str, Any]]] = {
+    "fast-dit": (lambda folder, own, scale: write_fast_dit(folder, own.moments, own.labels, scale), False, {}),
+    "repa": (lambda folder, own, _: write_repa(folder, own.moments, own.labels), False, {}),
+    "lightningdit": (lambda folder, own, _: write_lightningdit(folder, own.moments, own.labels, 4), True, {}),
+    "webdataset": (
+        lambda folder, own, scale: write_tars(folder, own.moments, own.labels, own.keys_in_tars, scale),
+        False,
+        {"holds": "latent"},
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_imported_latents_pass_as_if_they_were_ours(toy: Toy, own: ForeignSet, tmp_path: Path, layout: str) -> None:
+    write, mirrored, how = LAYOUTS[layout]
+    scale = read_manifest(toy.manifest).scale
+    scaled = {"multiplied_by": scale} if layout in ("fast-dit", "webdataset") else {}
+    stored = own if layout == "repa" else own.drawn()
+    study = with_imported(toy, tmp_path, lambda folder: write(folder, stored, scale), mirrored, **how, **scaled)
+    checks = study.check("stored latents", "label histogram", "batches")
+    assert [check for check in checks if not check.passed] == []
+    assert ("mirrored moments" in {check.name for check in checks}) == mirrored
+    reader = LatentReader(study.manifest, "train")
+    assert reader.sources == LatentReader(toy.manifest, "train").sources
+    rows = [stored.keys.index(name) for name in reader.sources]
+    expected, found = stored.moments[rows, 0], reader.moments(np.arange(len(reader)))[:, 0]
+    if layout == "fast-dit":
+        expected = np.array([stored.moments[row, row % 2] for row in rows])
+    kept = slice(None) if layout == "repa" else slice(4)
+    np.testing.assert_array_equal(found[:, kept], expected[:, kept])
+
+
+def exchanged(own: ForeignSet, order: NDArray[np.int64]) -> ForeignSet:
+    return replace(own, moments=own.moments[order])
+
+
+def of_class_neighbours(own: ForeignSet) -> ForeignSet:
+    """Every latent under the name of another image of its class: no label tells."""
+    order = np.arange(len(own.labels))
+    for label in range(CLASSES):
+        order[own.labels == label] = np.roll(order[own.labels == label], 1)
+    return exchanged(own, order)
+
+
+def channels_turned(own: ForeignSet) -> ForeignSet:
+    mean, log_variance = np.split(own.moments, 2, axis=2)
+    return replace(own, moments=np.concatenate([mean[:, :, ::-1], log_variance[:, :, ::-1]], axis=2))
+
+
+def rows_and_columns_exchanged(own: ForeignSet) -> ForeignSet:
+    return replace(own, moments=own.moments.swapaxes(3, 4).copy())
+
+
+def same_for_the_mirror(own: ForeignSet) -> ForeignSet:
+    return replace(own, moments=np.repeat(own.moments[:, :1], 2, axis=1))
+
+
+def as_it_is(own: ForeignSet) -> ForeignSet:
+    return own
+
+
+IMPORTED_FAULTS: dict[str, tuple[str, Callable[[ForeignSet], ForeignSet], dict[str, Any], str]] = {
+    "scale divided out twice": ("repa", as_it_is, {"multiplied_by": 0.5}, "scale of imported latents"),
+    "scale not divided out": ("webdataset", as_it_is, {"multiplied_by": 1.0}, "scale of imported latents"),
+    "deviations taken for log-variances": ("repa", as_it_is, {"holds": "mean-logvar"}, "posterior of imported latents"),
+    "images of a class exchanged": ("repa", of_class_neighbours, {}, "latents belong to images"),
+    "channels in another order": ("repa", channels_turned, {}, "latents belong to images"),
+    "rows for columns": ("lightningdit", rows_and_columns_exchanged, {}, "latents belong to images"),
+    "no mirrors where they are said to be": ("lightningdit", same_for_the_mirror, {}, "mirrored moments"),
+}
+
+
+@pytest.mark.parametrize("fault", IMPORTED_FAULTS)
+def test_a_fault_of_imported_latents_is_caught_by_name(toy: Toy, own: ForeignSet, tmp_path: Path, fault: str) -> None:
+    layout, damage, change, name = IMPORTED_FAULTS[fault]
+    write, mirrored, how = LAYOUTS[layout]
+    damaged = damage(own)
+    study = with_imported(toy, tmp_path, lambda folder: write(folder, damaged, 0.5), mirrored, **how | change)
+    failed = [check.name for check in study.check("stored latents") if not check.passed]
+    assert failed
+    assert failed[0] == name
+
+
+def test_shuffled_labels_are_caught_before_any_shard_is_written(toy: Toy, own: ForeignSet, tmp_path: Path) -> None:
+    shuffled = np.random.default_rng(0).permutation(own.labels)
+    with pytest.raises(UserError, match="labels are not those of their images"):
+        with_imported(toy, tmp_path, lambda folder: write_repa(folder, own.moments, shuffled))
+    assert not (tmp_path / "latents").exists()
 
 
 # --- compiled training

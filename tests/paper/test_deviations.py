@@ -10,6 +10,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study, parse_study
 from dit_scaling.config.claims_settings import ProtocolSetting
 from dit_scaling.config.study import Study
+from dit_scaling.latents.manifest import Origin
 from dit_scaling.paper.deviations import (
     ProtocolRow,
     compare_protocol,
@@ -66,6 +67,7 @@ CHANGES = [
     ("data", "classes", 100, "data"),
     ("data", "exif_transpose", True, "data"),
     ("data", "background", "white", "data"),
+    ("latents", "source", "imported", "draws of the posterior"),
 ]
 
 
@@ -134,6 +136,18 @@ def test_further_guidance_is_a_deviation_that_spoils_no_comparison() -> None:
     assert "guidance scale" not in hindrances(study, rows)
     guided = study_with("sampling", "guidance_scales", [4.0, 1.0])
     assert "guidance scale" in hindrances(guided, compare_protocol(guided, IMAGENET))
+
+
+def test_imported_latents_are_drawn_as_they_came() -> None:
+    study = study_with("latents", "source", "imported")
+    drawn = Origin(layout="repa", log_variance=True, mirrored=False, each="mean and standard deviation")
+    assert deviations(compare_protocol(study, IMAGENET, drawn)) == ALWAYS
+    fixed = Origin(layout="fast-dit", log_variance=False, mirrored=False, each="one draw")
+    rows = {row.setting: row for row in compare_protocol(study, IMAGENET, fixed)}
+    row = rows["draws of the posterior"]
+    assert (row.deviates, row.paper) == (True, "afresh at every step")
+    assert row.ours == "the mean at every step (no log-variance in the imported latents: one draw)"
+    assert deviations(tuple(rows.values())) == ALWAYS | {"draws of the posterior"}
 
 
 def test_other_counts_of_images_are_other_data() -> None:

@@ -1,12 +1,16 @@
 """The scripts of the rules run outside Snakemake, as a debugger runs them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dit_scaling.latents.importing import import_latents
+from jobs import RESULTS, SmallStudy, job_of, run_job
 from pipeline import ROOT, TINY, python
 
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -44,3 +48,24 @@ def test_script_alone_says_what_is_wrong(tmp_path: Path, script: str, file: str,
     assert words in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_the_job_of_a_shard_takes_imported_latents(
+    small_study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through rule and script: the study's own shards, imported, give the same shard again."""
+    monkeypatch.chdir(shutil.copytree(small_study.folder, tmp_path / "study"))
+    shard = Path(RESULTS, "latents", "train-00000.tar")
+    encoded = shard.read_bytes()
+    import_latents(shard.parent, Path("imported"))
+    vae = {"source": "pretrained", "path": f"{RESULTS}/vae/autoencoder", "latent_channels": 2, "downsampling": 2}
+    config = yaml.safe_load(Path("study.yaml").read_text())
+    config |= {"vae": vae, "latents": {"shards": 1, "source": "imported"}}
+    Path("study.yaml").write_text(yaml.safe_dump(config))
+    shard.unlink()
+    job = job_of("encode_shard", str(shard))
+    assert job.input.imported == "imported/imported.json"
+    assert run_job("encode_shard", job) == 0
+    assert shard.read_bytes() == encoded
+    facts = json.loads(shard.with_suffix(".json").read_text())
+    assert (facts["imported"]["layout"], facts["imported"]["mirrored"]) == ("webdataset", True)

@@ -18,10 +18,12 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     from dit_scaling.data.class_order import require_order
     from dit_scaling.data.sources import open_source
     from dit_scaling.health.contract import refuse_broken_contracts
+    from dit_scaling.latents.imported import origin_of, require_usable
     from dit_scaling.metrics.given_files import require_given_files
     from dit_scaling.paper.deviations import compare_protocol, doubtful_reasons
 
     study = load_study(*config)
+    require_usable(study)
     images: int | None = None
     fault: UserError | None = None
     try:
@@ -33,7 +35,7 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
         images = len(source)
         _tell_images(study, source)
     refuse_broken_contracts(study)
-    for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images))):
+    for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images, origin_of(study)))):
         typer.echo(f"Doubtful: {warning}.")
     runs = len(study.variants) * len(study.training.seeds)
     found = f"{named(config)}: study '{study.study}', {runs} training runs of {study.lengths}"
@@ -55,19 +57,25 @@ def _expected(study: "Study") -> int | None:
 
 
 def _tell_images(study: "Study", source: "ImageSource") -> None:
-    """Say what is seen in the images.
+    """Say what is seen in the images, and of imported latents whether they are theirs.
 
     Raises:
-        UserError: they cannot be split and encoded as the study says.
+        UserError: they cannot be split and encoded as the study says, or the latents are of others.
     """
     from dit_scaling.config.image_settings import ImageFiles
+    from dit_scaling.data.assets import imported_record
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.split import require_shards, require_training_images
     from dit_scaling.data.survey import describe_inventory, require_readable, survey
+    from dit_scaling.latents.imported import ImportedLatents
 
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
     require_shards(images, study.data.held_out, study.latents.shards, study.latents.held_out_shards)
+    if study.latents.source is not None:
+        latents = ImportedLatents(imported_record(study))
+        latents.rows_of(source)
+        typer.echo(f"Latents: {images:,} imported ones ({latents.facts.origin.each}) with the labels of their images.")
     if isinstance(study.data, ImageFiles):
         if study.data.count not in (None, images):
             typer.echo(f"Doubtful: data.count: {study.data.count:,}, but there are {images:,} images.")

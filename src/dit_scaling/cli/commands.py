@@ -17,6 +17,7 @@ from dit_scaling.cli.compare_command import compare
 from dit_scaling.cli.diagnose_command import diagnose
 from dit_scaling.cli.export_command import export
 from dit_scaling.cli.export_samples_command import export_samples
+from dit_scaling.cli.import_latents_command import import_latents
 from dit_scaling.cli.init_command import init
 from dit_scaling.cli.laws_command import laws
 from dit_scaling.cli.options import StudyCommand
@@ -55,6 +56,7 @@ COMMANDS = (
     Command(init),
     Command(check),
     Command(prefetch),
+    Command(import_latents),
     Command(variants),
     Command(status),
     Command(plan, times_training=True),

@@ -37,6 +37,7 @@ def impossible_settings(study: "Study") -> list[str]:
         for name in study.variants
         if f"@{training.objective}-" in name
     ]
+    problems += _impossible_imports(study)
     redefined = [
         f"{row.sizes_key}.{name}"
         for row in FAMILIES.values()
@@ -104,6 +105,18 @@ def impossible_settings(study: "Study") -> list[str]:
     kinds = [extractor.kind for extractor in study.metrics.extractors]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         problems.append(f"metrics.beside: {kind} is there twice; each kind of features makes columns of its own")
+    return problems
+
+
+def _impossible_imports(study: "Study") -> list[str]:
+    """Imported latents are of a given VAE, and nothing is encoded."""
+    if study.latents.source is None:
+        return []
+    problems = []
+    if study.vae.source == "trained":
+        problems.append("latents.source: imported latents are of a given VAE; name it with vae.source: pretrained")
+    if study.latents.precision != "tf32":
+        problems.append("latents.precision: nothing is encoded where latents.source is set; leave it out")
     return problems
 
 

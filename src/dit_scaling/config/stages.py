@@ -48,6 +48,7 @@ class VaeSettings(Section):
 
 class LatentsSettings(Section):
     latents: Latents
+    """Its ``source`` is the sha256 of the record of imported latents, or their folder where that is not here."""
     vae: VaeSettings
 
 
@@ -239,6 +240,7 @@ class Stages:
         vae_fingerprint: str = "",
         checkpoints: Mapping[str, str] | None = None,
         references: Mapping[str, str] | None = None,
+        imported: str = "",
     ) -> None:
         """Settings of ``study``; the fingerprints stand for what is given, and so do two mappings to sha256.
 
@@ -248,6 +250,7 @@ class Stages:
             vae_fingerprint: of a given VAE's folder.
             checkpoints: variant to sha256 of its given weights.
             references: kind of extractor to sha256 of its given reference.
+            imported: what stands for imported latents; the name of their folder where it is empty.
         """
         self._made: dict[Any, Any] = {}
         self._study = study
@@ -256,6 +259,7 @@ class Stages:
         self._vae_fingerprint = vae_fingerprint
         self._checkpoints = checkpoints or {}
         self._references = references or {}
+        self._imported = imported
 
     def data(self) -> DataSettings:
         data = self._study.data
@@ -269,7 +273,10 @@ class Stages:
 
     @_remembered
     def latents(self) -> LatentsSettings:
-        return LatentsSettings(latents=self._study.latents, vae=self.vae())
+        latents = self._study.latents
+        if latents.source is not None and self._imported:
+            latents = latents.model_copy(update={"source": self._imported})
+        return LatentsSettings(latents=latents, vae=self.vae())
 
     def extractor(self, kind: str) -> ExtractorSettings:
         chosen = next(extractor for extractor in self._study.metrics.extractors if extractor.kind == kind)

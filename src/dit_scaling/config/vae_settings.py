@@ -40,7 +40,7 @@ VaeChoice = Annotated[TrainedVae | PretrainedVae, Field(discriminator="source")]
 
 
 class Latents(Section):
-    """How the latents are laid out on disk."""
+    """How the latents are laid out on disk, and where they come from."""
 
     shards: Numbered = 8
     """Webdataset shards of the training images; one job each."""
@@ -48,3 +48,5 @@ class Latents(Section):
     precision: Annotated[Literal["tf32", "bfloat16", "float16"], Before("tf32")] = "tf32"
     """Arithmetic of the encoder. tf32 is that of GPUs, float32 elsewhere; the others are autocast, a third faster on an
     H200. Latents of SD's VAE in float16 differ by 0.17% of their norm, in bfloat16 by 1.4%."""
+    source: Annotated[str | None, Before(None)] = None
+    """Folder that `dit-scaling import-latents` wrote: its latents are used, and no image is encoded but for checks."""

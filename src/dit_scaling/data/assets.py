@@ -18,6 +18,8 @@ from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, fold
 
 KEPT = ".cache"
 """Folder in a study's results that remembers digests of large inputs."""
+IMPORTED = "imported.json"
+"""Record in a folder of imported latents."""
 TRANSFORMER_FILE = "diffusion_pytorch_model.safetensors"
 PIPELINE_WEIGHTS = (f"transformer/{TRANSFORMER_FILE}", TRANSFORMER_FILE)
 """Where the weights lie in the folder of a diffusers pipeline, or of its transformer."""
@@ -151,7 +153,13 @@ def stages_as_given(study: Study, data_fingerprint: str, results: Path) -> Stage
         folder_fingerprint(vae) if vae and vae.is_dir() else "",
         {variant: _content(name, kept) for variant, name in study.checkpoints.items()},
         {kind: _content(name, kept) for kind, name in _references(study).items()},
+        _content(str(imported_record(study)), kept) if study.latents.source else "",
     )
+
+
+def imported_record(study: Study) -> Path:
+    """The record of a study's imported latents."""
+    return Path(study.latents.source or "", IMPORTED)
 
 
 def _content(name: str, kept: Path) -> str:

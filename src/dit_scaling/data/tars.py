@@ -112,7 +112,7 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
     """Add the samples of one tar to ``rows``."""
     seen, length = set(), path.stat().st_size
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
-        for key, members in groupby(_members(archive), key=lambda member: member[0]):
+        for key, members in groupby(tar_members(archive), key=lambda member: member[0]):
             if key in seen:
                 raise TarError(f"the members of {key} do not follow each other")
             seen.add(key)
@@ -122,7 +122,7 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
                     raise TarError(f"member {member.name} is there twice")
                 parts[suffix] = member
             images = [member for suffix, member in parts.items() if f".{suffix}" in IMAGE_SUFFIXES]
-            label = _label(stream, parts, key) if images or _has_label(parts) else None
+            label = stated_class(stream, parts, key) if images or _has_label(parts) else None
             if label is None and not images:
                 rows.left_out.update(list(parts))
                 continue
@@ -137,14 +137,28 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
             rows.size.append(images[0].size)
             rows.label.append(label)
             rows.keys.append(f"{path.name}/{key}")
-        # A damaged header in the middle looks like the end to tarfile; the true end is zeros, or the file's.
-        stream.seek(archive.offset)
-        if any(stream.read(BLOCK)):
-            raise TarError(f"no header at byte {archive.offset}")
+        require_end(archive, stream)
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """(key, suffix, member) of each file, named as webdataset names them: the suffix begins at the first dot."""
+def require_end(archive: tarfile.TarFile, stream: BinaryIO) -> None:
+    """See that an archive whose members were all seen ends there.
+
+    A damaged header in the middle looks like the end to tarfile; the true end is zeros, or the file's.
+
+    Raises:
+        TarError: it does not.
+    """
+    stream.seek(archive.offset)
+    if any(stream.read(BLOCK)):
+        raise TarError(f"no header at byte {archive.offset}")
+
+
+def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """(key, suffix, member) of each file, named as webdataset names them: the suffix begins at the first dot.
+
+    Raises:
+        TarError: a member leads out of the tar, or is sparse.
+    """
     for member in archive:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name:
@@ -161,7 +175,7 @@ def _has_label(parts: Mapping[str, tarfile.TarInfo]) -> bool:
     return "cls" in parts or "cls.txt" in parts
 
 
-def _label(stream: BinaryIO, parts: Mapping[str, tarfile.TarInfo], key: str) -> int | None:
+def stated_class(stream: BinaryIO, parts: Mapping[str, tarfile.TarInfo], key: str) -> int | None:
     """The class of one sample; None where no member tells it.
 
     Raises:

@@ -1,6 +1,5 @@
 """Encoding images to shards of latents, one job per shard."""
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import read_json, sha256_file, write_json
 from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
-from dit_scaling.latents.manifest import ChannelSums, ShardFacts
+from dit_scaling.latents.manifest import ChannelSums, write_facts
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 
 if TYPE_CHECKING:
@@ -76,22 +74,8 @@ def encode_shard(
     samples = _encode(vae, source, indices, sums, how, settings.latents.precision)
     with memory_named(f"{split} shard {shard}", "resources.encode_batch", how.batch_size, "images"):
         write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", how.log_seconds))
-    record = ShardFacts(
-        file=Path(os.path.relpath(output, facts.parent)).as_posix(),
-        split=split,
-        shard=shard,
-        count=len(indices),
-        sha256=sha256_file(output),
-        label_histogram=tuple(np.bincount(source.labels[indices], minlength=len(source.class_names)).tolist()),
-        latent_shape=sums.latent_shape,
-        numbers=sums.numbers,
-        first=tuple(sums.first.tolist()),
-        second=tuple(sums.second.tolist()),
-        scale=vae.config.scaling_factor,
-        vae_sha256=str(read_json(vae_json)["weights_sha256"]),  # which open_vae has compared
-        settings_digest=settings.digest,
-    )
-    write_json(facts, record.model_dump(mode="json"))
+    histogram = np.bincount(source.labels[indices], minlength=len(source.class_names))
+    write_facts(facts, output, (split, shard), histogram, sums, settings, vae_json)
 
 
 def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:

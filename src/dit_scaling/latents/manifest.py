@@ -2,17 +2,17 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import digest, read_json, write_json
-from dit_scaling.common.section import PositiveFloat, Section
+from dit_scaling.common.files import digest, read_json, sha256_file, write_json
+from dit_scaling.common.section import Before, PositiveFloat, Section
 from dit_scaling.config.stages import LatentsSettings
 
 SplitName = Literal["train", "held_out"]
@@ -28,6 +28,19 @@ def _inside(name: str) -> str:
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
         raise ValueError(f"{name!r} leads out of the manifest's folder")
     return name
+
+
+class Origin(Section):
+    """What is known of latents that were not encoded here."""
+
+    layout: str
+    """Name of the layout in which they came."""
+    log_variance: bool
+    """Whether they came with the posterior's spread; else what is stored is drawn as it is at every step."""
+    mirrored: bool
+    """Whether the mirror of each image came too; else the image stands in the mirror's place, which no job may draw."""
+    each: str
+    """What one of them is, in words."""
 
 
 class ShardFacts(Section):
@@ -50,6 +63,8 @@ class ShardFacts(Section):
     scale: PositiveFloat
     vae_sha256: Sha256
     settings_digest: str
+    imported: Annotated[Origin | None, Before(None)] = None
+    """None where they were encoded here."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -93,13 +108,15 @@ class Manifest(Section):
     settings_digest: str
     content: str
     """Digest over the shards' sha256 and the scale: equal content trains equal models."""
+    imported: Annotated[Origin | None, Before(None)] = None
+    """None where the latents were encoded here."""
 
 
 class ChannelSums:
     """Per-channel first and second moments of scaled posterior draws, in closed form, added up in float64."""
 
     def __init__(self, channels: int, scale: float) -> None:
-        self._channels, self._scale = channels, scale
+        self._channels, self.scale = channels, scale
         self.first: NDArray[np.float64] = np.zeros(channels)
         self.second: NDArray[np.float64] = np.zeros(channels)
         self.numbers = 0
@@ -108,11 +125,52 @@ class ChannelSums:
     def add(self, moments: NDArray[np.float16]) -> None:
         """Count one image and its mirror, (2, 2C, h, w)."""
         mean, logvar = np.split(moments.astype(np.float64), 2, axis=1)
-        self.first += self._scale * mean.sum(axis=(0, 2, 3))
-        self.second += self._scale**2 * (mean**2 + np.exp(logvar)).sum(axis=(0, 2, 3))
+        self.first += self.scale * mean.sum(axis=(0, 2, 3))
+        self.second += self.scale**2 * (mean**2 + np.exp(logvar)).sum(axis=(0, 2, 3))
         height, width = moments.shape[2:]
         self.numbers += 2 * height * width
         self.latent_shape = (2, 2 * self._channels, height, width)
+
+
+def write_facts(
+    output: Path,
+    shard: Path,
+    place: tuple[SplitName, int],
+    histogram: NDArray[np.int64],
+    sums: ChannelSums,
+    settings: LatentsSettings,
+    vae_json: Path,
+    imported: Origin | None = None,
+) -> None:
+    """Write the facts of a shard that is there.
+
+    Args:
+        output: the facts.
+        shard: the shard.
+        place: its split and number.
+        histogram: images of each class in it.
+        sums: of all its latents, by the scale of the autoencoder.
+        settings: of this stage.
+        vae_json: record of the autoencoder.
+        imported: what is known of latents that were not encoded here.
+    """
+    facts = ShardFacts(
+        file=Path(os.path.relpath(shard, output.parent)).as_posix(),
+        split=place[0],
+        shard=place[1],
+        count=int(histogram.sum()),
+        sha256=sha256_file(shard),
+        label_histogram=tuple(histogram.tolist()),
+        latent_shape=sums.latent_shape,
+        numbers=sums.numbers,
+        first=tuple(sums.first.tolist()),
+        second=tuple(sums.second.tolist()),
+        scale=sums.scale,
+        vae_sha256=_autoencoder_sha256(vae_json),
+        settings_digest=settings.digest,
+        imported=imported,
+    )
+    write_json(output, facts.stored())
 
 
 def write_manifest(settings: LatentsSettings, facts: Sequence[Path], vae_json: Path, output: Path) -> None:
@@ -127,10 +185,7 @@ def write_manifest(settings: LatentsSettings, facts: Sequence[Path], vae_json: P
     Raises:
         UserError: facts are missing, double, broken, of other settings, or of another autoencoder.
     """
-    record = read_json(vae_json)
-    if not isinstance(record, dict) or "weights_sha256" not in record:
-        raise UserError(f"{vae_json} is no record of an autoencoder. Rerun the vae stage.")
-    vae_sha256 = record["weights_sha256"]
+    vae_sha256 = _autoencoder_sha256(vae_json)
     by_split: dict[SplitName, list[tuple[Path, ShardFacts]]] = defaultdict(list)
     for path in facts:
         shard = _parse_facts(path)
@@ -155,8 +210,9 @@ def write_manifest(settings: LatentsSettings, facts: Sequence[Path], vae_json: P
         vae_sha256=one.vae_sha256,
         settings_digest=settings.digest,
         content=content_digest(splits, one.scale),
+        imported=one.imported,
     )
-    write_json(output, manifest.model_dump(mode="json"))
+    write_json(output, manifest.stored())
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -178,10 +234,30 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def origin_in(manifest: Mapping[str, Any]) -> Origin | None:
+    """What the JSON of a manifest says of latents that were not encoded here; None of others, and of no manifest.
+
+    Raises:
+        UserError: it is broken.
+    """
+    found = manifest.get("imported")
+    try:
+        return None if found is None else Origin.model_validate(found)
+    except ValidationError as error:
+        raise UserError(f"imported in the latents' manifest: {_complaint(error)}. Rerun the latents stage.") from None
+
+
 def content_digest(splits: dict[SplitName, Split], scale: float) -> str:
     """16 hex digits for the bytes of all shards, their order and the scale."""
     shards = {name: [shard.sha256 for shard in split.shards] for name, split in splits.items()}
     return digest({"shards": shards, "scale": scale})
+
+
+def _autoencoder_sha256(vae_json: Path) -> str:
+    record = read_json(vae_json)
+    if not isinstance(record, dict) or "weights_sha256" not in record:
+        raise UserError(f"{vae_json} is no record of an autoencoder. Rerun the vae stage.")
+    return str(record["weights_sha256"])
 
 
 def _merge(records: Sequence[ShardFacts], shards: tuple[Shard, ...]) -> Split:

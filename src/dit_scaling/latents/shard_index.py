@@ -37,7 +37,9 @@ class ShardError(ValueError):
     """What is wrong with a shard, without its name."""
 
 
-def open_index(path: Path, sha256: str, latent_shape: tuple[int, ...], *, verify: bool) -> ShardIndex:
+def open_index(
+    path: Path, sha256: str, latent_shape: tuple[int, ...], *, verify: bool, again: str | None = None
+) -> ShardIndex:
     """The index of a shard, from the file kept beside it where that still fits, else made and kept.
 
     A kept index fits while the shard has the size, the modification time and the sha256 it was made for; making
@@ -48,6 +50,7 @@ def open_index(path: Path, sha256: str, latent_shape: tuple[int, ...], *, verify
         sha256: what the manifest says of it.
         latent_shape: what each latent must have.
         verify: compare the sha256 even if a kept index fits.
+        again: what to do where the shard is missing or unusable, where that is not to run the job that makes it.
 
     Raises:
         UserError: the shard is missing, truncated, altered, or holds anything but latents of that shape.
@@ -62,11 +65,12 @@ def open_index(path: Path, sha256: str, latent_shape: tuple[int, ...], *, verify
             raise ShardError("its sha256 is not that of the manifest, so it was truncated or altered")
         index = scan_shard(path, latent_shape)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. Run: snakemake {path}") from None
+        raise UserError(f"{path} is missing. {again or f'Run: snakemake {path}'}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ShardError as error:
-        raise UserError(f"{path} is no usable shard: {error}. Delete it and run: snakemake {path}") from None
+        remedy = again or f"Delete it and run: snakemake {path}"
+        raise UserError(f"{path} is no usable shard: {error}. {remedy}") from None
     with contextlib.suppress(OSError), atomic_path(_kept_path(path)) as temporary:
         np.savez(
             temporary,

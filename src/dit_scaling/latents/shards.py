@@ -50,8 +50,11 @@ def write_shard(path: Path, samples: Iterable[LatentSample]) -> None:
             )
 
 
-def to_float16(moments: NDArray[np.float32], source: str) -> NDArray[np.float16]:
-    """Round to float16, the shards' precision.
+ENCODED = "the autoencoder encodes this image to {fault}. Check the VAE and the image."
+
+
+def to_float16(moments: NDArray[np.floating], source: str, told: str = ENCODED) -> NDArray[np.float16]:
+    """Round to float16, the shards' precision; ``told`` is the complaint, with a place for the ``fault``.
 
     Raises:
         UserError: a number is not finite, or too large for float16.
@@ -60,7 +63,7 @@ def to_float16(moments: NDArray[np.float32], source: str) -> NDArray[np.float16]
         rounded = moments.astype(np.float16)
     if not np.isfinite(rounded).all():
         reason = "numbers too large for float16" if np.isfinite(moments).all() else "NaN or infinity"
-        raise UserError(f"{source}: the autoencoder encodes this image to {reason}. Check the VAE and the image.")
+        raise UserError(f"{source}: {told.format(fault=reason)}")
     return rounded
 
 

@@ -11,6 +11,7 @@ from dit_scaling.data import imagenet
 from dit_scaling.diffusion.process import OBJECTIVES, PAPER_OBJECTIVE, PAPER_PROCESS, DiffusionSettings
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER, SAMPLERS
 from dit_scaling.diffusion.schedule import SCHEDULES
+from dit_scaling.latents.manifest import Origin
 from dit_scaling.variants import Variant
 
 Level = Literal["green", "amber", "red"]
@@ -54,14 +55,21 @@ class ProtocolStatus:
     doubts: tuple[str, ...]
 
 
-def compare_protocol(study: Study, images: int | None) -> tuple[ProtocolRow, ...]:
+def compare_protocol(study: Study, images: int | None, imported: Origin | None = None) -> tuple[ProtocolRow, ...]:
     """Every setting of the study beside the paper's.
 
     Args:
         study: the study.
         images: number of images of its source, training and held-out; None where unknown.
+        imported: what is known of imported latents, where it has some.
     """
-    rows = (*_data_rows(study, images), *_model_rows(study), *_training_rows(study), *_evaluation_rows(study))
+    rows = (
+        *_data_rows(study, images),
+        _draws_row(study, imported),
+        *_model_rows(study),
+        *_training_rows(study),
+        *_evaluation_rows(study),
+    )
     return tuple(replace(row, reason=study.deviations.get(row.setting, "")) if row.deviates else row for row in rows)
 
 
@@ -176,7 +184,17 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         "4x32x32",
         "patches, tokens and Gflops compare only with models on the same grid",
     )
-    yield _row("draws of the posterior", "afresh at every step", "afresh at every step", "")
+
+
+def _draws_row(study: Study, imported: Origin | None) -> ProtocolRow:
+    paper = ours = "afresh at every step"
+    if study.latents.source is not None and imported is None:
+        ours = "of imported latents that were not seen"
+    elif imported is not None and not imported.log_variance:
+        ours = f"the mean at every step (no log-variance in the imported latents: {imported.each})"
+    return _row(
+        "draws of the posterior", ours, paper, "each image is the same latent at every step: fewer different inputs"
+    )
 
 
 def _model_rows(study: Study) -> Iterable[ProtocolRow]:

@@ -124,7 +124,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             stages.latents().digest,
             ("latents/provenance.json",),
             0.0,
-            encoding=2 * images * encode,
+            encoding=0.0 if study.latents.source else 2 * images * encode,
             parts=study.latents.shards,
         )
     for extractor in study.metrics.extractors:

@@ -11,6 +11,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json
 from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
+from dit_scaling.latents.manifest import origin_in
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
 from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, study_facts, study_tables, verdict_tables
@@ -81,7 +82,7 @@ def write_report(
         if (path := getattr(inputs, name))
     }
     report, published = read_claims(inputs.claims), evaluate_claims(table4())
-    protocol = compare_protocol(study, records["data"].get("images"))
+    protocol = compare_protocol(study, records["data"].get("images"), origin_in(records.get("manifest", {})))
     preflight = view_preflight(inputs.preflight) if inputs.preflight else None
     gates = view_gates(inputs.gates, output)
     names = shorten([*study.variants, *(str(name) for name in measured.final["series"].unique())])

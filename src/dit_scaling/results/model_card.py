@@ -11,6 +11,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
 from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.config.study import Study
+from dit_scaling.latents.manifest import origin_in
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.models.checkpoints import CheckpointHeader
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol
@@ -159,7 +160,8 @@ def _results(results: Sequence[Result]) -> str:
 def _protocol(study: Study | None, checkpoint: Path) -> str:
     if study is None:
         return "Not known: the checkpoint lay in no finished study."
-    rows = compare_protocol(study, _count_images(checkpoint))
+    data, manifest = (_record_above(checkpoint, file) for file in ("data/data.json", "latents/manifest.json"))
+    rows = compare_protocol(study, data.get("images"), origin_in(manifest))
     differing = [row for row in rows if row.deviates]
     head = f"Of {len(rows)} settings {len(differing)} differ from those of DiT (arXiv 2212.09748)"
     if not differing:
@@ -173,9 +175,10 @@ def _row(row: ProtocolRow) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _count_images(checkpoint: Path) -> int | None:
-    facts = next((path for up in checkpoint.resolve().parents if (path := up / "data/data.json").is_file()), None)
-    return int(read_json(facts)["images"]) if facts else None
+def _record_above(checkpoint: Path, file: str) -> dict[str, Any]:
+    """A JSON record of the study that a checkpoint lies in; empty where there is none."""
+    found = next((path for up in checkpoint.resolve().parents if (path := up / file).is_file()), None)
+    return dict(read_json(found)) if found else {}
 
 
 def _describe_data(study: Study) -> str:

@@ -16,9 +16,10 @@ from dit_scaling.config.stages import DataSettings
 from dit_scaling.data.sources import ImageSource, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.data.survey import survey
-from dit_scaling.health.check import Check, at_least, at_most
-from dit_scaling.health.preflight.vae_checks import encode_directly
+from dit_scaling.health.check import Check, at_least, at_most, within
+from dit_scaling.health.preflight.vae_checks import moments_directly
 from dit_scaling.latents.autoencoder import decode
+from dit_scaling.latents.manifest import Origin
 from dit_scaling.latents.reader import LatentReader
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PAIRS = 32
 TOLERANCE = 0.1  # of the latents' standard deviation; float16 and TensorFloat-32 stay below a hundredth
+DRAWN = 1.25  # deviations of the posterior by which a draw may lie from its mean, on average over a latent
+WIDTH = 1.0  # of the log-variance: a factor of 1.6 in the deviation; an encoder in bfloat16 stays below a tenth
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,14 @@ class Pairs:
     """(N,), as stored."""
     means: Tensor
     """(N, 2, C, h, w) posterior means of image and mirror, as stored: not scaled."""
+    log_variances: Tensor
+    """(N, 2, C, h, w), as stored."""
     images: NDArray[np.uint8]
     """(N, H, W, C), from the source."""
     source_labels: NDArray[np.int64]
     """(N,), from the source."""
+    imported: Origin | None
+    """None where the latents were encoded here."""
 
 
 def read_pairs(reader: LatentReader, source: ImageSource) -> Pairs:
@@ -54,12 +61,14 @@ def read_pairs(reader: LatentReader, source: ImageSource) -> Pairs:
     if unknown:
         raise UserError(f"the source has no image {unknown[0]}, but the latents do. Rerun the latents stage.")
     indices = np.array([places[names[index]] for index in chosen])
-    moments = torch.from_numpy(reader.moments(chosen)).float()
+    means, log_variances = torch.from_numpy(reader.moments(chosen)).float().chunk(2, dim=2)
     return Pairs(
         labels=reader.labels[chosen],
-        means=moments.chunk(2, dim=2)[0],
+        means=means,
+        log_variances=log_variances,
         images=read_images(source, indices),
         source_labels=source.labels[indices],
+        imported=reader.manifest.imported,
     )
 
 
@@ -70,40 +79,78 @@ def decode_means(vae: "AutoencoderKL", means: Tensor, channels: int) -> NDArray[
 
 def check_pairs(vae: "AutoencoderKL", pairs: Pairs) -> list[Check]:
     """Stored latents against their source images encoded afresh, and decoded against the images themselves."""
-    image, mirror = encode_directly(vae, pairs.images), encode_directly(vae, pairs.images[:, :, ::-1])
+    of_image, of_mirror = moments_directly(vae, pairs.images), moments_directly(vae, pairs.images[:, :, ::-1])
+    image, mirror = of_image.chunk(2, dim=1)[0], of_mirror.chunk(2, dim=1)[0]
     spread = image.std()
 
-    def error(stored: Tensor, fresh: Tensor) -> Tensor:
-        return (stored - fresh).square().mean(dim=(1, 2, 3)).sqrt() / spread
+    def error(stored: Tensor, encoded: Tensor) -> Tensor:
+        return (stored - encoded).square().mean(dim=(1, 2, 3)).sqrt() / spread
 
     first, second = pairs.means.unbind(1)
-    foreign = torch.minimum(error(first, image), error(first, mirror)).max()
-    turned = torch.maximum(error(first, image), error(second, mirror)).max()
-    same = float((pairs.labels == pairs.source_labels).mean())
-    return [
+    errors = torch.stack([error(first, image), error(first, mirror)])
+    checks, tolerance = [], TOLERANCE
+    if pairs.imported is not None:
+        nearer = (errors[0] <= errors[1])[:, None, None, None]
+        means, log_variances = torch.where(nearer, of_image, of_mirror).chunk(2, dim=1)
+        checks += _check_imported(pairs, pairs.imported, means, log_variances)
+        if not pairs.imported.log_variance:  # a draw of the posterior may stand where others store the mean
+            tolerance += DRAWN * float(log_variances.exp().mean(dim=(1, 2, 3)).max().sqrt() / spread)
+    checks += [
         at_least(
             "labels belong to latents",
-            same,
+            float((pairs.labels == pairs.source_labels).mean()),
             1.0,
             "labels were shuffled or shifted against the latents when they were stored: the model would learn classes "
             "that are none",
         ),
         at_most(
             "latents belong to images",
-            float(foreign),
-            TOLERANCE,
+            float(errors.min(dim=0).values.max()),
+            tolerance,
             "stored latents are not what the VAE makes of the images of that name (error in standard deviations): "
             "another VAE, another crop, another input range, or images swapped",
         ),
-        at_most(
-            "mirrored moments",
-            float(turned),
-            TOLERANCE,
-            "the mirror's moments are not those of the mirrored image, or are stored in the image's place (error in "
-            "standard deviations)",
-        ),
-        _check_decoded(decode_means(vae, first, pairs.images.shape[-1]), pairs.images),
     ]
+    if pairs.imported is None or pairs.imported.mirrored:
+        checks.append(
+            at_most(
+                "mirrored moments",
+                float(torch.maximum(errors[0], error(second, mirror)).max()),
+                tolerance,
+                "the mirror's moments are not those of the mirrored image, or are stored in the image's place (error "
+                "in standard deviations)",
+            )
+        )
+    return [*checks, _check_decoded(decode_means(vae, first, pairs.images.shape[-1]), pairs.images)]
+
+
+def _check_imported(pairs: Pairs, origin: Origin, means: Tensor, log_variances: Tensor) -> list[Check]:
+    """The scale of imported latents, and the width of their posteriors, against images encoded afresh (N, C, h, w)."""
+    power, width = float(means.square().mean()), float(log_variances.exp().mean())
+    drawn = 1.0 if origin.log_variance else (1 + width / power) ** 0.5
+    checks = [
+        within(
+            "scale of imported latents",
+            float(pairs.means[:, 0].square().mean() / power) ** 0.5,
+            0.97,
+            1.03 * drawn,
+            "latents were multiplied by the VAE's scale where they came from and it was not divided out, or it was "
+            "divided out of latents without it: import them again with another --scale (norm, as a share of that of "
+            "images encoded afresh)",
+        )
+    ]
+    if origin.log_variance:
+        apart = (pairs.log_variances[:, 0] - log_variances).square().mean().sqrt()
+        checks.append(
+            at_most(
+                "posterior of imported latents",
+                float(apart),
+                WIDTH,
+                "standard deviations were read as log-variances, or the other way round: import the latents again with "
+                "another --holds (difference of log-variances from those of images encoded afresh)",
+            )
+        )
+    return checks
 
 
 def check_histogram(reader: LatentReader, source: ImageSource, data: DataSettings) -> Check:

@@ -22,12 +22,18 @@ def check_vae(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> list[Check]:
     return [*_check_input(vae, images.shape[1:]), _check_scale(vae, images[:BATCH]), _check_round_trip(vae, images)]
 
 
-@torch.no_grad()
 def encode_directly(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> Tensor:
     """Posterior means (N, C, h, w) by the VAE alone: the yardstick for everything that encodes on the way."""
+    return moments_directly(vae, images).chunk(2, dim=1)[0]
+
+
+@torch.no_grad()
+def moments_directly(vae: "AutoencoderKL", images: NDArray[np.uint8]) -> Tensor:
+    """As `encode_directly`, with the log-variances: (N, 2C, h, w)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     batches = pixels.expand(-1, vae.config.in_channels, -1, -1).split(BATCH)
-    return torch.cat([vae.encode(batch.to(vae.device)).latent_dist.mean.float().cpu() for batch in batches])
+    posteriors = (vae.encode(batch.to(vae.device)).latent_dist for batch in batches)
+    return torch.cat([torch.cat([some.mean, some.logvar], dim=1).float().cpu() for some in posteriors])
 
 
 def _check_input(vae: "AutoencoderKL", shape: tuple[int, ...]) -> list[Check]:

@@ -1,0 +1,1 @@
+"""Layouts in which others publish and extract latents: a module each, and the table of them."""
