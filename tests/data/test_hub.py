@@ -23,6 +23,7 @@ from dit_scaling.common.errors import DiskError, UserError
 from dit_scaling.config import load_study
 from dit_scaling.config.image_settings import Parquet
 from dit_scaling.data import hub as module
+from dit_scaling.data.assets import open_stages
 from dit_scaling.data.fetch import faults_named
 from dit_scaling.data.fingerprint import fingerprint
 from dit_scaling.data.hub import fetch_images
@@ -181,6 +182,16 @@ def test_without_a_commit_the_newest_is_taken_and_recorded(hub: Hub, tmp_path: P
         fetch_all(folder)
     (folder / RECORD_FILE).write_text((folder / RECORD_FILE).read_text().replace(SECOND, FIRST))
     assert fingerprint(data(folder)) != before, "another commit counts as a change"
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_commit_that_is_named_afterwards_changes_nothing(tmp_path: Path) -> None:
+    def latents(hub: str) -> str:
+        settings = {**data(tmp_path / "here", hub).model_dump(), "image_size": 32, "held_out": 4}
+        return open_stages(load_study(edited(tmp_path, {"data": settings})), tmp_path).latents().digest
+
+    fetch_all(tmp_path / "here")
+    assert latents(NAME) == latents(f"{NAME}@{SECOND}")
 
 
 @pytest.mark.parametrize(

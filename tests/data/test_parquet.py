@@ -70,6 +70,7 @@ def test_images_are_those_that_pandas_reads_in_its_order(root: Path) -> None:
             np.testing.assert_array_equal(source.image(index), centre_crop(image, 8))
     assert source.labels.dtype == np.int64
     assert list(source.keys[3:6]) == [source.keys[index] for index in (3, 4, 5)]
+    assert list(source.keys) == [source.keys[index] for index in range(10)]
     assert source.keys[-1] == source.keys[9]
 
 

@@ -16,6 +16,7 @@ from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.class_order import require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
+from dit_scaling.data.hub_record import pinned
 
 KEPT = ".cache"
 """Folder in a study's results that remembers digests of large inputs."""
@@ -147,7 +148,7 @@ def stages_as_given(study: Study, data_fingerprint: str, results: Path) -> Stage
     kept = results / KEPT
     vae = Path(study.vae.path) if study.vae.source == "pretrained" else None
     return Stages(
-        study,
+        study.model_copy(update={"data": pinned(study.data)}),
         data_fingerprint,
         folder_fingerprint(vae) if vae and vae.is_dir() else "",
         {variant: _content(name, kept) for variant, name in study.checkpoints.items()},

@@ -72,6 +72,12 @@ def record_of(data: ImageSettings) -> HubRecord | None:
     return read_record(Path(data.path)) if isinstance(data, Parquet) and data.hub is not None else None
 
 
+def pinned(data: ImageSettings) -> ImageSettings:
+    """The same images with the commit that was fetched in ``data.hub``, whether the config names it or not."""
+    record = record_of(data)
+    return data if record is None else data.model_copy(update={"hub": record.name})
+
+
 def require_fetched(hub: str, root: Path) -> HubRecord:
     """The record of a folder into which ``hub`` was fetched; looks at names and sizes alone.
 

@@ -84,6 +84,11 @@ class RowNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._index.label)
 
+    def __iter__(self) -> Iterator[str]:
+        rows = np.bincount(self._index.file, np.diff(self._index.start), len(self._index.files)).astype(np.int64)
+        for file, count in zip(self._index.files, rows.tolist(), strict=True):
+            yield from (f"{file}/{row}" for row in range(count))
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
