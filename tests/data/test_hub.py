@@ -23,8 +23,8 @@ from dit_scaling.common.errors import DiskError, UserError
 from dit_scaling.config import load_study
 from dit_scaling.config.image_settings import Parquet
 from dit_scaling.data import hub as module
-from dit_scaling.data.assets import open_stages
-from dit_scaling.data.fetch import faults_named
+from dit_scaling.data.assets import Asset, open_stages
+from dit_scaling.data.fetch import faults_named, fetch
 from dit_scaling.data.fingerprint import fingerprint
 from dit_scaling.data.hub import fetch_images
 from dit_scaling.data.hub_record import RECORD_FILE
@@ -337,6 +337,15 @@ def test_the_token_is_sent_and_said_nowhere(
     for said in (answer.output, str(refused.exception), refused.output, caplog.text):
         assert TOKEN not in said
     assert all(TOKEN.encode() not in content for content in content_of(tmp_path / "here").values())
+
+
+def test_the_length_of_what_has_no_sha256_is_asked_with_the_token_too(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.needs_token = True
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    path = fetch(Asset("README.md", f"hf://datasets/{NAME}@{SECOND}/README.md", None), tmp_path / "here")
+    assert path.read_text() == "About it."
 
 
 def test_a_token_that_cannot_be_sent_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
