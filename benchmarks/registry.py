@@ -4,7 +4,19 @@ from importlib import import_module
 
 from benchmarks.row import Row
 
-TOPICS = ("training", "pair", "sampling", "extraction", "reader", "frechet", "features", "ema", "startup", "study")
+TOPICS = (
+    "training",
+    "pair",
+    "sampling",
+    "extraction",
+    "parquet",
+    "reader",
+    "frechet",
+    "features",
+    "ema",
+    "startup",
+    "study",
+)
 
 
 def rows_of(topic: str) -> tuple[Row, ...]:

@@ -19,12 +19,12 @@ PYTHON = "3.11"
 
 GROUPS = {
     "data": (
-        *("filelock", "huggingface-hub", "mlxtend", "numpy", "pillow", "pooch", "psutil", "pydantic"),
-        *("pyyaml", "requests", "tqdm", "webdataset"),
+        *("filelock", "huggingface-hub", "mlxtend", "numpy", "pillow", "pooch", "psutil", "pyarrow"),
+        *("pydantic", "pyyaml", "requests", "tqdm", "webdataset"),
     ),
     "torch": (
-        *("clean-fid", "diffusers", "filelock", "matplotlib", "mlxtend", "numpy", "pillow", "psutil", "pydantic"),
-        *("pyyaml", "safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),
+        *("clean-fid", "diffusers", "filelock", "matplotlib", "mlxtend", "numpy", "pillow", "psutil", "pyarrow"),
+        *("pydantic", "pyyaml", "safetensors", "scipy", "torch", "torchvision", "tqdm", "webdataset"),
     ),
     "report": (
         *("jinja2", "matplotlib", "numpy", "pandas", "pillow", "psutil", "pyarrow", "pydantic", "pyyaml", "scipy"),

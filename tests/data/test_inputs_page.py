@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import parquet_sets
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.image_settings import ImageFolder, WebDataset
+from dit_scaling.config.image_settings import ImageFolder, Parquet, WebDataset
 from dit_scaling.data.class_order import describe_order
 from dit_scaling.data.listing import take_inventory
 from dit_scaling.data.pixels import ORIENTATION
 from dit_scaling.data.sources import open_source
-from dit_scaling.data.survey import require_readable, survey
+from dit_scaling.data.survey import describe_inventory, require_readable, survey
 from dit_scaling.latents.autoencoder import load_any_vae
 from dit_scaling.metrics.moments import load_moments
 from dit_scaling.models import DiT, create_model
@@ -343,6 +345,120 @@ def _compressed(root: Path, _: Path) -> None:
     labels = tar(root, png(), ("x.cls", b"0"))
     (root / "a.tar").write_bytes(gzip.compress((root / "a.tar").read_bytes()))
     refused("no usable webdataset tar", labels)
+
+
+# Parquet
+
+
+def parquet(root: Path, **settings: Any) -> Parquet:
+    given = {"image_size": 8, "classes": 3, "held_out": 2} | settings
+    return Parquet(source="parquet", path=str(root), **given)
+
+
+def labels_of(root: Path, **settings: Any) -> list[int]:
+    return open_source(parquet(root, **settings)).labels.tolist()
+
+
+def one_file(root: Path, content: pa.Table) -> Path:
+    return parquet_sets.write(root / "a.parquet", content).parent
+
+
+@row("images as bytes, or as a struct with `bytes`; whole numbers of classes")
+def _columns(root: Path, _: Path) -> None:
+    images = [parquet_sets.encoded(seed) for seed in range(3)]
+    one_file(root / "bytes", pa.table({"image": images, "label": [2, 0, 1]}))
+    parquet_sets.write(root / "struct/a.parquet", parquet_sets.table(images, [2, 0, 1]), compression="gzip")
+    for folder in ("bytes", "struct"):
+        assert labels_of(root / folder) == [2, 0, 1]
+        assert open_source(parquet(root / folder)).image(2).shape == (8, 8, 3)
+
+
+@row("names of the classes in the schema, as `datasets` writes them")
+def _schema(root: Path, _: Path) -> None:
+    parquet_sets.write_set(root / "set", names=["ant", "bee", "cat"])
+    assert open_source(parquet(root / "set")).class_names == ["ant", "bee", "cat"]
+    (root / "names.txt").write_text("a\nb\nc\n")
+    assert open_source(parquet(root / "set", class_names=str(root / "names.txt"))).class_names == ["a", "b", "c"]
+
+
+@row("several splits in the folder or below it")
+def _splits(root: Path, _: Path) -> None:
+    parquet_sets.write_set(root, 3)
+    parquet_sets.write_set(root / "more", 6, split="test")
+    refused(r"2 splits: more/test \(2 files\), train \(2 files\)", lambda: labels_of(root))
+    assert len(labels_of(root, split="test")) == 6
+    assert "2 .parquet (of split train)" in describe_inventory(parquet(root, split="test"))[1]
+
+
+@row("files that are missing by their names' own count (train-00000-of-00294), or there twice")
+def _count(root: Path, _: Path) -> None:
+    parquet_sets.write_set(root, files=3)
+    (root / "train-00001-of-00003.parquet").unlink()
+    refused("there are 3; number 1 is missing", lambda: labels_of(root))
+
+
+@row("files whose names for the classes differ")
+def _names_differ(root: Path, _: Path) -> None:
+    for number, names in enumerate((["ant", "bee", "cat"], ["bee", "ant", "cat"])):
+        content = parquet_sets.table([parquet_sets.encoded(0)], [number], names)
+        parquet_sets.write(root / f"train-{number}.parquet", content)
+    refused(r"train-0\.parquet and .*train-1\.parquet give the classes", lambda: labels_of(root))
+
+
+@row("a column that is missing or of another type: text, fractions, arrays, paths without bytes")
+def _types(root: Path, _: Path) -> None:
+    for number, (content, words) in enumerate(
+        (
+            ({"img": [b"x"], "label": [0]}, "no column 'image'.*img, label"),
+            ({"image": ["x"], "label": [0]}, "is of type string"),
+            ({"image": [b"x"], "label": [0.5]}, "is of type double"),
+            ({"image": [[[0, 255]]], "label": [0]}, "is of type list"),
+            ({"image": [{"path": "a.png"}], "label": [0]}, "is of type struct<path: string>"),
+        )
+    ):
+        one_file(root / str(number), pa.table(content))
+        refused(rf"a\.parquet .*{words}", lambda folder=root / str(number): labels_of(folder))  # type: ignore[misc]
+
+
+@row("a row without image or label, a label below 0")
+def _null(root: Path, _: Path) -> None:
+    image = parquet_sets.encoded(0)
+    for number, (images, labels, words) in enumerate(
+        (
+            ([image, None], [0, 1], "row 1 has no image"),
+            ([image, image], [0, None], "row 1 has no label"),
+            ([image, image], [0, -1], "row 1 has the label -1"),
+        )
+    ):
+        one_file(root / str(number), parquet_sets.table(images, labels))
+        refused(rf"a\.parquet .*{words}", lambda folder=root / str(number): labels_of(folder))  # type: ignore[misc]
+
+
+@row("an image that cannot be decoded")
+def _undecodable(root: Path, _: Path) -> None:
+    one_file(root, parquet_sets.table([parquet_sets.encoded(seed)[: 900 * (seed < 2)] for seed in range(3)], [0, 1, 2]))
+    refused(r"a\.parquet/2 cannot be read as an image", lambda: open_source(parquet(root)).image(2))
+
+
+@row("damaged, cut short, replaced while jobs run, a pointer of Git LFS, a web page")
+def _damaged_parquet(root: Path, _: Path) -> None:
+    path = parquet_sets.write_set(root, files=1) / "train-00000-of-00001.parquet"
+    source, whole = open_source(parquet(root)), path.read_bytes()
+    for content, words in (
+        (whole[:-9], "fetch or copy it again"),
+        (b"version https://git-lfs", "Git LFS"),
+        (b"<html>", "web page"),
+    ):
+        path.write_bytes(content)
+        refused(rf"train-00000-of-00001\.parquet cannot be read .*{words}", lambda: labels_of(root))
+    parquet_sets.write_set(root, images=12, files=1)
+    refused("has changed since this job began", lambda: source.image(9))
+
+
+@row("files of `data.hub` that were not fetched, or not whole")
+def _not_fetched(root: Path, _: Path) -> None:
+    parquet_sets.write_set(root)
+    refused("Run `dit-scaling prefetch CONFIG`", lambda: labels_of(root, hub="someone/flowers"))
 
 
 # Checkpoints

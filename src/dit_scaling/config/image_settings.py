@@ -1,15 +1,31 @@
 """Config section ``data``: which images a study is about."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dit_scaling.common.section import Before, Count, Section, Seed
 
 MNIST_LABELS = 10
 MNIST_IMAGES = 5000
 
+HUB_NAME = r"[A-Za-z0-9][\w.-]*"
+HUB_DATASET = re.compile(rf"(?P<repository>{HUB_NAME}/{HUB_NAME})(@(?P<revision>[0-9a-f]{{40}}))?", re.ASCII)
+
+
+def _hub_dataset(text: str) -> str:
+    if not HUB_DATASET.fullmatch(text):
+        raise ValueError(
+            f"data.hub: {text!r} is neither OWNER/NAME nor OWNER/NAME@COMMIT with the 40 digits of a commit. Branches "
+            "and tags move, so they are not taken; without @COMMIT, `dit-scaling prefetch` takes the newest commit and "
+            "records it"
+        )
+    return text
+
+
 Colour = Annotated[str, Field(pattern=r"^(white|black|grey|#[0-9a-fA-F]{6})$")]
+HubDataset = Annotated[str, AfterValidator(_hub_dataset)]
 
 
 class ImageData(Section):
@@ -52,7 +68,7 @@ class ImageFiles(ImageData):
     """What every source of image files has."""
 
     path: str
-    """Folder of class folders or of .tar files, relative to the working directory or absolute."""
+    """Folder of class folders, of .tar files or of .parquet files, relative to the working directory or absolute."""
     background: Annotated[Colour | None, Before(None)] = "white"
     """Colour under transparent pixels: white, black, grey or #rrggbb; null trains on the colours that they hide."""
     exif_transpose: Annotated[bool, Before(False)] = True
@@ -77,5 +93,20 @@ class WebDataset(ImageFiles):
     source: Literal["webdataset"]
 
 
-ImageSettings = Annotated[Mnist | Shapes | ImageFolder | WebDataset, Field(discriminator="source")]
+class Parquet(ImageFiles):
+    """A folder of Parquet files, with a column of encoded images and one with the numbers of their classes."""
+
+    source: Literal["parquet"]
+    split: str | None = None
+    """Part of the data set to read, where the folder holds several: train of train-00000-of-00294.parquet and so on."""
+    image_column: str = "image"
+    """Column of the encoded images: bytes, or a struct with `bytes` as the Hugging Face hub has it."""
+    label_column: str = "label"
+    """Column of the classes, whole numbers from 0 on."""
+    hub: HubDataset | None = None
+    """Data set on the Hugging Face hub, OWNER/NAME or OWNER/NAME@COMMIT, that `dit-scaling prefetch` fetches into
+    `path`; without a commit it takes the newest one and records it there."""
+
+
+ImageSettings = Annotated[Mnist | Shapes | ImageFolder | WebDataset | Parquet, Field(discriminator="source")]
 """The images of a study, told apart by their ``source``."""

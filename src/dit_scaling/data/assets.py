@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.metrics_settings import GivenNetwork
@@ -15,6 +16,7 @@ from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.data.class_order import require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, cached_sha256, folder_fingerprint
+from dit_scaling.data.hub_record import pinned
 
 KEPT = ".cache"
 """Folder in a study's results that remembers digests of large inputs."""
@@ -46,7 +48,7 @@ class Asset:
     name: str
     """Path below the cache, with forward slashes."""
     url: str
-    """https://..., or hf://REPOSITORY@REVISION/FILE on the hub."""
+    """https://..., or on the hub hf://REPOSITORY@REVISION/FILE, of a data set hf://datasets/REPOSITORY@REVISION/FILE."""
     sha256: str | None
     """None where no public source tells it: then it is recorded at the first fetch and compared ever after."""
 
@@ -148,7 +150,7 @@ def stages_as_given(study: Study, data_fingerprint: str, results: Path) -> Stage
     kept = results / KEPT
     vae = Path(study.vae.path) if study.vae.source == "pretrained" else None
     return Stages(
-        study,
+        study.model_copy(update={"data": pinned(study.data)}),
         data_fingerprint,
         folder_fingerprint(vae) if vae and vae.is_dir() else "",
         {variant: _content(name, kept) for variant, name in study.checkpoints.items()},
@@ -192,7 +194,22 @@ def _hub_assets(path: str) -> Iterator[Asset]:
         yield Asset(f"{path}/{file}", f"hf://{path}@{revision}/{file}", sha256)
 
 
-def hub_parts(url: str) -> tuple[str, str, str] | None:
-    """Repository, revision and file of a hub's address; None for one that is not the hub's."""
-    match = re.fullmatch(rf"hf://({HUB_ID.pattern})@([^/]+)/(.+)", url)
-    return (match[1], match[2], match[3]) if match else None
+class HubFile(NamedTuple):
+    """A file on the hub."""
+
+    of_dataset: bool
+    """Of a data set, not of a model."""
+    repository: str
+    revision: str
+    path: str
+
+    @property
+    def page(self) -> str:
+        """Its repository's place below the hub's address."""
+        return f"datasets/{self.repository}" if self.of_dataset else self.repository
+
+
+def hub_file(url: str) -> HubFile | None:
+    """What a hub's address names; None for one that is not the hub's."""
+    match = re.fullmatch(rf"hf://(datasets/)?({HUB_ID.pattern})@([^/]+)/(.+)", url)
+    return HubFile(match[1] is not None, match[2], match[3], match[4]) if match else None

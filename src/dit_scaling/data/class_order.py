@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import open_regular
-from dit_scaling.config.image_settings import ImageFolder, WebDataset
+from dit_scaling.config.image_settings import ImageFolder, Parquet, WebDataset
 from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
 
@@ -41,25 +41,42 @@ def folder_classes(data: ImageFolder) -> list[str]:
     return names
 
 
-def tar_classes(data: WebDataset) -> list[str]:
-    """Names of the classes that tars know by number alone: those of ``data.class_names``, or the numbers.
+def numbered_classes(data: WebDataset | Parquet, told: Sequence[str] | None = None) -> list[str]:
+    """Names of classes that images know by number: of ``data.class_names``, as ``told`` by the files, or the numbers.
 
     Raises:
-        UserError: the file of names is missing or has more or fewer than ``data.classes``, or one twice.
+        UserError: the file of names is missing, or there are more or fewer names than ``data.classes``, or one twice.
     """
-    if data.class_names is None:
+    if data.class_names is not None:
+        return _read_as_many(data.class_names, data.classes)
+    if told is None:
         return [str(label) for label in range(data.classes)]
-    return _read_as_many(data.class_names, data.classes)
+    if len(told) != data.classes:
+        raise UserError(
+            f"data.classes: {data.classes}, but the files of {data.path} name {len(told)} classes "
+            f"({_abbreviated(told)}). Correct data.classes."
+        )
+    twice = _twice(told)
+    if twice:
+        raise UserError(
+            f"data.path: the files of {data.path} name two classes {twice[0]!r}. Give each a name of its own in a "
+            "file, one a line in the order of the labels, and set data.class_names."
+        )
+    return list(told)
 
 
 def _read_as_many(file: str, classes: int) -> list[str]:
     names = read_names(file, "data.class_names")
     if len(names) != classes:
         raise UserError(f"data.class_names: {file} holds {len(names)} names, but data.classes is {classes}.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = _twice(names)
     if twice:
         raise UserError(f"data.class_names: {file} holds {twice[0]!r} twice; each class has one label.")
     return names
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def read_names(file: str, key: str) -> list[str]:

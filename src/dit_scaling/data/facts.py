@@ -8,6 +8,7 @@ import numpy as np
 from dit_scaling.common.files import digest, write_json
 from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.stages import DataSettings
+from dit_scaling.data.hub_record import record_of
 from dit_scaling.data.imagenet import compare_count
 from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import require_training_images, split_indices
@@ -37,6 +38,7 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
     finding = compare_count(len(source), classes)
     if finding is not None and finding.leak:
         log.warning("%s: %s.", getattr(settings.data, "path", settings.data.source), finding.sentence)
+    record = record_of(settings.data)
     seen = survey(source, settings.data, SURVEYED) if isinstance(settings.data, ImageFiles) else None
     for sentence in seen.sentences if seen else ():
         log.warning("%s: %s.", settings.data.source, sentence)
@@ -48,6 +50,7 @@ def write_data_facts(settings: DataSettings, output: Path) -> None:
             "images": len(source),
             **({"beside_imagenet": finding.sentence} if finding else {}),
             **({"images_looked_at": seen.looked_at, "found_in_images": list(seen.sentences)} if seen else {}),
+            **({"hub": record.name} if record else {}),
             "image_size": settings.data.image_size,
             "channels": settings.data.channels,
             "class_names": list(source.class_names),

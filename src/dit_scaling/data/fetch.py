@@ -16,11 +16,13 @@ from filelock import FileLock
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import DISK_FAULTS, atomic_path, disk_faults_named, sha256_file
-from dit_scaling.data.assets import Asset, hub_parts
+from dit_scaling.data.assets import Asset, hub_file
 
 PARTIAL = ".partial"
 TIMEOUT_SECONDS = 60
 HUB = "https://huggingface.co"
+REFUSED = frozenset({401, 403})
+"""What the hub answers where one may not have a repository, and 401 also where there is none of that name."""
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +91,20 @@ def _download(asset: Asset, place: Path) -> Path:
             f"{_address(asset)} cannot be fetched: only addresses that begin with https:// or http:// are. Where it "
             "comes from HF_ENDPOINT, set or unset that."
         )
-    with _faults_named(asset):
-        if hub := hub_parts(asset.url):
+    hub = hub_file(asset.url)
+    with faults_named(_address(asset), hub and f"{hub_endpoint()}/{hub.page}"):
+        if hub:
             from huggingface_hub import hf_hub_download
 
-            repository, revision, file = hub
-            return Path(hf_hub_download(repository, file, revision=revision, local_dir=place, endpoint=_endpoint()))
+            found = hf_hub_download(
+                hub.repository,
+                hub.path,
+                repo_type="dataset" if hub.of_dataset else None,
+                revision=hub.revision,
+                local_dir=place,
+                endpoint=hub_endpoint(),
+            )
+            return Path(found)
         import pooch
 
         pooch.get_logger().setLevel(logging.WARNING)
@@ -111,9 +121,10 @@ def _compare_length(asset: Asset, content: Path) -> None:
     """
     import requests
 
+    hub = hub_file(asset.url)
     # Some servers leave the length out of an answer that they compress.
-    ask = {"Accept-Encoding": "identity"}
-    with _faults_named(asset):
+    ask = {"Accept-Encoding": "identity", **(_hub_headers() if hub else {})}
+    with faults_named(_address(asset), hub and f"{hub_endpoint()}/{hub.page}"):
         answer = requests.head(_address(asset), headers=ask, allow_redirects=True, timeout=TIMEOUT_SECONDS)
         stated, arrived = answer.headers.get("Content-Length"), content.stat().st_size
     if stated != str(arrived):
@@ -124,8 +135,16 @@ def _compare_length(asset: Asset, content: Path) -> None:
 
 
 @contextmanager
-def _faults_named(asset: Asset) -> Iterator[None]:
-    """Tell faults of the server and of the way to it; the libraries have errors of a dozen kinds for them."""
+def faults_named(address: str, page: str | None = None) -> Iterator[None]:
+    """Tell faults of the server and of the way to it; the libraries have errors of a dozen kinds for them.
+
+    Args:
+        address: what is asked for.
+        page: the repository's page, where that is the hub's: one may have to accept terms there.
+
+    Raises:
+        UserError: whatever failed, but for faults of the disk; it does not hold the hub's token.
+    """
     try:
         yield
     except Exception as error:
@@ -134,22 +153,42 @@ def _faults_named(asset: Asset) -> Iterator[None]:
         cause = error.__cause__ or error  # huggingface_hub wraps them.
         answer = getattr(cause, "response", None)
         if answer is not None:
-            raise UserError(f"{_address(asset)} answers {answer.status_code}. Check the name in the config.") from None
+            login = (
+                f" Where its owners ask for it, accept their terms at {page}, and run `hf auth login` or set HF_TOKEN."
+                if page and answer.status_code in REFUSED
+                else ""
+            )
+            raise UserError(f"{address} answers {answer.status_code}. Check the name in the config.{login}") from None
+        said = _without_token(" ".join(str(cause).split())) or type(cause).__name__
         raise UserError(
-            f"{_address(asset)} cannot be fetched: {' '.join(str(cause).split()) or type(cause).__name__}. Where jobs "
-            "have no network, run `dit-scaling prefetch CONFIG` on a machine that has one, with the same "
-            "resources.cache."
+            f"{address} cannot be fetched: {said}. Where jobs have no network, run `dit-scaling prefetch CONFIG` on a "
+            "machine that has one, with the same resources.cache."
         ) from None
 
 
-def _endpoint() -> str:
+def hub_endpoint() -> str:
     """Where the hub is: HF_ENDPOINT names a mirror; empty, it names none."""
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
+def _hub_headers() -> dict[str, str]:
+    """What the hub is asked with: who asks, and the token where there is one."""
+    from huggingface_hub.utils import build_hf_headers
+
+    headers: dict[str, str] = build_hf_headers()
+    return headers
+
+
+def _without_token(text: str) -> str:
+    """What a library says, less the token: some quote the header that they could not send."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return text.replace(token, "<token>") if token else text
+
+
 def _address(asset: Asset) -> str:
     """The web address of an asset."""
-    if hub := hub_parts(asset.url):
-        repository, revision, file = hub
-        return f"{_endpoint()}/{repository}/resolve/{revision}/{file}"
+    if hub := hub_file(asset.url):
+        return f"{hub_endpoint()}/{hub.page}/resolve/{hub.revision}/{hub.path}"
     return asset.url

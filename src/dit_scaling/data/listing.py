@@ -157,6 +157,19 @@ def tar_files(root: Path) -> list[tuple[str, int]]:
     return tars
 
 
+def files_below(root: Path) -> list[tuple[str, int]]:
+    """(path relative to ``root``, size in bytes) of all files below a folder at any depth, sorted.
+
+    Hidden files and folders and those of systems are left out, links are followed.
+
+    Raises:
+        UserError: a folder is missing or unreadable, a link leads nowhere or in a circle, or a name is not UTF-8.
+    """
+    found = list(_walk(root, ""))
+    _refuse_dead(root, [path for path, kind, _ in found if kind == "dead link"])
+    return sorted((path, entry.stat().st_size) for path, kind, entry in found if kind == "file")
+
+
 def _refuse_dead(root: Path, links: list[str]) -> None:
     if links:
         count = f"{len(links)} links lead" if len(links) > 1 else "1 link leads"
@@ -168,7 +181,8 @@ def _refuse_dead(root: Path, links: list[str]) -> None:
 
 def _walk(root: Path, folder: str) -> Iterator[Found]:
     """Everything under ``root/folder``; follows links to folders, and refuses those that lead in a circle."""
-    pending: list[tuple[str, frozenset[tuple[int, int]], str]] = [(folder, frozenset([_identity(root)]), "")]
+    outside = frozenset([_identity(root)]) if folder else frozenset()
+    pending: list[tuple[str, frozenset[tuple[int, int]], str]] = [(folder, outside, "")]
     while pending:
         current, above, link = pending.pop()
         own = _identity(root / current)

@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.image_settings import ImageFiles, ImageFolder, ImageSettings, Mnist, Shapes, WebDataset
-from dit_scaling.data.class_order import folder_classes, tar_classes
+from dit_scaling.config.image_settings import (
+    ImageFiles,
+    ImageFolder,
+    ImageSettings,
+    Mnist,
+    Parquet,
+    Shapes,
+    WebDataset,
+)
+from dit_scaling.data.class_order import folder_classes, numbered_classes
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files, mnist_file, tar_files
+from dit_scaling.data.parquet_split import split_files
 from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
+from dit_scaling.data.row_groups import RowGroupReader, RowNames, open_parquet
 from dit_scaling.data.shapes import OUTLINES, draw_picture
 from dit_scaling.data.tars import open_tars
 
@@ -51,11 +61,11 @@ class ImageSource(Protocol):
 
 @runtime_checkable
 class FileSource(ImageSource, Protocol):
-    """Images that were encoded elsewhere, in files or in the members of tars."""
+    """Images that were encoded elsewhere, in files, in the members of tars or in the rows of Parquet files."""
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Bytes of each encoded image, shape (N,)."""
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Bytes of each encoded image, shape (N,); None where only reading all of them would tell."""
         ...
 
     def encoded(self, index: int) -> bytes:
@@ -78,6 +88,8 @@ def open_source(data: ImageSettings) -> ImageSource:
         return _MnistSource(data)
     if isinstance(data, Shapes):
         return _ShapesSource(data)
+    if isinstance(data, Parquet):
+        return ParquetSource(data)
     return _FolderSource(data) if isinstance(data, ImageFolder) else _TarSource(data)
 
 
@@ -94,12 +106,15 @@ def check_source(data: ImageSettings) -> None:
     """See that the images are there; lists folders only, so it can be asked before any job.
 
     Raises:
-        UserError: the folder is missing, holds no tars, or more or fewer class folders than ``data.classes``.
+        UserError: the folder is missing, holds no tars, no Parquet files or several splits of them, or more or fewer
+            class folders than ``data.classes``.
     """
     if isinstance(data, ImageFolder):
         folder_classes(data)
     elif isinstance(data, WebDataset):
         tar_files(Path(data.path))
+    elif isinstance(data, Parquet):
+        split_files(data)
 
 
 class _MnistSource:
@@ -188,15 +203,8 @@ class _TarSource:
         self._root, self._data = Path(data.path), data
         self._index = open_tars(self._root)
         self.keys, self.labels, self.sizes = self._index.keys, self._index.label, self._index.size
-        counts = np.bincount(self.labels, minlength=data.classes)
-        if len(counts) > data.classes:
-            raise UserError(f"data.classes: {data.classes}, but {data.path} has images of class {len(counts) - 1}.")
-        if not counts.all():
-            raise UserError(
-                f"data.classes: {data.classes}, but {data.path} has no image of class {int(np.argmin(counts))}. Class "
-                "numbers begin with 0; correct data.classes or the .cls members."
-            )
-        self.class_names = tar_classes(data)
+        _require_numbers(self.labels, self.keys, data, "the .cls members")
+        self.class_names = numbered_classes(data)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -213,6 +221,53 @@ class _TarSource:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
+
+
+class ParquetSource:
+    """Images in Parquet files, whose classes have numbers, and names where the config or the files give them."""
+
+    sizes = None
+
+    def __init__(self, data: Parquet) -> None:
+        self._root, self._data = Path(data.path), data
+        index = open_parquet(data, split_files(data))
+        self._reader = RowGroupReader(data, index)
+        self.keys, self.labels = RowNames(index), index.label
+        self.group: NDArray[np.int64] = index.group
+        """Row group of each image, which is read as a whole, (N,) ascending."""
+        self.largest = index.largest
+        """Bytes of the largest row group."""
+        self.class_names = numbered_classes(data, index.class_names)
+        _require_numbers(self.labels, self.keys, data, f"the column {data.label_column}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def encoded(self, index: int) -> bytes:
+        return self._reader.encoded(index)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return _decode_image(self.encoded(index), self._root / self.keys[index], self._data)
+
+
+def _require_numbers(labels: NDArray[np.int64], keys: Sequence[str], data: WebDataset | Parquet, where: str) -> None:
+    """See that the numbers of the classes are 0..classes-1.
+
+    Raises:
+        UserError: one is larger, or a class has no image.
+    """
+    largest = int(labels.max())
+    if largest >= data.classes:
+        raise UserError(
+            f"data.classes: {data.classes}, but {data.path} has images of class {largest}, such as "
+            f"{keys[int(np.argmax(labels))]}. Correct data.classes or {where}."
+        )
+    counts = np.bincount(labels, minlength=data.classes)
+    if not counts.all():
+        raise UserError(
+            f"data.classes: {data.classes}, but {data.path} has no image of class {int(np.argmin(counts))}. Class "
+            f"numbers begin with 0; correct data.classes or {where}."
+        )
 
 
 def _decode_image(content: bytes, name: Path, data: ImageFiles) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.config.image_settings import ImageFiles, ImageFolder
+from dit_scaling.config.image_settings import ImageFiles, ImageFolder, Parquet
 from dit_scaling.data.class_order import describe_names, describe_order
-from dit_scaling.data.listing import Inventory, take_inventory
+from dit_scaling.data.listing import take_inventory
+from dit_scaling.data.parquet_split import split_files
 from dit_scaling.data.pixels import describe_fault, require_usable, traits
+from dit_scaling.data.reading_order import sample_evenly
+from dit_scaling.data.row_groups import KEPT_BYTES, open_parquet
 from dit_scaling.data.sources import FileSource, ImageSource
 from dit_scaling.data.tars import open_tars
 
@@ -63,7 +66,7 @@ def survey(source: ImageSource, data: ImageFiles, limit: int = LOOKED_AT) -> Sur
         limit: so many are opened at most.
     """
     assert isinstance(source, FileSource)
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(limit, len(source))).astype(np.int64))
+    chosen = sample_evenly(source, limit)
     found: dict[str, list[str]] = defaultdict(list)
     faults = []
     for index in chosen:
@@ -74,7 +77,7 @@ def survey(source: ImageSource, data: ImageFiles, limit: int = LOOKED_AT) -> Sur
     counted = {
         name: Trait(len(keys), keys[0], *faults[:1] if name == UNREADABLE else ()) for name, keys in found.items()
     }
-    doubts = [_describe_twins(source)]
+    doubts = [_describe_twins(source, chosen)]
     if isinstance(data, ImageFolder):
         doubts.append(describe_names(source.class_names))
         doubts.append(describe_order(source.class_names) if data.class_names is None else None)
@@ -91,6 +94,8 @@ def describe_inventory(data: ImageFiles) -> list[str]:
         UserError: the folder cannot be listed.
     """
     root = Path(data.path)
+    if isinstance(data, Parquet):
+        return _describe_parquet(data)
     if not isinstance(data, ImageFolder):
         left_out = open_tars(root).left_out
         parts = [f"{count:,} .{suffix}" for suffix, count in left_out.most_common()]
@@ -98,11 +103,23 @@ def describe_inventory(data: ImageFiles) -> list[str]:
     found = take_inventory(root)
     used = ", ".join(f"{count:,} {suffix}" for suffix, count in found.used.most_common())
     links = f"; {found.links:,} are links or lie behind them ({found.first_link})" if found.links else ""
-    return [f"{used} used{links}", *_describe_left_out(found)]
+    return [f"{used} used{links}", *_describe_left_out(found.left_out)]
 
 
-def _describe_left_out(found: Inventory) -> list[str]:
-    parts = [f"{count:,} {what} ({why})" for (what, why), count in found.left_out.most_common()]
+def _describe_parquet(data: Parquet) -> list[str]:
+    split = split_files(data)
+    index = open_parquet(data, split)
+    used = f"{len(index.label):,} rows of {len(index.files):,} .parquet files used, the first {index.files[0]}"
+    if index.largest > KEPT_BYTES:
+        used += (
+            f"; their row groups hold up to {index.largest / 1e6:,.0f} MB, all of which is read for each image that is "
+            "read at random: write the files anew with row groups of 100 images"
+        )
+    return [used, *_describe_left_out(split.left_out)]
+
+
+def _describe_left_out(left_out: Counter[tuple[str, str]]) -> list[str]:
+    parts = [f"{count:,} {what} ({why})" for (what, why), count in left_out.most_common()]
     return [f"left out: {', '.join(parts)}"] if parts else []
 
 
@@ -147,14 +164,15 @@ def _describe(trait: str, fact: Trait, sample: str, data: ImageFiles) -> str:
     return f"{fact.count:,} {sample} {said}: {first}{' first' if fact.count > 1 else ''}"
 
 
-def _describe_twins(source: FileSource) -> str | None:
+def _describe_twins(source: FileSource, looked_into: NDArray[np.int64]) -> str | None:
     """Says how many images lie in two classes, from the contents of a sample; None where there are none.
 
-    Equal files have equal sizes, so the sample is drawn by size: then both of a pair are in it or neither is.
+    Equal files have equal sizes, so the sample is drawn by size: then both of a pair are in it or neither is. Where
+    sizes are not known, it is the images that are ``looked_into`` anyway.
     """
     hashed: dict[bytes, list[int]] = defaultdict(list)
     looked_at = 0
-    for group in _groups_of_size(source):
+    for group in [looked_into] if source.sizes is None else _groups_of_size(source.sizes, source.labels):
         if len(set(source.labels[group].tolist())) > 1:  # others have no twin in another class
             some = _first_of_each_class(source, group, HASHED)
             if hashed and looked_at + len(some) > HASHED:
@@ -165,22 +183,23 @@ def _describe_twins(source: FileSource) -> str | None:
     twins = [group for group in hashed.values() if len({int(source.labels[index]) for index in group}) > 1]
     if not twins:
         return None
+    alike = "" if source.sizes is None else " of equal size in bytes"
     first = twins[0][0]
     second = next(index for index in twins[0] if source.labels[index] != source.labels[first])
     return (
-        f"{sum(map(len, twins)):,} of {looked_at:,} images of equal size in bytes lie in more than one class, as "
+        f"{sum(map(len, twins)):,} of {looked_at:,} images{alike} lie in more than one class, as "
         f"{source.keys[first]} and {source.keys[second]} do: no network can tell such classes apart"
     )
 
 
-def _groups_of_size(source: FileSource) -> list[NDArray[np.int64]]:
+def _groups_of_size(sizes: NDArray[np.int64], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Indices of images of equal size in bytes: first those of classes as large as another, then in a fixed order."""
-    order = np.argsort(source.sizes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(source.sizes[order])) + 1)
+    order = np.argsort(sizes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1)
     shuffled = [groups[index] for index in np.random.default_rng(0).permutation(len(groups))]
-    totals = np.bincount(source.labels, weights=source.sizes)
+    totals = np.bincount(labels, weights=sizes)
     alike = np.isin(totals, [total for total in totals if (totals == total).sum() > 1])
-    return sorted(shuffled, key=lambda group: not alike[source.labels[group]].any())
+    return sorted(shuffled, key=lambda group: not alike[labels[group]].any())
 
 
 def _first_of_each_class(source: FileSource, group: NDArray[np.int64], limit: int) -> list[int]:

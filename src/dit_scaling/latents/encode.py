@@ -16,6 +16,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
+from dit_scaling.data.reading_order import reading_order
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
@@ -68,7 +69,8 @@ def encode_shard(
     data = settings.vae.data
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
-    indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
+    ordered = reading_order(source, train if split == "train" else held_out)
+    indices = shard_indices(settings, split, shard, ordered)
     vae = for_encoding(open_vae(vae_json), how.device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
     samples = _encode(vae, source, indices, sums, how, settings.latents.precision)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dit_scaling.common.files import write_json
 from dit_scaling.config.stages import MemorisationSettings
+from dit_scaling.data.reading_order import together
 from dit_scaling.data.sources import ImageSource, open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.metrics.arrays import Array
@@ -39,7 +40,7 @@ def measure_memorisation(settings: MemorisationSettings, parts: list[Path], outp
     """
     source = open_source(settings.data.data)
     train, held_out = split_indices(len(source), settings.data.data.held_out, settings.data.seed)
-    searched, unseen = train[:MAX_TRAINING], held_out[:MAX_HELD_OUT]
+    searched, unseen = (together(source, some) for some in (train[:MAX_TRAINING], held_out[:MAX_HELD_OUT]))
     images = _read_first_samples(parts)
     samples, unseen_pixels = to_pixels(images), np.concatenate(list(_read_chunks(source, unseen)))
 

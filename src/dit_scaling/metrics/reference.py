@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file
 from dit_scaling.config.stages import ReferenceSettings
+from dit_scaling.data.reading_order import reading_order
 from dit_scaling.data.sources import open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import decode, open_vae
@@ -49,7 +50,7 @@ def make_reference(
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     if given is None:
-        seen = see(network, (read_images(source, some) for some in chunks(train)), KEPT_FEATURES)
+        seen = see(network, (read_images(source, some) for some in chunks(reading_order(source, train))), KEPT_FEATURES)
         side = data.data.image_size
         save_moments(files.moments, seen.moments.named(network.name, side, network.resize), seen.spatial)
         save_features(files.features, seen.features)

@@ -139,6 +139,7 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         "shapes": "generated shapes",
         "image_folder": "an image folder",
         "webdataset": "webdataset tars",
+        "parquet": "Parquet files",
     }[data.source]
     count = "images not counted" if images is None else f"{images:,} images"
     reading, as_adm = "", True

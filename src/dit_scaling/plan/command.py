@@ -6,10 +6,11 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study
-from dit_scaling.config.image_settings import MNIST_IMAGES, ImageSettings, Mnist, Shapes
+from dit_scaling.config.image_settings import MNIST_IMAGES, ImageSettings, Mnist, Parquet, Shapes
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import stages_as_given
 from dit_scaling.data.fingerprint import fingerprint
+from dit_scaling.data.hub_record import record_of
 from dit_scaling.data.imagenet import CLASSES as IMAGENET_CLASSES
 from dit_scaling.data.imagenet import TRAINING as IMAGENET_TRAINING
 from dit_scaling.data.listing import class_folders, image_files
@@ -83,15 +84,15 @@ def look_at(data: ImageSettings) -> tuple[int, str]:
     if isinstance(data, Shapes):
         return data.images, fingerprint(data)
     root = Path(data.path)
-    if not root.is_dir():
+    if not root.is_dir() or (isinstance(data, Parquet) and data.hub is not None and record_of(data) is None):
         if data.count is not None:
             return data.count, ""
         if data.classes != IMAGENET_CLASSES:
             raise UserError(
-                f"data.path: {data.path} does not exist, so its images cannot be counted. Say with "
-                "data.count how many they will be."
+                f"data.path: {data.path} does not exist or was not fetched yet, so its images cannot be counted. Say "
+                "with data.count how many they will be."
             )
         return IMAGENET_TRAINING, ""
-    if data.source == "webdataset":
+    if data.source != "image_folder":
         return len(open_source(data)), fingerprint(data)
     return sum(1 for name in class_folders(root) for _ in image_files(root, name)), fingerprint(data)

@@ -25,6 +25,7 @@ SOURCES = {
     "shapes": "generated shapes",
     "image_folder": "images of a folder",
     "webdataset": "images of tars",
+    "parquet": "images of Parquet files",
 }
 
 
