@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dit_scaling.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, write_json
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.report.captions import FIGURES
-from dit_scaling.report.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.report.drawings import DRAWINGS, draw_figures
 from dit_scaling.report.figures.beside_table4 import draw_published
 from dit_scaling.report.figures.losses import CURVE_POINTS, bin_curves

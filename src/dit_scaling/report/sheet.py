@@ -5,8 +5,8 @@ from textwrap import wrap
 
 from markupsafe import Markup
 
+from dit_scaling.charts.svg import element, text_width
 from dit_scaling.common.pages import read_style
-from dit_scaling.report.charts.svg import element, text_width
 from dit_scaling.report.figures.material import Drawn
 
 SPACE = 14.0

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import Unit
 from dit_scaling.common.errors import UserError
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import Unit
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_distance
 from dit_scaling.report.style import Style, order_variants, shorten, style_variants

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import Scale, choose_unit, describe_steps, log_scale
-from dit_scaling.report.charts.svg import text_width
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import Scale, choose_unit, describe_steps, log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.report.figures.axes import (
     add_levels,
     distance_scale,

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from dit_scaling.report.charts.labels import Box, Label, Placer, around, spread
-from dit_scaling.report.charts.markers import MARK, marker
-from dit_scaling.report.charts.scales import Scale, describe_tick
-from dit_scaling.report.charts.svg import element, join, points, text_width
+from dit_scaling.charts.labels import Box, Label, Placer, around, spread
+from dit_scaling.charts.markers import MARK, marker
+from dit_scaling.charts.scales import Scale, describe_tick
+from dit_scaling.charts.svg import element, join, points, text_width
 
 WIDTH, HEIGHT = 400.0, 310.0
 TOP, BOTTOM = 22.0, 46.0

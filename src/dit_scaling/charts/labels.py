@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from dit_scaling.report.charts.svg import FONT, text_width
+from dit_scaling.charts.svg import FONT, text_width
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
