@@ -218,6 +218,46 @@ def test_a_figure_with_one_point_a_line_is_a_sentence(study: StudyFiles) -> None
         assert "5,000" in drawn.finding
 
 
+COMPUTE = {"DiT-Nano/2": (1.0, 2.0), "DiT-Micro/1": (4.0, 8.0), "DiT-Mini/1": (6.0, 12.0)}  # at its two steps
+
+
+@pytest.mark.parametrize(
+    ("distances", "expected"),
+    [
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (40, 36), "DiT-Mini/1": (35, 20)},
+            "Nano/2 below 4 billion multiply-adds of training, Micro/1 below 6, Mini/1 above",
+        ),
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (40, 30), "DiT-Mini/1": (35, 20)},
+            "Nano/2 below 4 billion multiply-adds of training, then 3 changes, Mini/1 above 12",
+        ),
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (48, 46), "DiT-Mini/1": (55, 20)},
+            "Nano/2 below 12 billion multiply-adds of training, Mini/1 above",
+        ),
+        (
+            {"DiT-Nano/2": (50, 10), "DiT-Micro/1": (48, 46), "DiT-Mini/1": (55, 20)},
+            "Nano/2 has the lowest distance at every training compute",
+        ),
+    ],
+)
+def test_the_best_model_for_each_training_compute_is_named(
+    study: StudyFiles, distances: dict[str, tuple[float, float]], expected: str
+) -> None:
+    material = material_of(study)
+    points = material.measured.points[material.measured.points["variant"].isin(list(distances))]
+    at = [(name, (2500, 5000).index(step)) for name, step in zip(points["variant"], points["step"], strict=True)]
+    points = points.assign(
+        value=[distances[name][place] for name, place in at], train_gflops=[COMPUTE[name][place] for name, place in at]
+    )
+    final = points[points["step"] == 5000]
+    drawn = draw_compute(
+        dataclasses.replace(material, measured=dataclasses.replace(material.measured, points=points, final=final))
+    )
+    assert drawn.finding.removeprefix("Best for the compute: ") == expected
+
+
 def test_the_finding_names_where_more_compute_does_not_help(study: StudyFiles) -> None:
     material = material_of(study)
     assert describe_trend(material) == "More compute lowers the distance at every size"

@@ -1,4 +1,4 @@
-"""The other metrics against Gflops, one panel a metric, as the paper's figure of several metrics."""
+"""The other metrics against Gflops, one panel a metric, as the paper's figure 12."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What sampling costs: the distance against network evaluations, and against the compute of sampling an image."""
+"""What sampling costs: the distance against network evaluations and their compute, as the paper's figure 10."""
 
 from dataclasses import replace
 
