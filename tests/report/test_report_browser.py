@@ -22,7 +22,7 @@ WIDE, MIDDLE, PHONE = 1440, 820, 390
 SCREEN = 900  # pixels high
 PRINTED = 688  # pixels between the margins of A4
 MOST_PAGES = 15
-SMALLEST = 11.5  # pixels of a chart's text as drawn, on a wide screen
+SMALLEST = {WIDE: 11.5, MIDDLE: 10.0, PHONE: 12.0}  # pixels of a chart's text as drawn, by the screen's width
 TWELVE = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
 
 # Texts of a chart that are drawn over each other, each as the two texts.
@@ -107,7 +107,7 @@ def test_layout(report: Path, tab: Browser, width: int, colours: str) -> None:
         assert [told for told in contrasts if told[0] < 4.5] == []
     ground = "rgb(255, 255, 255)" if colours == "light" else "rgb(18, 23, 29)"
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == ground
-    assert min(tab.evaluate(SIZES)) >= (SMALLEST if width == WIDE else 10)
+    assert min(tab.evaluate(SIZES)) >= SMALLEST[width]
 
 
 def bottom(tab: Browser, selector: str) -> float:

@@ -31,6 +31,7 @@ from dit_scaling.report.page import write_report
 from dit_scaling.report.sentences import describe_change
 from dit_scaling.report.study_tables import tabulate_variants
 from dit_scaling.report.style import shorten
+from dit_scaling.report.verdict_lines import describe_outcome
 from dit_scaling.report.words import of_all
 from dit_scaling.sampling.images import Samples, write_samples
 from report_study import StudyFiles, make_study
@@ -176,6 +177,18 @@ def test_every_claim_that_was_tested_stands_first_with_its_number(study: StudyFi
     assert first.count("The condition: runs scatter as published reproductions do") == 1
     for dialect in ("resolved alone", "lower metric", "joint evidence", study.metric, "R^2"):
         assert dialect not in page.text.replace(f"{study.metric}.", "")
+
+
+def test_the_terminal_tells_the_verdicts_in_the_sentences_of_the_page(study: StudyFiles, page: Page) -> None:
+    outcome, *lines, condition = describe_outcome(study.inputs.claims, study.study.variants)
+    assert outcome.removesuffix(".") in page.text
+    assert condition in page.text
+    assert len(lines) == 3  # no U-Net was run
+    for line in lines:
+        found = re.fullmatch(r"Claim \d \(\w+\): ([a-z ]+)\. (.*)", line)
+        assert found
+        assert found[1] in {claim["verdict"] for claim in read_json(study.inputs.claims)["claims"]}
+        assert found[2] in page.text
 
 
 def test_every_comparison_behind_a_verdict_is_listed(study: StudyFiles, page: Page) -> None:
