@@ -107,6 +107,28 @@ def test_lines_are_named_where_they_end_and_no_figure_has_a_legend(figures: Path
             assert re.search(rf'class="lb c\d"[^>]*>{name}<', svg), (figure, name)
 
 
+def test_every_line_of_twelve_variants_has_its_name(tmp_path: Path) -> None:
+    names = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
+    material = material_of(make_study(tmp_path, variants=names))
+    for drawing in DRAWINGS.values():
+        for panel in drawing(material).panels:
+            svg = panel.render()
+            lines = re.findall(r'<polyline class="(?:ln|curve) (c\d)', svg)
+            assert sorted(re.findall(r'<text class="lb (c\d)"', svg)) == sorted(lines), panel.said
+
+
+def test_every_panel_draws_something_on_an_axis_that_fits_it(study: StudyFiles) -> None:
+    material = material_of(study)
+    for drawing in DRAWINGS.values():
+        for panel in drawing(material).panels:
+            svg = panel.render()
+            assert 'class="pt ' in svg or 'class="curve ' in svg, panel.said
+            left, top, right, bottom = panel.plot
+            for x, y in re.findall(r'class="hit" cx="([\d.-]+)" cy="([\d.-]+)"', svg):
+                assert left <= float(x) <= right, panel.said
+                assert top <= float(y) <= bottom, panel.said
+
+
 def test_axes_name_metric_and_units(figures: Path) -> None:
     svg = (figures / "fid-gflops.svg").read_text()
     assert ">Fréchet distance<" in svg

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.panel import Line, Panel, Point
 from dit_scaling.charts.scales import describe_steps, log_scale
 from dit_scaling.charts.svg import text_width
 from dit_scaling.health.check_page import Chart
@@ -29,7 +29,8 @@ def draw_loss(
     own = [line for line in _own_lines(lines, target) if line.places]
     if not own:
         return None
-    drawn = [*own, *_healthy_lines(published)]
+    healthy = list(_healthy_lines(published))
+    drawn = [*own, *healthy]
     places = [place for line in drawn for place in line.places]
     panel = Panel(
         said=f"Loss and {target} error of the run against steps",
@@ -44,6 +45,7 @@ def draw_loss(
     )
     for line in drawn:
         panel.add_line(line)
+    panel.add_points([_mark(place, line.dash) for line in healthy for place in line.places])
     ends = tuple(("", step, by_variance) for step in (panel.x.low, panel.x.high))
     panel.add_line(Line(ends, "", BY_VARIANCE, kind="trend"))
     return Chart(_describe(lines, by_variance, target), panel)
@@ -59,6 +61,12 @@ def _healthy_lines(published: pd.DataFrame) -> Iterator[Line]:
     for number, (variant, rows) in enumerate(published.groupby("variant")):
         name = f"healthy {variant}"
         yield Line(_places(name, rows["steps"], rows["loss"]), "other", name, kind="curve", dash=number + 1)
+
+
+def _mark(place: tuple[str, float, float], shape: int) -> Point:
+    """A published loss: often there is but one of a variant, through which no line leads."""
+    name, step, loss = place
+    return Point(name, step, loss, "other", shape, (f"{name}: {loss:.3g} at step {step:,.0f}",))
 
 
 def _thin(run: pd.DataFrame) -> pd.DataFrame:

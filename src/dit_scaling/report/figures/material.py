@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ class Material:
     beside: pd.DataFrame = field(default_factory=pd.DataFrame)
     samplings: Sequence[pd.DataFrame] = ()
 
-    @property
+    @cached_property
     def styles(self) -> Mapping[str, Style]:
         return style_variants(self.measured.final)
 
-    @property
+    @cached_property
     def short(self) -> Mapping[str, str]:
         """Names of variants and series as figures write them."""
         final = order_variants(self.measured.final)
