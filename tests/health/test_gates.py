@@ -20,7 +20,7 @@ from dit_scaling.health.denoising import mean_structureless_error
 from dit_scaling.health.gates.gate import GateFiles, run_gate
 from dit_scaling.health.gates.gate_record import refuse_if_broken
 from dit_scaling.health.gates.gate_verdict import judge as judge_checks
-from dit_scaling.health.gates.loss_curve import CURVE_POINTS, draw_loss
+from dit_scaling.health.gates.loss_curve import draw_loss
 from dit_scaling.health.gates.run_checks import (
     check_landmarks,
     check_log,
@@ -32,6 +32,7 @@ from dit_scaling.report.health_tables import view_gates
 from dit_scaling.training import step as step_module
 from dit_scaling.training.batches import Batch, BatchSource
 from dit_scaling.training.loop import train_to
+from dit_scaling.training.run_curves import CURVE_POINTS
 from dit_scaling.training.runtime import Runtime
 from pipeline import ROOT, edited, plan, snakemake
 

@@ -13,7 +13,7 @@ from dit_scaling.charts.svg import element, join, points, text_width
 WIDTH, HEIGHT = 400.0, 310.0
 TOP, BOTTOM = 22.0, 46.0
 TICKS_ACROSS, TICKS_UP = 6, 6
-NAME_GAP = 14.5  # pixels from the name of a line to the next
+NAME_GAP = 15.5  # pixels from the name of a line to the next
 DASHES = 4
 """Patterns d1 to d3 of ``chart.css``; they repeat."""
 
