@@ -26,7 +26,7 @@ WIDE, MIDDLE, PHONE = 1440, 820, 390
 SCREEN = 900  # pixels high
 PRINTED = 688  # pixels between the margins of A4
 MOST_PAGES = 15
-SMALLEST = {WIDE: 11.5, MIDDLE: 10.0, PHONE: 12.0}  # pixels of a chart's text as drawn, by the screen's width
+SMALLEST = {WIDE: 11.5, MIDDLE: 11.5, PHONE: 12.0}  # pixels of a chart's text as drawn, by the screen's width
 TWELVE = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
 
 # Texts of a chart that are drawn over each other, each as the two texts.

@@ -15,7 +15,7 @@ from dit_scaling.report.classes import ClassesView
 from dit_scaling.report.health_tables import GatesView, PreflightView
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_signed
-from dit_scaling.report.sentences import ABSENT, OTHER, SUBJECTS, Said, describe_change, describe_interval, say
+from dit_scaling.report.sentences import ABSENT, Said, describe_change, describe_interval, say, subject_of
 from dit_scaling.report.words import count, listing, sentence
 from dit_scaling.variants import UNET
 
@@ -75,7 +75,7 @@ def claim_rows(claims: Sequence[Claim], names: Mapping[str, str]) -> list[ClaimR
 
 
 def _draw_bar(claim: Claim, shared: Scale) -> Markup | None:
-    ends = SUBJECTS.get(claim.claim, OTHER).axis
+    ends = subject_of(claim.claim).axis
     if claim.claim == "3":
         advantage = claim.correlations.advantage if claim.correlations else None
         if advantage is None:

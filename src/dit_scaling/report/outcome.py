@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
-from dit_scaling.report.sentences import ABSENT, OTHER, SUBJECTS, UNCLEAR, plain
+from dit_scaling.report.sentences import ABSENT, UNCLEAR, plain, subject_of
 from dit_scaling.report.words import listing, number_word, sentence
 
 
 def say_untested(claim: Claim) -> str:
     """Why a claim was not tested, and what would."""
-    subject = SUBJECTS.get(claim.claim, OTHER)
+    subject = subject_of(claim.claim)
     return f"Claim {claim.claim} ({subject.topic}): {plain(claim.reason)}. Add {subject.missing} to test it."
 
 

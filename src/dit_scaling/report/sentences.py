@@ -38,8 +38,6 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "3": Subject("Gflops", "More Gflops", "Gflops fit better", "variants of two sizes and two patches"),
 }
-OTHER = Subject("claim", "The favoured models", "as claimed", "the variants that it compares")
-
 BADGES: Mapping[str, tuple[str, str]] = {
     "supported": ("Supported", "good"),
     "supported on average": ("On average", "partly"),
@@ -49,6 +47,15 @@ BADGES: Mapping[str, tuple[str, str]] = {
     ABSENT: ("Not tested", "open"),
 }
 """The badge's word and CSS class by verdict; a verdict that is not here is its own word."""
+
+
+def subject_of(claim: str) -> Subject:
+    """What a claim is about, by its number, or by "BETTER over OTHER" where it compares two families."""
+    if claim in SUBJECTS:
+        return SUBJECTS[claim]
+    better, _, other = claim.partition(" over ")
+    needed = f"variants of {better} and {other} with equal Gflops"
+    return Subject("families", f"{better} models", f"{better} is better", needed)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Said:
 
 def say(claim: Claim, names: Mapping[str, str]) -> Said:
     """A verdict in words; ``names`` are the variants' names as sentences have them."""
-    subject = SUBJECTS.get(claim.claim, OTHER)
+    subject = subject_of(claim.claim)
     badge, look = BADGES.get(claim.verdict, (sentence(claim.verdict), "open"))
     supposed = ""
     if claim.verdict == UNCLEAR and claim.would_be:  # told as if the condition held, and that it was not measured

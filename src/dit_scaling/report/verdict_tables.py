@@ -13,7 +13,7 @@ from dit_scaling.paper.published import reproductions, spread_choices, table4
 from dit_scaling.report.first_screen import ClaimRow
 from dit_scaling.report.numbers import describe_number, describe_p
 from dit_scaling.report.outcome import say_untested
-from dit_scaling.report.sentences import OTHER, SUBJECTS, describe_change
+from dit_scaling.report.sentences import describe_change, subject_of
 from dit_scaling.report.table import Column, Row, Table, number, words
 
 Report = Mapping[str, Any]
@@ -92,7 +92,7 @@ def tabulate_sentences(rows: Sequence[ClaimRow], claims: Sequence[Claim]) -> Tab
     told = {row.said.claim: (row.said.badge, row.said.finding, row.said.more) for row in rows}
     data = [
         (
-            f"Claim {c.claim}: {SUBJECTS.get(c.claim, OTHER).topic}",
+            f"Claim {c.claim}: {subject_of(c.claim).topic}",
             *told.get(c.claim, ("Not tested", say_untested(c), "")),
         )
         for c in claims
@@ -178,7 +178,7 @@ def compare_verdicts(name: str, here: Report, published: Report) -> Table:
         if claim["claim"] in theirs  # a study's own claims between families are not the paper's
     ]
     columns = (
-        Column("claim", lambda row: f"{row['claim']}: {SUBJECTS.get(row['claim'], OTHER).topic}", words=True),
+        Column("claim", lambda row: f"{row['claim']}: {subject_of(row['claim']).topic}", words=True),
         Column("here", lambda row: _describe_verdict(row, "here"), words=True),
         Column("change a step, here", lambda row: _describe_effect(row, "here"), narrow=False),
         Column("Table 4", lambda row: _describe_verdict(row, "table4"), words=True),
