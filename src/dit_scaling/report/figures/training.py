@@ -69,10 +69,10 @@ def draw_compute(material: Material) -> Drawn:
         panel.add_line(line)
     marks = mark_points(material, ordered, "train_gflops", factor, labels=False)
     panel.add_points([replace(mark, seeds=()) for mark in marks])
-    said = [f"{text}." for text in (_long_against_short(points), law) if text]
+    rest = [f"{text}." for text in (_long_against_short(points), law) if text]
     return Drawn(
         finding=_best_by_compute(points, material.short, unit),
-        text=" ".join(["Every scored step; compute is Gflops × images seen × 3.", *said]),
+        text=" ".join(["Every scored step; compute is Gflops × images seen × 3.", *rest]),
         panels=(panel,),
         data=data,
     )
