@@ -6,7 +6,6 @@ import time
 from dit_scaling.common.lacking_memory import refuse_little_address_space
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.results.gate_findings import broken_runs, read_gates
-from dit_scaling.results.run_outcome import describe_outcome
 from dit_scaling.results.run_control import drop_stale_locks, note_runner, pass_on_stops
 from dit_scaling.results.withdrawal import withdraw
 
@@ -96,7 +95,9 @@ onsuccess:
     shutil.rmtree(PARTIAL, ignore_errors=True)
     page, claims = Path(RESULTS) / "report.html", Path(RESULTS) / "claims.json"
     if page.exists() and claims.exists() and not of_other_settings(Path(RESULTS), STAGES):
-        for line in describe_outcome(claims):
+        from dit_scaling.report.verdict_lines import describe_outcome
+
+        for line in describe_outcome(claims, STUDY.variants):
             logger.info(line)
         logger.info(f"The report: {page}")
 

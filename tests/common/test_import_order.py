@@ -11,8 +11,8 @@ from pipeline import ROOT
 
 SOURCE = ROOT / "src" / "dit_scaling"
 ORDER = (
-    *("common", "diffusion", "variants", "config", "data", "latents", "models", "training", "sampling", "losses"),
-    *("metrics", "paper", "claims", "laws", "health", "plan", "results", "report", "cli"),
+    *("common", "charts", "diffusion", "variants", "config", "data", "latents", "models", "training", "sampling"),
+    *("losses", "metrics", "paper", "claims", "laws", "health", "plan", "results", "report", "cli"),
 )
 
 

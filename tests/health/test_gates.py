@@ -1,5 +1,7 @@
 """Gates judge real runs: faults are put into the product's own code, and must be named."""
 
+import itertools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +20,7 @@ from dit_scaling.health.denoising import mean_structureless_error
 from dit_scaling.health.gates.gate import GateFiles, run_gate
 from dit_scaling.health.gates.gate_record import refuse_if_broken
 from dit_scaling.health.gates.gate_verdict import judge as judge_checks
-from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
+from dit_scaling.health.gates.loss_curve import draw_loss
 from dit_scaling.health.gates.run_checks import (
     check_landmarks,
     check_log,
@@ -30,6 +32,7 @@ from dit_scaling.report.health_tables import view_gates
 from dit_scaling.training import step as step_module
 from dit_scaling.training.batches import Batch, BatchSource
 from dit_scaling.training.loop import train_to
+from dit_scaling.training.run_curves import CURVE_POINTS
 from dit_scaling.training.runtime import Runtime
 from pipeline import ROOT, edited, plan, snakemake
 
@@ -93,7 +96,8 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
         record = read_json(tmp_path / "gate.json")
         page = (tmp_path / "gate.html").read_text()
         assert record["status"].capitalize() in page
-        assert "loss beside its reference" in page
+        assert '<svg class="chart"' in page
+        assert "of the latents alone allows</h3>" in page
         for check in record["checks"]:
             assert check["margin"] is None or f">{describe_margin(check['margin'])}</td>" in page
         return record
@@ -234,13 +238,31 @@ def test_the_loss_on_imagenet_is_compared_with_healthy_runs(toy_run: TrainSettin
 def test_the_page_draws_the_loss_beside_its_reference(toy_run: TrainSettings) -> None:
     lines = [{"step": 50, "loss": 0.5, "mse": 0.4}, {"step": 100, "loss": 0.3, "mse": 0.2}]
 
-    def labels(settings: TrainSettings) -> list[str]:
-        figure = draw_loss(lines, published_losses(settings), 1.0)
-        assert rasterise(figure).std() > 0
-        return [str(line.get_label()) for line in figure.axes[0].lines]
+    def names(settings: TrainSettings) -> list[str]:
+        chart = draw_loss(lines, published_losses(settings), 0.35)
+        assert chart is not None
+        assert chart.finding.startswith("The noise error is 0.2 at step 100, below the 0.35 ")
+        return re.findall(r"<text[^>]*>([^<]*)</text>", chart.panel.render())
 
-    assert labels(toy_run) == ["loss", "noise error", "noise error by the variance alone"]
-    assert labels(imagenet(toy_run))[3:] == ["loss of a healthy DiT-S/8", "loss of a healthy DiT-XL/2"]
+    own = {"loss", "noise error", "variance alone", "Training steps"}
+    assert own <= set(names(toy_run))
+    assert not [name for name in names(toy_run) if "healthy" in name]
+    assert own | {"healthy DiT-S/8", "healthy DiT-XL/2"} <= set(names(imagenet(toy_run)))
+
+
+def test_a_run_that_diverged_is_drawn_as_far_as_it_has_numbers(toy_run: TrainSettings) -> None:
+    none = published_losses(toy_run)
+    whole = [{"step": step, "loss": 1 / step, "mse": 1 / step} for step in range(1, 1001)]
+    broken = [*whole, {"step": 1001, "loss": math.nan, "mse": math.inf}]
+    chart = draw_loss(broken, none, 1.0)
+    assert chart is not None
+    assert "is no number at step 1,001" in chart.finding
+    (curve, _) = re.findall(r'<polyline class="curve[^>]*points="([^"]*)"', chart.panel.render())
+    places = [tuple(map(float, place.split(","))) for place in curve.split()]
+    assert 30 < len(places) <= CURVE_POINTS
+    assert all(right[0] > left[0] and right[1] > left[1] for left, right in itertools.pairwise(places))
+    assert draw_loss(broken[-1:], none, 1.0) is None
+    assert draw_loss([], none, 1.0) is None
 
 
 # --- in the report

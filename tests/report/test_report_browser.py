@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from browser import CHROMIUM, Browser, browser
+from dit_scaling.health.check import at_most
+from dit_scaling.health.check_page import Page, Section, write_page
+from dit_scaling.health.gates.loss_curve import draw_loss
+from dit_scaling.paper.published import landmarks
 from dit_scaling.report.drawings import draw_figures
 from dit_scaling.report.page import write_report
 from report_study import make_study
@@ -22,7 +26,7 @@ WIDE, MIDDLE, PHONE = 1440, 820, 390
 SCREEN = 900  # pixels high
 PRINTED = 688  # pixels between the margins of A4
 MOST_PAGES = 15
-SMALLEST = 11.5  # pixels of a chart's text as drawn, on a wide screen
+SMALLEST = {WIDE: 11.5, MIDDLE: 11.5, PHONE: 12.0}  # pixels of a chart's text as drawn, by the screen's width
 TWELVE = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
 
 # Texts of a chart that are drawn over each other, each as the two texts.
@@ -58,6 +62,26 @@ SLIVERS = """[...document.querySelectorAll('td, th, dd, p')].filter(e => e.offse
   && e.textContent.trim().length > 6).map(e => e.textContent)"""
 CLIPPED = """[...document.querySelectorAll('pre, dd, td, th')].filter(e => e.clientWidth
   && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 40))"""
+# Facts whose name or value is drawn over another's, as hashes once were.
+FACTS = """[...document.querySelectorAll('dl')].flatMap(list => {
+  const texts = [...list.querySelectorAll('dt, dd')].map(e => { const range = document.createRange();
+    range.selectNodeContents(e); return [e.textContent, range.getBoundingClientRect()]; })
+    .filter(([, box]) => box.width > 0);
+  return texts.flatMap(([a, p], i) => texts.slice(i + 1).filter(([, q]) =>
+    Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1 &&
+    Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 3).map(([b]) => [a, b]));
+})"""
+# Words of headings that are broken over two lines.
+BROKEN_WORDS = r"""[...document.querySelectorAll('h1, h2, h3, h4, th')].flatMap(heading => {
+  const walker = document.createTreeWalker(heading, NodeFilter.SHOW_TEXT), found = [];
+  for (let node; node = walker.nextNode();) for (const word of node.textContent.matchAll(/[\p{L}\d.]+/gu)) {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    if (range.getClientRects().length > 1) found.push(word[0]);
+  }
+  return found;
+})"""
 VARIANTS = "[...document.querySelectorAll('#scaling table.sort')].find(t => t.rows[0].cells[0].innerText == 'Variant')"
 
 
@@ -102,12 +126,13 @@ def test_layout(report: Path, tab: Browser, width: int, colours: str) -> None:
             open_all(tab)
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert tab.evaluate(OVERLAPS) == []
+        assert tab.evaluate(FACTS) == []
         contrasts = tab.evaluate(CONTRASTS)
         assert len(contrasts) > 200
         assert [told for told in contrasts if told[0] < 4.5] == []
     ground = "rgb(255, 255, 255)" if colours == "light" else "rgb(18, 23, 29)"
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == ground
-    assert min(tab.evaluate(SIZES)) >= (SMALLEST if width == WIDE else 10)
+    assert min(tab.evaluate(SIZES)) >= SMALLEST[width]
 
 
 def bottom(tab: Browser, selector: str) -> float:
@@ -215,7 +240,31 @@ def test_on_paper(report: Path, tab: Browser) -> None:
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", tab.pdf())) <= MOST_PAGES
     open_all(tab)
     assert tab.evaluate(CLIPPED) == []
+    assert tab.evaluate(FACTS) == []
+    assert tab.evaluate(BROKEN_WORDS) == []
     check_quiet(tab, report)
+
+
+def test_a_gates_page_follows_the_reports_style(tab: Browser, tmp_path: Path) -> None:
+    lines = [{"step": step, "loss": 0.2 + 1 / step, "mse": 0.15 + 1 / step} for step in range(50, 5001, 50)]
+    chart = draw_loss(lines, landmarks(), 0.3)
+    checks = (at_most("EMA moved", 0.5, 1.0, "a frozen average"),)
+    loss = Section("Loss", "Means of the training log’s windows.", chart=chart)
+    write_page(tmp_path / "gate.html", Page("DiT-S/8: gate", "on track", "no fault", checks, (loss,), "report.html"))
+    grounds = set()
+    for width, colours in itertools.product((WIDE, PHONE), ("light", "dark")):
+        tab.prefer(colours)
+        tab.open(tmp_path / "gate.html", width)
+        check_quiet(tab, tmp_path / "gate.html")
+        assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert tab.evaluate(OVERLAPS) == []
+        contrasts = tab.evaluate(CONTRASTS)
+        assert {"loss", "noise error", "healthy DiT-S/8", "← The study’s report"} <= {text for _, text in contrasts}
+        assert [told for told in contrasts if told[0] < 4.5] == []
+        assert min(tab.evaluate(SIZES)) >= SMALLEST[width]
+        grounds.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2
+    assert tab.evaluate("document.querySelector('nav a').getAttribute('href')") == "report.html#gates"
 
 
 def test_the_checks_see_a_request_an_overflow_and_texts_over_each_other(
@@ -224,12 +273,19 @@ def test_the_checks_see_a_request_an_overflow_and_texts_over_each_other(
     spoiled = tmp_path / "report.html"
     html = re.sub(r"<meta http-equiv[^>]*>", "", report.read_text())
     texts = '<text x="10" y="20">one</text><text x="14" y="22">another</text>'
-    page = f'<img src="missing.png"><p style="width:3000px;color:#ccc">wide</p><svg class="chart">{texts}</svg></body>'
+    place = "display:block;position:relative"
+    facts = f'<dl style="{place}"><dt>a hash</dt><dd style="position:absolute;top:0">its value</dd></dl>'
+    page = (
+        f'<img src="missing.png"><p style="width:3000px;color:#ccc">wide</p><svg class="chart">{texts}</svg>{facts}'
+        '<h2 style="width:40px;overflow-wrap:anywhere">unbreakable</h2></body>'
+    )
     spoiled.write_text(html.replace("</body>", page))
     tab.prefer("light")
     tab.open(spoiled, MIDDLE)
     assert tab.evaluate("document.documentElement.scrollWidth") > MIDDLE
     assert tab.evaluate(OVERLAPS) == [["one", "another"]]
+    assert tab.evaluate(FACTS) == [["a hash", "its value"]]
+    assert tab.evaluate(BROKEN_WORDS) == ["unbreakable"]
     assert [told for told in tab.evaluate(CONTRASTS) if told[0] < 4.5] == [[1.61, "wide"]]
     with pytest.raises(AssertionError):
         check_quiet(tab, spoiled)

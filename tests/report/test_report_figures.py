@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dit_scaling.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, write_json
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.report.captions import FIGURES
-from dit_scaling.report.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.report.drawings import DRAWINGS, draw_figures
 from dit_scaling.report.figures.beside_table4 import draw_published
 from dit_scaling.report.figures.losses import CURVE_POINTS, bin_curves
@@ -105,6 +105,28 @@ def test_lines_are_named_where_they_end_and_no_figure_has_a_legend(figures: Path
         assert "legend" not in svg
         for name in expected:
             assert re.search(rf'class="lb c\d"[^>]*>{name}<', svg), (figure, name)
+
+
+def test_every_line_of_twelve_variants_has_its_name(tmp_path: Path) -> None:
+    names = [f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (4, 2, 1)]
+    material = material_of(make_study(tmp_path, variants=names))
+    for drawing in DRAWINGS.values():
+        for panel in drawing(material).panels:
+            svg = panel.render()
+            lines = re.findall(r'<polyline class="(?:ln|curve) (c\d)', svg)
+            assert sorted(re.findall(r'<text class="lb (c\d)"', svg)) == sorted(lines), panel.said
+
+
+def test_every_panel_draws_something_on_an_axis_that_fits_it(study: StudyFiles) -> None:
+    material = material_of(study)
+    for drawing in DRAWINGS.values():
+        for panel in drawing(material).panels:
+            svg = panel.render()
+            assert 'class="pt ' in svg or 'class="curve ' in svg, panel.said
+            left, top, right, bottom = panel.plot
+            for x, y in re.findall(r'class="hit" cx="([\d.-]+)" cy="([\d.-]+)"', svg):
+                assert left <= float(x) <= right, panel.said
+                assert top <= float(y) <= bottom, panel.said
 
 
 def test_axes_name_metric_and_units(figures: Path) -> None:
@@ -216,6 +238,46 @@ def test_a_figure_with_one_point_a_line_is_a_sentence(study: StudyFiles) -> None
         drawn = draw_one(dataclasses.replace(material, measured=once))
         assert drawn.panels == ()
         assert "5,000" in drawn.finding
+
+
+COMPUTE = {"DiT-Nano/2": (1.0, 2.0), "DiT-Micro/1": (4.0, 8.0), "DiT-Mini/1": (6.0, 12.0)}  # at its two steps
+
+
+@pytest.mark.parametrize(
+    ("distances", "expected"),
+    [
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (40, 36), "DiT-Mini/1": (35, 20)},
+            "Nano/2 below 4 billion multiply-adds of training, Micro/1 below 6, Mini/1 above",
+        ),
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (40, 30), "DiT-Mini/1": (35, 20)},
+            "Nano/2 below 4 billion multiply-adds of training, then 3 changes, Mini/1 above 12",
+        ),
+        (
+            {"DiT-Nano/2": (50, 45), "DiT-Micro/1": (48, 46), "DiT-Mini/1": (55, 20)},
+            "Nano/2 below 12 billion multiply-adds of training, Mini/1 above",
+        ),
+        (
+            {"DiT-Nano/2": (50, 10), "DiT-Micro/1": (48, 46), "DiT-Mini/1": (55, 20)},
+            "Nano/2 has the lowest distance at every training compute",
+        ),
+    ],
+)
+def test_the_best_model_for_each_training_compute_is_named(
+    study: StudyFiles, distances: dict[str, tuple[float, float]], expected: str
+) -> None:
+    material = material_of(study)
+    points = material.measured.points[material.measured.points["variant"].isin(list(distances))]
+    at = [(name, (2500, 5000).index(step)) for name, step in zip(points["variant"], points["step"], strict=True)]
+    points = points.assign(
+        value=[distances[name][place] for name, place in at], train_gflops=[COMPUTE[name][place] for name, place in at]
+    )
+    final = points[points["step"] == 5000]
+    drawn = draw_compute(
+        dataclasses.replace(material, measured=dataclasses.replace(material.measured, points=points, final=final))
+    )
+    assert drawn.finding.removeprefix("Best for the compute: ") == expected
 
 
 def test_the_finding_names_where_more_compute_does_not_help(study: StudyFiles) -> None:

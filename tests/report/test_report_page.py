@@ -31,6 +31,7 @@ from dit_scaling.report.page import write_report
 from dit_scaling.report.sentences import describe_change
 from dit_scaling.report.study_tables import tabulate_variants
 from dit_scaling.report.style import shorten
+from dit_scaling.report.verdict_lines import describe_outcome
 from dit_scaling.report.words import of_all
 from dit_scaling.sampling.images import Samples, write_samples
 from report_study import StudyFiles, make_study
@@ -67,6 +68,7 @@ class Page(HTMLParser):
         self.tags: set[str] = set()
         self.classes: list[str] = []
         self.ids: list[str] = []
+        self.labels: list[str] = []
         self.feed(html)
         self.close()
         assert not self.stack
@@ -93,6 +95,8 @@ class Page(HTMLParser):
         if {"style", "script"} & set(self.stack):
             return
         self.pieces.append(data)
+        if self.stack and self.stack[-1] == "dt":
+            self.labels.append(data)
         if self.stack and self.stack[-1] in ("td", "th", "b", "a", "span") and {"td", "th"} & set(self.stack):
             self.tables[-1][-1][-1] += data
 
@@ -176,6 +180,28 @@ def test_every_claim_that_was_tested_stands_first_with_its_number(study: StudyFi
     assert first.count("The condition: runs scatter as published reproductions do") == 1
     for dialect in ("resolved alone", "lower metric", "joint evidence", study.metric, "R^2"):
         assert dialect not in page.text.replace(f"{study.metric}.", "")
+
+
+def test_the_terminal_tells_the_verdicts_in_the_sentences_of_the_page(study: StudyFiles, page: Page) -> None:
+    outcome, *lines, condition = describe_outcome(study.inputs.claims, study.study.variants)
+    assert outcome.removesuffix(".") in page.text
+    assert condition in page.text
+    assert len(lines) == 3  # no U-Net was run
+    for line in lines:
+        found = re.fullmatch(r"Claim \d \(\w+\): ([a-z ]+)\. (.*)", line)
+        assert found
+        assert found[1] in {claim["verdict"] for claim in read_json(study.inputs.claims)["claims"]}
+        assert found[2] in page.text
+
+
+def test_no_table_has_a_head_only_and_no_label_is_a_key(study: StudyFiles, page: Page) -> None:
+    assert all(len(table) > 1 for table in page.tables)
+    assert "(0)" not in page.text
+    heads = [head for table in page.tables for head in table[0]]
+    assert [label for label in (*heads, *page.labels) if re.search(r"[a-z]_[a-z]|[a-z]\.[a-z]", label)] == []
+    assert len(page.labels) > 15
+    html = (study.inputs.table.parent / "report.html").read_text()
+    assert "text-transform" not in html  # it made "Seed 0, Step 250"
 
 
 def test_every_comparison_behind_a_verdict_is_listed(study: StudyFiles, page: Page) -> None:

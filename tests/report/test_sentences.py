@@ -86,6 +86,16 @@ def test_a_supported_claim_has_the_percentages_of_its_logarithms() -> None:
     assert (text.badge, text.look) == ("Supported", "good")
 
 
+def test_a_claim_between_families_names_them() -> None:
+    names = shorten([f"DiT-{size}/{patch}" for size, patch in GRID])
+    claim = dataclasses.replace(judged(made(-0.5))["1"], claim="SiT over DiT")
+    told = say(claim, names)
+    assert told.topic == "families"
+    assert told.finding.startswith("SiT models had a ")
+    absent = dataclasses.replace(claim, verdict="not testable", reason="DiT was not run")
+    assert say_untested(absent).endswith("DiT was not run. Add variants of SiT and DiT with equal Gflops to test it.")
+
+
 def test_a_contradicted_claim_says_how_many_go_against_it() -> None:
     report = judged(made(+0.5))
     text = said(report, "1")

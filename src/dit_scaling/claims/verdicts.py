@@ -115,6 +115,11 @@ class Claim:
         comma = "," if "," in self.would_be else ""
         return f"{said}; would be {self.would_be}{comma} if {self.condition}"
 
+    @property
+    def unresolved(self) -> tuple[Comparison, ...]:
+        """Pairs that are not told apart alone."""
+        return tuple(c for c in self.comparisons if c.outcome == "unresolved")
+
 
 @dataclass(frozen=True)
 class Exclusion:

@@ -26,6 +26,9 @@ def claims(
     """Judge the paper's claims on a table of metrics, or on published families of models."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
     from dit_scaling.common.seals import check_seals
+    from dit_scaling.report.outcome import say_condition
+    from dit_scaling.report.style import shorten
+    from dit_scaling.report.verdict_lines import tell_claim
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
@@ -46,22 +49,22 @@ def claims(
     if len(pairs) < len(families or ()):
         raise UserError(f'--families {families}: name each claim like "DiT@flow over DiT".')
     rows = read_metrics_table(table, metric)
-    report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=pairs).to_dict()
+    report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=pairs)
     if as_json:
-        tell_json(report)
+        tell_json(report.to_dict())
         return
-    typer.echo(f"Noise: {report['noise']}.")
-    for claim in report["claims"]:
-        typer.echo(f"Claim {claim['claim']}: {claim['words']}. {claim['statement']}. {claim['reason']}")
-        alone = [pair for pair in claim["comparisons"] if pair["outcome"] == "unresolved"]
-        if alone:
-            pairs = ", ".join(f"{pair['favoured']} and {pair['other']}" for pair in alone)
-            typer.echo(f"  Unresolved alone: {pairs}.")
-        for pair in claim["exceptions"]:
-            better, worse = (
-                f"{pair[which]} ({pair[f'gflops_{which}']:.4g} Gflops, {pair[f'metric_{which}']:.4g})"
-                for which in ("better", "worse")
+    names = shorten(map(str, rows["variant"].unique()))
+    typer.echo(f"Noise: {report.noise}.")
+    for claim in report.claims:
+        typer.echo(tell_claim(claim, names))
+        within = [f"{names[pair.favoured]} and {names[pair.other]}" for pair in claim.unresolved]
+        if within:
+            typer.echo(f"  Within noise: {', '.join(within)}.")
+        for pair in claim.exceptions:
+            typer.echo(
+                f"  Exception, {pair.kind}: {names[pair.better]} ({pair.gflops_better:.4g} Gflops, "
+                f"{pair.metric_better:.4g}) is better than {names[pair.worse]} ({pair.gflops_worse:.4g} Gflops, "
+                f"{pair.metric_worse:.4g})."
             )
-            typer.echo(f"  Exception, {pair['kind']}: {better} is better than {worse}.")
-    for note in report["assumptions"]:
-        typer.echo(f"Assumed: {note}.")
+    for note in filter(None, [say_condition(report), *(f"Assumed: {note}." for note in report.assumptions)]):
+        typer.echo(note)

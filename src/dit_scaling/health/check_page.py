@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from dit_scaling.charts.panel import Panel
 from dit_scaling.common.files import atomic_path
 from dit_scaling.common.pages import STYLES, content_policy, page_environment, read_style
 from dit_scaling.health.check import Check, describe_margin
@@ -27,13 +28,22 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A chart under its finding, a sentence."""
+
+    finding: str
+    panel: Panel
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the page: a sentence, then pictures, then numbers."""
+    """A part of the page: a sentence, then pictures, a chart, and numbers."""
 
     title: str
     text: str
     pictures: tuple[Picture, ...] = ()
     numbers: Numbers | None = None
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Page:
 
 def write_page(path: Path, page: Page) -> None:
     """Write one HTML file without scripts, which asks nothing of other files or hosts; it may link the report."""
-    style = "\n".join(read_style(name) for name in STYLES)
+    style = "\n".join(read_style(name) for name in (*STYLES, "chart.css"))
     html = (
         page_environment("dit_scaling.health")
         .get_template("check_page.html.j2")

@@ -60,7 +60,7 @@ FIGURES: Mapping[str, Caption] = {
         Caption("families", "Distance against Gflops by family", "scaling", usual=False),
         Caption("bubbles", "Sizes and patches", "scaling"),
         Caption("metrics", "Other metrics against Gflops", "scaling"),
-        Caption("fid-compute", "Distance against training compute", "training"),
+        Caption("fid-compute", "Small models trained long, large ones trained short", "training"),
         Caption("fid-steps", "Distance against training steps", "training"),
         Caption("loss", "Training loss and gradient norm", "training"),
         Caption("held-out-loss", "Loss on held-out images", "training"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dit_scaling.charts.sheet import draw_sheet
 from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.files import atomic_path
 from dit_scaling.report.captions import FIGURES
@@ -19,7 +20,6 @@ from dit_scaling.report.figures.scaling import draw_scaling
 from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples, draw_samples, tabulate_samples
 from dit_scaling.report.measurements import read_measurements
-from dit_scaling.report.sheet import draw_sheet
 
 DRAWINGS: Mapping[str, Callable[[Material], Drawn]] = {
     "fid-gflops": draw_scaling,
@@ -70,7 +70,7 @@ def write_figures(material: Material, samples: Mapping[str, Path], folder: Path)
             picture, data = draw_samples(grid), tabulate_samples(grid)
         else:
             drawn = DRAWINGS[name](material)
-            picture, data = draw_sheet(drawn), drawn.data
+            picture, data = draw_sheet(drawn.finding, drawn.text, drawn.panels), drawn.data
         with atomic_path(folder / f"{name}.svg") as temporary:
             temporary.write_text(picture, encoding="utf-8")
         write_csv(data, folder / f"{name}.csv")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from dit_scaling.charts.interval import bar_scale, interval_bar
+from dit_scaling.charts.scales import Scale
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
 from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, ProtocolStatus
-from dit_scaling.report.charts.interval import bar_scale, interval_bar
-from dit_scaling.report.charts.scales import Scale
 from dit_scaling.report.classes import ClassesView
 from dit_scaling.report.health_tables import GatesView, PreflightView
 from dit_scaling.report.measurements import Measurements

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.sheet import standalone, title_lines
+from dit_scaling.charts.svg import element
 from dit_scaling.common.errors import UserError
-from dit_scaling.report.charts.svg import element
 from dit_scaling.report.data_uris import SAMPLES_SHOWN, encode_picture, join_images
-from dit_scaling.report.sheet import standalone, title_lines
 from dit_scaling.report.style import order_variants
 from dit_scaling.sampling.images import Samples, read_samples
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dit_scaling.charts.markers import key_marker
 from dit_scaling.claims import ClaimsReport, evaluate_claims
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json
@@ -17,7 +18,6 @@ from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, study_facts, study_tables, verdict_tables
 from dit_scaling.report.agreement_table import describe_agreement, tabulate_agreement
 from dit_scaling.report.captions import MAIN, SECTIONS, TABLES
-from dit_scaling.report.charts.markers import key_marker
 from dit_scaling.report.claims_file import read_claims
 from dit_scaling.report.classes import view_classes
 from dit_scaling.report.data_uris import embed_picture

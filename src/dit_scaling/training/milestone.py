@@ -1,10 +1,9 @@
 """The training stage: one milestone of one variant and seed."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_scaling.common.files import atomic_path
+from dit_scaling.common.files import atomic_path, read_json_lines
 from dit_scaling.models.checkpoints import read_header
 from dit_scaling.training.launch import TrainJob, train_on_ranks
 from dit_scaling.training.loop import train_to
@@ -52,17 +51,15 @@ def train(job: TrainJob, ranks: int = 1, nodes: int = 1) -> StateFolder:
 
 
 def draw_loss_curve(metrics: Path, title: str, output: Path) -> None:
-    """Draw loss, its two terms and the gradient norm against steps."""
-    from matplotlib.figure import Figure
+    """Draw loss, its two terms and the gradient norm against steps, as an SVG file."""
+    from dit_scaling.charts.sheet import draw_sheet
+    from dit_scaling.training.run_curves import draw_log
 
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    loss_axes, norm_axes = figure.subplots(1, 2)
-    for name in ("loss", "mse", "vb"):
-        loss_axes.plot([line["step"] for line in lines], [line[name] for line in lines], label=name)
-    norm_axes.plot([line["step"] for line in lines], [line["gradient_norm"] for line in lines], color="black")
-    loss_axes.set(xlabel="step", ylabel="loss (mean of the log window)", yscale="log", title=title)
-    norm_axes.set(xlabel="step", ylabel="gradient norm", yscale="log")
-    loss_axes.legend()
+    lines = read_json_lines(metrics)
+    panels = [
+        draw_log(lines, {"loss": "loss", "mse": "mse", "vb": "vb"}, "Loss"),
+        draw_log(lines, {"gradient_norm": "gradient norm"}, "Gradient norm"),
+    ]
     with atomic_path(output) as temporary:
-        figure.savefig(temporary)
+        text = "Means of the log’s windows." if any(panels) else "Nothing was logged."
+        temporary.write_text(draw_sheet(title, text, [panel for panel in panels if panel]), encoding="utf-8")

@@ -25,7 +25,7 @@ from dit_scaling.health.denoising import (
     target_errors,
 )
 from dit_scaling.health.gates.gate_verdict import GateVerdict, judge
-from dit_scaling.health.gates.loss_curve import draw_loss, rasterise
+from dit_scaling.health.gates.loss_curve import draw_loss
 from dit_scaling.health.gates.overfitting import Fitted, check_overfitting, measure_fit
 from dit_scaling.health.gates.run_checks import (
     Predictions,
@@ -193,7 +193,6 @@ def _describe(
     timesteps = [f"{t:g}" for t in errors.raw]
     nothing = [error_untrained(diffusion, t, seen.variance) for t in errors.raw]
     columns = SHOWN // 2
-    curve = draw_loss(seen.lines, published_losses(training), seen.by_variance, target)
     return Page(
         title=f"{training.variant.name}, seed {training.seed}: gate at step {settings.step:,} of {settings.budget:,}",
         status=verdict.status,
@@ -227,12 +226,12 @@ def _describe(
             Section(
                 "Loss",
                 "Means of the training log's windows, from the first to the last, beside what they are judged by.",
-                (Picture("loss beside its reference", rasterise(curve), 1),),
-                tabulate(
+                numbers=tabulate(
                     ("step", "loss", f"{target} error", "gradient norm"),
                     [[line[name] for line in seen.shown_lines] for name in ("loss", "mse", "gradient_norm")],
                     [f"{line['step']:,}" for line in seen.shown_lines],
                 ),
+                chart=draw_loss(seen.lines, published_losses(training), seen.by_variance, target),
             ),
         ),
     )

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.scales import choose_unit, log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.paper.field import EQUAL_BATCH, EQUAL_STEPS, at_equal_steps
-from dit_scaling.report.charts.panel import Line, Panel
-from dit_scaling.report.charts.scales import choose_unit, log_scale
-from dit_scaling.report.charts.svg import text_width
 from dit_scaling.report.figures.axes import distance_scale, mark_points, series_lines
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.figures.scaling import mark_others, published_beside

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dit_scaling.charts.panel import Line, Panel, Point
+from dit_scaling.charts.scales import Scale, Unit, choose_unit, log_scale
 from dit_scaling.metrics.catalogue import INCEPTION
-from dit_scaling.report.charts.panel import Line, Panel, Point
-from dit_scaling.report.charts.scales import Scale, Unit, choose_unit, log_scale
 from dit_scaling.report.figures.material import Material, rows_of, seeds_of, tell
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_distance

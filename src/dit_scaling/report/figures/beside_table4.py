@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Line, Panel, Point
+from dit_scaling.charts.scales import choose_unit, log_scale
 from dit_scaling.paper.published import table4
-from dit_scaling.report.charts.panel import Line, Panel, Point
-from dit_scaling.report.charts.scales import choose_unit, log_scale
 from dit_scaling.report.figures.axes import distance_scale, distance_title
 from dit_scaling.report.figures.material import Drawn, Material, rows_of
 from dit_scaling.report.measurements import estimate_points

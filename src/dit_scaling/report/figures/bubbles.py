@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import Scale
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import Scale
 from dit_scaling.report.figures.axes import add_levels, distance_scale, distance_title, mark_points
 from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_of, tabulate
 from dit_scaling.report.numbers import describe_distance

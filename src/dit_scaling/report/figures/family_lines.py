@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.scales import log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.claims.fits import PowerLawFit
-from dit_scaling.report.charts.panel import Line, Panel
-from dit_scaling.report.charts.scales import log_scale
-from dit_scaling.report.charts.svg import text_width
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points, units_of
 from dit_scaling.report.figures.material import Drawn, Material, best_of, tabulate
 from dit_scaling.report.measurements import fit_points

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import choose_unit, log_scale
 from dit_scaling.losses.loss_names import HEADLINE, TRAINING
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import choose_unit, log_scale
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points, series_lines, variant_lines
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.figures.training import has_course

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from dit_scaling.report.charts.panel import NAME_GAP, TOP, Line, Panel
-from dit_scaling.report.charts.scales import Scale, describe_steps, log_scale
-from dit_scaling.report.charts.svg import text_width
+from dit_scaling.charts.panel import NAME_GAP, TOP, Line, Panel
+from dit_scaling.charts.scales import Scale, describe_steps, log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.words import listing
 from dit_scaling.variants import objective_of

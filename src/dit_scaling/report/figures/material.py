@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import Unit
 from dit_scaling.common.errors import UserError
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import Unit
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_distance
 from dit_scaling.report.style import Style, order_variants, shorten, style_variants
@@ -30,11 +31,11 @@ class Material:
     beside: pd.DataFrame = field(default_factory=pd.DataFrame)
     samplings: Sequence[pd.DataFrame] = ()
 
-    @property
+    @cached_property
     def styles(self) -> Mapping[str, Style]:
         return style_variants(self.measured.final)
 
-    @property
+    @cached_property
     def short(self) -> Mapping[str, str]:
         """Names of variants and series as figures write them."""
         final = order_variants(self.measured.final)

@@ -1,13 +1,13 @@
-"""The other metrics against Gflops, one panel a metric, as the paper's figure of several metrics."""
+"""The other metrics against Gflops, one panel a metric, as the paper's figure 12."""
 
 import math
 
 import pandas as pd
 
+from dit_scaling.charts.panel import Panel, Point
+from dit_scaling.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.catalogue import Metric
-from dit_scaling.report.charts.panel import Panel, Point
-from dit_scaling.report.charts.scales import Scale, choose_unit, log_scale
 from dit_scaling.report.figures.axes import series_lines
 from dit_scaling.report.figures.material import Drawn, Material, rows_of
 from dit_scaling.report.numbers import describe_number

@@ -1,13 +1,13 @@
-"""What sampling costs: the distance against network evaluations, and against the compute of sampling an image."""
+"""What sampling costs: the distance against network evaluations and their compute, as the paper's figure 10."""
 
 from dataclasses import replace
 
 import pandas as pd
 
+from dit_scaling.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel
+from dit_scaling.charts.scales import choose_unit, log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.diffusion.samplers import SAMPLERS
-from dit_scaling.report.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel
-from dit_scaling.report.charts.scales import choose_unit, log_scale
-from dit_scaling.report.charts.svg import text_width
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points
 from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_of, tabulate
 from dit_scaling.report.measurements import estimate_points

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from dit_scaling.charts.panel import Line, Panel, Point
+from dit_scaling.charts.scales import choose_unit, log_scale
 from dit_scaling.claims.fits import PowerLawFit
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER
 from dit_scaling.metrics.catalogue import INCEPTION
 from dit_scaling.paper.published import table4
-from dit_scaling.report.charts.panel import Line, Panel, Point
-from dit_scaling.report.charts.scales import choose_unit, log_scale
 from dit_scaling.report.figures.axes import (
     add_levels,
     distance_scale,

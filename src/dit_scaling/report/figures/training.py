@@ -1,12 +1,14 @@
-"""Over training: the distance against compute and steps, as the paper's figures 9, 10 and 6."""
+"""Over training: the distance against compute and steps, as the paper's figures 9 and 6."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.report.charts.panel import Panel
-from dit_scaling.report.charts.scales import Scale, choose_unit, describe_steps, log_scale
-from dit_scaling.report.charts.svg import text_width
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.scales import Scale, Unit, choose_unit, describe_steps, describe_tick, log_scale
+from dit_scaling.charts.svg import text_width
 from dit_scaling.report.figures.axes import (
     add_levels,
     distance_scale,
@@ -14,13 +16,14 @@ from dit_scaling.report.figures.axes import (
     mark_points,
     variant_lines,
 )
-from dit_scaling.report.figures.material import Drawn, Material, tabulate
+from dit_scaling.report.figures.material import Drawn, Material, rows_of, tabulate
 from dit_scaling.report.figures.scaling import add_fit, predict
 from dit_scaling.report.measurements import fit_points
 from dit_scaling.report.numbers import describe_percent, describe_r2
 from dit_scaling.report.style import order_variants
 from dit_scaling.report.words import count, listing, number_word, sentence
 
+MOST_LEADS = 4  # models that a title has room for
 LOW_PANEL = 250.0  # pixels high where there are several
 
 
@@ -66,12 +69,36 @@ def draw_compute(material: Material) -> Drawn:
         panel.add_line(line)
     marks = mark_points(material, ordered, "train_gflops", factor, labels=False)
     panel.add_points([replace(mark, seeds=()) for mark in marks])
+    rest = [f"{text}." for text in (_long_against_short(points), law) if text]
     return Drawn(
-        finding=_long_against_short(points) or law or "Distance against training compute",
-        text=f"Every scored step; compute is Gflops × images seen × 3.{f' {law}.' if law else ''}",
+        finding=_best_by_compute(points, material.short, unit),
+        text=" ".join(["Every scored step; compute is Gflops × images seen × 3.", *rest]),
         panels=(panel,),
         data=data,
     )
+
+
+def _best_by_compute(points: pd.DataFrame, short: Mapping[str, str], unit: Unit) -> str:
+    """Who has the lowest distance that was reached with no more than so much training compute."""
+    leads: list[tuple[str, float]] = []
+    lowest = math.inf
+    for row in rows_of(points.sort_values(["train_gflops", "value"])):
+        if row["value"] >= lowest:
+            continue
+        lowest = row["value"]
+        if not leads or leads[-1][0] != row["variant"]:
+            leads.append((row["variant"], 1e9 * row["train_gflops"] / unit.size))
+    names, starts = [short[name] for name, _ in leads], [describe_tick(float(f"{start:.3g}")) for _, start in leads]
+    if len(leads) == 1:
+        return f"{names[0]} has the lowest distance at every training compute"
+    words = " ".join(filter(None, [unit.word, "multiply-adds of training"]))
+    told = [f"{names[0]} below {starts[1]} {words}"]
+    if len(leads) > MOST_LEADS:
+        told += [f"then {count(len(leads) - 2, 'change')}", f"{names[-1]} above {starts[-1]}"]
+    else:
+        told += [f"{name} below {end}" for name, end in zip(names[1:-1], starts[2:], strict=True)]
+        told.append(f"{names[-1]} above")
+    return f"Best for the compute: {', '.join(told)}"
 
 
 def _long_against_short(points: pd.DataFrame) -> str:

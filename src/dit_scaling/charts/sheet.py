@@ -5,9 +5,9 @@ from textwrap import wrap
 
 from markupsafe import Markup
 
+from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.svg import element, text_width
 from dit_scaling.common.pages import read_style
-from dit_scaling.report.charts.svg import element, text_width
-from dit_scaling.report.figures.material import Drawn
 
 SPACE = 14.0
 COLUMNS = 3  # panels side by side
@@ -15,19 +15,19 @@ HEAD, LINE = 17.0, 20.0
 WIDEST = 800.0
 
 
-def draw_sheet(drawn: Drawn) -> str:
+def draw_sheet(finding: str, text: str, panels: Sequence[Panel]) -> str:
     """The finding as a title, the panels side by side; a sentence alone where there is no panel."""
-    across = min(COLUMNS, len(drawn.panels)) or 1
-    width = max((across * (panel.width + SPACE) + SPACE for panel in drawn.panels), default=WIDEST)
-    body, y = title_lines(drawn.finding, drawn.text, width)
-    for first in range(0, len(drawn.panels), across):
-        row = drawn.panels[first : first + across]
+    across = min(COLUMNS, len(panels)) or 1
+    width = max((across * (panel.width + SPACE) + SPACE for panel in panels), default=WIDEST)
+    body, y = title_lines(finding, text, width)
+    for first in range(0, len(panels), across):
+        row = panels[first : first + across]
         for place, panel in enumerate(row):
             x = SPACE + place * (panel.width + SPACE)
             sizes = {"x": x, "y": y, "width": panel.width, "height": panel.height}
             body.append(element("svg", panel.render(), **sizes))
         y += max(panel.height for panel in row) + SPACE
-    return standalone(body, width, y, drawn.finding)
+    return standalone(body, width, y, finding)
 
 
 def title_lines(finding: str, text: str, width: float) -> tuple[list[Markup], float]:

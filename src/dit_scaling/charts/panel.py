@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from dit_scaling.report.charts.labels import Box, Label, Placer, around, spread
-from dit_scaling.report.charts.markers import MARK, marker
-from dit_scaling.report.charts.scales import Scale, describe_tick
-from dit_scaling.report.charts.svg import element, join, points, text_width
+from dit_scaling.charts.labels import FAR, Box, Label, Placer, around, spread
+from dit_scaling.charts.markers import MARK, marker
+from dit_scaling.charts.scales import Scale, describe_tick
+from dit_scaling.charts.svg import element, join, points, text_width
 
 WIDTH, HEIGHT = 400.0, 310.0
 TOP, BOTTOM = 22.0, 46.0
 TICKS_ACROSS, TICKS_UP = 6, 6
-NAME_GAP = 14.5  # pixels from the name of a line to the next
+NAME_GAP = 15.5  # pixels from the name of a line to the next
 DASHES = 4
 """Patterns d1 to d3 of ``chart.css``; they repeat."""
 
@@ -215,7 +215,15 @@ class Panel:
 
         def place() -> Markup:
             label = self.placer.place(around(text, *end, MARK, names))
-            return _write(label, names, data_members=members) if label else Markup("")
+            if label:
+                return _write(label, names, data_members=members)
+            far = self.placer.place([at for at in around(text, *end, MARK, names, FAR) if at.anchor != "middle"])
+            if not far:
+                return Markup("")
+            leader = [end, (far.x - 2 if far.anchor == "start" else far.x + 2, far.y - 4)]
+            self.placer.block_line(leader)
+            drawn = {"class_": f"lead-line {names.removeprefix('lb ')}", "points": points(leader)}
+            return element("polyline", **drawn, data_members=members) + _write(far, names, data_members=members)
 
         self._labels.insert(0, place)  # before those of points
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from dit_scaling.report.charts.svg import FONT, text_width
+from dit_scaling.charts.svg import FONT, text_width
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -73,10 +73,14 @@ class Placer:
         )
 
 
-def around(text: str, x: float, y: float, reach: float, names: str) -> list[Label]:
+NEAR = (3.0, 9.0, 17.0)
+FAR = (30.0, 45.0, 60.0, 80.0)  # where a label needs a line to what it names
+
+
+def around(text: str, x: float, y: float, reach: float, names: str, distances: Sequence[float] = NEAR) -> list[Label]:
     """Candidates beside a mark: right, left, above, below, and further out."""
     found = []
-    for gap in (reach + 3, reach + 9, reach + 17):
+    for gap in (reach + distance for distance in distances):
         found += [
             Label(text, x + gap, y + 4, "start", names),
             Label(text, x + gap, y - gap + 4, "start", names),

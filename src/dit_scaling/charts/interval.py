@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from dit_scaling.report.charts.scales import Scale
-from dit_scaling.report.charts.svg import element
+from dit_scaling.charts.scales import Scale
+from dit_scaling.charts.svg import element
 
 WIDTH, HEIGHT = 270.0, 46.0
 EDGE = 6.0

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from dit_scaling.report.charts.svg import element, points
+from dit_scaling.charts.svg import element, points
 
 MARK = 5.0  # half the size of a marker in pixels
 
