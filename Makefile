@@ -41,7 +41,7 @@ test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests, or with ARGS="tests/config" some of them; COVERAGE=1 shows the coverage of src
 	$(RUN) pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
-# The rooms that need no study, no ranks and no feature network, without what asks Snakemake.
+# The packages that need no study, no ranks and no feature network, without what asks Snakemake.
 FAST := $(addprefix tests/,common cli config variants diffusion models sampling paper plan results)
 test-fast: export OMP_NUM_THREADS := 1
 test-fast: $(READY) ## run tests that take less than a minute together, without any study
