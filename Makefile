@@ -26,7 +26,7 @@ export HOME := $(shell mkdir -p '$(CURDIR)/cache/home')$(CURDIR)/cache/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-fast test-slow test-gpu bench lint format envs schema digests clean
+.PHONY: help setup study test test-fast test-slow test-gpu bench docs lint format envs schema digests clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -41,7 +41,7 @@ test: export OMP_NUM_THREADS := 1
 test: $(READY) ## run the tests, or with ARGS="tests/config" some of them; COVERAGE=1 shows the coverage of src
 	$(RUN) pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=85) $(ARGS)
 
-# The rooms that need no study, no ranks and no feature network, without what asks Snakemake.
+# The packages that need no study, no ranks and no feature network, without what asks Snakemake.
 FAST := $(addprefix tests/,common cli config variants diffusion models sampling paper plan results)
 test-fast: export OMP_NUM_THREADS := 1
 test-fast: $(READY) ## run tests that take less than a minute together, without any study
@@ -56,6 +56,10 @@ test-gpu: $(READY) ## run the tests that need a GPU, four minutes on one
 
 bench: $(READY) ## measure every row of benchmarks/ beside its peer, and compare with the stored ratios
 	$(RUN) python -m benchmarks $(ARGS)
+
+docs: $(READY) ## write the documentation site to site/, and check that its pages ask for nothing from a network
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+	$(RUN) python .ci/check_site.py site
 
 lint: $(READY) ## check style, types, rules, and that schema and envs are up to date
 	$(RUN) ruff check

@@ -220,7 +220,12 @@ def test_where_no_device_computes_auto_is_the_cpu_and_cuda_is_refused(
     with pytest.raises(UserError) as refused:
         choose_device("cuda")
     for told in (caplog.text, str(refused.value)):
-        for words in ("GTX 1080 of compute capability 6.1: no kernel image", "driver 535.183.01", needs, "README.md"):
+        for words in (
+            "GTX 1080 of compute capability 6.1: no kernel image",
+            "driver 535.183.01",
+            needs,
+            "docs/imagenet.md",
+        ):
             assert words in told
     assert "This job computes on the CPU" in caplog.text
 

@@ -1,1 +1,1 @@
-"""What every room needs: files, errors, devices, progress, provenance. It knows nothing of studies."""
+"""What every package needs: files, errors, devices, progress, provenance. It knows nothing of studies."""

@@ -56,7 +56,7 @@ class Probe:
         here = "; ".join(dict.fromkeys(f"{card.name}: {card.fault}" for card in self.cards if card.fault))
         return (
             f"no CUDA device here computes ({here}; driver {self.driver or 'unknown'}). {self.needs} Install a newer "
-            "driver, or a torch built for an older CUDA: README.md, 'GPUs, ranks and a cluster'"
+            "driver, or a torch built for an older CUDA: docs/imagenet.md, 'Which driver and torch'"
         )
 
 
@@ -89,8 +89,8 @@ def describe_unseen() -> str:
     cards = f" for {', '.join(dict.fromkeys(card for card, _ in told))}" if told else ""
     return (
         f"torch {torch.__version__} sees no CUDA device, though driver {driver} is there{cards}. "
-        f"{_needs_of_torch() or 'This torch is not built for CUDA.'} README.md, 'GPUs, ranks and a cluster', says what "
-        "to install"
+        f"{_needs_of_torch() or 'This torch is not built for CUDA.'} docs/imagenet.md, 'Which driver and torch', "
+        "says what to install"
     )
 
 
