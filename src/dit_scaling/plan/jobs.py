@@ -174,9 +174,9 @@ def _measured_runs(study: Study, stages: Stages) -> Iterator[Job]:
         for seed in study.training.seeds:
             measures = _losses_of(study, stages, name, seed)
             digest, record = stages.train(slug, seed).digest, measures.records[0]
-            parts = [_training(study, name, seed, digest, part, record) for part in pairwise(stops)]
             whole = _training(study, name, seed, digest, (0, stops[-1]), record)
-            saving = replace(parts[0].saving, at_steps=sum(part.saving.at_steps for part in parts if part.saving))
+            saves = sum(_saves(study, begin, end) for begin, end in pairwise(stops))
+            saving = replace(whole.saving, at_steps=saves) if whole.saving else None
             yield replace(whole, digest=measures.digest, saving=saving, measures=measures)
 
 
@@ -200,9 +200,14 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
         end=end,
         passes=TRAINING_PASSES * turns * steps,
         parts=ranks,
-        saving=Saving(size, 1 + (steps - 1) // study.resources.save_steps, study.resources.save_minutes),
+        saving=Saving(size, _saves(study, begin, end), study.resources.save_minutes),
         run=digest,
     )
+
+
+def _saves(study: Study, begin: int, end: int) -> int:
+    """Times that training from a step to another saves its state, whatever the clock says."""
+    return 1 + (end - begin - 1) // study.resources.save_steps
 
 
 def _losses(study: Study, stages: Stages) -> Iterator[Job]:

@@ -72,7 +72,8 @@ class WeightsAndBiases:
         import wandb
         from filelock import FileLock
 
-        self._wandb, self._about, self._run = wandb, run, None
+        self._wandb, self._about = wandb, run
+        self._run: Any = None
         self._waiting = Path(run["folder"], "waiting for wandb", run["name"])
         self._lock = FileLock(Path(run["folder"], f"{run['name']}-wandb.lock"))
         if run["first_step"] is not None:
@@ -81,7 +82,7 @@ class WeightsAndBiases:
 
     def _open(self) -> None:
         about = self._about
-        self._run: Any = self._wandb.init(
+        self._run = self._wandb.init(
             project=about["study"],
             name=about["name"],
             id=about["id"],
