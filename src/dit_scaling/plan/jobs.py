@@ -82,7 +82,7 @@ class Job:
     saving: Saving | None = None
     """Of a training."""
 
-    def going_on_from(self, step: int) -> "Job":
+    def resumed_from(self, step: int) -> "Job":
         """This training where a state of ``step`` is there: only the rest of its steps."""
         left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
         costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}
