@@ -265,8 +265,8 @@ def test_zous_interval_seldom_excludes_the_truth_with_so_few_variants(n: int) ->
 def test_neighbours_have_no_variant_between_them() -> None:
     estimates, _ = estimate(check_table(table4()), "fid50k")
     names = {(a.variant, b.variant) for a, b in neighbours_of(size_pairs(estimates))}
-    ladder = ["S", "B", "L", "XL"]
-    assert names == {(f"DiT-{b}/{p}", f"DiT-{a}/{p}") for a, b in pairwise(ladder) for p in (2, 4, 8)}
+    sizes = ["S", "B", "L", "XL"]
+    assert names == {(f"DiT-{b}/{p}", f"DiT-{a}/{p}") for a, b in pairwise(sizes) for p in (2, 4, 8)}
     assert len(neighbours_of(patch_pairs(estimates))) == 8
     without = [e for e in estimates if e.variant != "DiT-L/4"]
     assert ("DiT-XL/4", "DiT-B/4") in {(a.variant, b.variant) for a, b in neighbours_of(size_pairs(without))}

@@ -194,10 +194,13 @@ def test_the_resize_inside_is_tensorflows(size: tuple[int, int]) -> None:
     torch.testing.assert_close(resize_as_tensorflow(pixels), theirs, rtol=0, atol=0.02)
 
 
+@pytest.mark.usefixtures("extractor")
 def test_clean_mode_resizes_by_pillow_without_rounding(
-    weights: Path, network: ScriptInception, images: NDArray[np.uint8], tmp_path: Path
+    weights: Path, network: ScriptInception, images: NDArray[np.uint8]
 ) -> None:
-    extractor = open_as("clean", weights, tmp_path)
+    record = weights.with_name("clean.json")
+    write_json(record, read_json(weights.with_name("extractor.json")) | {"kind": "clean"})
+    extractor = open_extractor(record, CPU)
     features = extractor(images)
     assert (extractor.name, features.spatial, extractor.logit_weights) == ("clean", None, None)
     resized = [

@@ -87,7 +87,7 @@ class Job:
     measures: "Job | None" = None
     """The losses that a training measures too, before it ends."""
 
-    def going_on_from(self, step: int) -> "Job":
+    def resumed_from(self, step: int) -> "Job":
         """This training where a state of ``step`` is there: only the rest of its steps."""
         left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
         costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}

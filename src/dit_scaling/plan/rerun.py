@@ -30,7 +30,7 @@ def changed_against_results(jobs: Sequence[Job], results: Path) -> list[Job]:
 
 def _rest(job: Job, ends: Iterable[int]) -> Job:
     """A training but for the steps up to the last end that it can resume from."""
-    return job.going_on_from(max([end for end in ends if end <= job.end], default=0)) if job.end else job
+    return job.resumed_from(max([end for end in ends if end <= job.end], default=0)) if job.end else job
 
 
 def _steps_in(results: Path, job: Job) -> Iterator[int]:
