@@ -238,7 +238,9 @@ def test_readme_is_short() -> None:
 def headings(page: Path) -> dict[str, str]:
     """Headings of a page by their anchors, as MkDocs and GitHub make them."""
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
-    text = re.sub(r'^--8<-- "([^":]+\.md)(?::\w+)?"$', lambda found: (ROOT / found[1]).read_text(), text, flags=re.MULTILINE)
+    text = re.sub(
+        r'^--8<-- "([^":]+\.md)(?::\w+)?"$', lambda found: (ROOT / found[1]).read_text(), text, flags=re.MULTILINE
+    )
     titles = [title.replace("`", "") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip()): title for title in titles}
 
