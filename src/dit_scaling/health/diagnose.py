@@ -1,9 +1,8 @@
 """Diagnose one checkpoint: a page that shows what it does, and a sentence that names the likeliest cause."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +60,7 @@ class Case:
     """Which of a training checkpoint's."""
     num_classes: int | None = None
     """Without the null class, where the checkpoint leaves it open."""
-    process: Mapping[str, str] = MappingProxyType({})
+    process: Mapping[str, str] = field(default_factory=dict)
     """What is known of the process beside the checkpoint, as of `load_checkpoint`."""
 
 
