@@ -110,7 +110,7 @@ def training_runtime(resources: Any, precision: str) -> tuple[Any, str]:
     return runtime, named
 
 
-def loggers_of(resources: Any) -> tuple[str, ...]:
+def loggers_of(resources: Any) -> tuple[Any, ...]:
     """The loggers that a rule names among its resources, which change no result."""
     return tuple(resources.loggers.split("+")) if resources.loggers != "none" else ()
 
