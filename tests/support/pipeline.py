@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from dit_scaling.common.allocator import KEPT_MEMORY
 from warm import STARTUP, WarmPython
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,8 @@ def snakemake(
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a Python in ``folder`` with these arguments, which has imported everything already."""
-    return warm_python().run(arguments, folder, _environment())
+    # With these no command starts itself anew for them.
+    return warm_python().run(arguments, folder, KEPT_MEMORY | _environment())
 
 
 @cache
