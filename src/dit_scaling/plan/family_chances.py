@@ -142,7 +142,11 @@ def _describe(study: Study, expected: Expected, images: int, question: Question)
     )
     if seeds == 1:
         return f"{unknown}. With one seed it stays inconclusive."
-    lower, whole = (fewest(GAPS, lambda gap, key=key: at(gap).get(key, 0.0)) for key in (LOWER, WHOLE))
+
+    def smallest(found: str) -> int | None:
+        return fewest(GAPS, lambda gap: at(gap).get(found, 0.0))
+
+    lower, whole = smallest(LOWER), smallest(WHOLE)
     if lower is None:
         return f"{unknown}. With {seeds} seeds no gap would be found with a chance of {WANTED:.0%}."
     text = f"{unknown}. With {seeds} seeds a distance lower by {lower}% would be found with a chance of {WANTED:.0%}"
