@@ -121,8 +121,12 @@ def complete(manifest: Path, runs: Sequence[Run], path: Path, jobs: int) -> "pd.
     """The errors of all ``runs``, those that ``path`` has from there; each new one is added to it at once."""
     import pandas as pd
 
-    known = pd.read_csv(path).to_dict("records") if path.exists() else []
-    errors = {Run(**{key: value for key, value in row.items() if key != "error"}): row["error"] for row in known}
+    known = (
+        pd.read_csv(path, dtype={"latents": str})
+        if path.exists()
+        else pd.DataFrame(columns=[*Run.__dataclass_fields__, "error"])
+    )
+    errors = {Run(*row[:-1]): row[-1] for row in known.itertuples(index=False, name=None)}
     path.parent.mkdir(parents=True, exist_ok=True)
     left = [run for run in runs if run not in errors]
     for number, (run, error) in enumerate(trained(manifest, left, jobs), start=1):
@@ -141,24 +145,28 @@ def best_rates(table: "pd.DataFrame") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    worst = table.assign(error=table["error"].fillna(math.inf))
-    means = worst.groupby(["parametrisation", "width", "rate"])["error"].mean()
+    errors: dict[tuple[str, int], dict[float, list[float]]] = {}
+    for row in table.fillna({"error": math.inf}).itertuples():
+        cell = errors.setdefault((str(row.parametrisation), int(row.width)), {})
+        cell.setdefault(float(row.rate), []).append(float(row.error))
     rows = []
-    for parametrisation, of_all in means.groupby("parametrisation"):
-        by_width = {width: errors.droplevel([0, 1]) for width, errors in of_all.groupby("width")}
-        narrowest = by_width[min(by_width)].idxmin()
-        for width, errors in sorted(by_width.items()):
-            best = errors.idxmin()
-            rows.append(
-                {
-                    "parametrisation": parametrisation,
-                    "width": width,
-                    "rate": best,
-                    "error": errors.min(),
-                    "away": round(math.log2(best / narrowest)),
-                    "lost": errors[narrowest] / errors.min() - 1,
-                }
-            )
+    for parametrisation, width in sorted(errors):
+        narrowest = min(other for of, other in errors if of == parametrisation)
+        means, of_narrowest = (
+            {rate: statistics.mean(found) for rate, found in errors[parametrisation, some].items()}
+            for some in (width, narrowest)
+        )
+        best, known = min(means, key=means.__getitem__), min(of_narrowest, key=of_narrowest.__getitem__)
+        rows.append(
+            {
+                "parametrisation": parametrisation,
+                "width": width,
+                "rate": best,
+                "error": means[best],
+                "away": round(math.log2(best / known)),
+                "lost": means[known] / means[best] - 1,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -45,11 +45,11 @@ def claims(
         return
     assert table is not None
     check_seals([table])
-    pairs = [(better, than) for better, over, than in (text.partition(" over ") for text in families or ()) if over]
-    if len(pairs) < len(families or ()):
+    claimed = [(better, than) for better, over, than in (text.partition(" over ") for text in families or ()) if over]
+    if len(claimed) < len(families or ()):
         raise UserError(f'--families {families}: name each claim like "DiT@flow over DiT".')
     rows = read_metrics_table(table, metric)
-    report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=pairs)
+    report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=claimed)
     if as_json:
         tell_json(report.to_dict())
         return

@@ -151,8 +151,12 @@ def _chance(study: Study, expected: Expected, images: int, question: Question) -
         return FamilyChance(question, shares=shares_of(study, expected, question, known))
     if len(study.training.seeds) == 1:
         return FamilyChance(question)
-    lower, whole = (fewest(GAPS, lambda gap, key=key: at(gap).get(key, 0.0)) for key in (LOWER, WHOLE))
-    return FamilyChance(question, lower_from=lower, whole_from=None if question.claim == "0" else whole)
+
+    def smallest(found: str) -> int | None:
+        return fewest(GAPS, lambda gap: at(gap).get(found, 0.0))
+
+    whole = None if question.claim == "0" else smallest(WHOLE)
+    return FamilyChance(question, lower_from=smallest(LOWER), whole_from=whole)
 
 
 def _describe(chance: FamilyChance, seeds: int) -> str:
