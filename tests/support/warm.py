@@ -118,6 +118,7 @@ def serve(address: str, executable: str, owner: str) -> None:
                 os._exit(handle(caller, executable))
             caller.close()
     shutil.rmtree(Path(address).parent)
+    os._exit(0)  # Taking down all that was imported takes time, and some of it complains.
 
 
 def _reap(*_: object) -> None:
