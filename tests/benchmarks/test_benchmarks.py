@@ -159,7 +159,15 @@ def test_rows_have_names_of_their_own_topic_and_are_found_by_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["reader-shuffled", "frechet-clean-fid", "frechet-torch-fidelity", "ema-DiT-XL-2", "features-classifier"]
+    "name",
+    [
+        "parquet-images",
+        "reader-shuffled",
+        "frechet-clean-fid",
+        "frechet-torch-fidelity",
+        "ema-DiT-XL-2",
+        "features-classifier",
+    ],
 )
 def test_small_rows_agree_with_their_peers(name: str, tmp_path: Path) -> None:
     found = find(name)

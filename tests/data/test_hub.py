@@ -30,7 +30,7 @@ from dit_scaling.data.hub import fetch_images
 from dit_scaling.data.hub_record import RECORD_FILE
 from dit_scaling.data.sources import check_source, open_source
 from dit_scaling.plan.command import look_at
-from parquet_sets import write_set
+from parquet_sets import encoded, table, write, write_set
 from pipeline import edited, snakemake
 
 NAME = "someone/flowers"
@@ -241,7 +241,7 @@ def test_jobs_and_checks_ask_for_prefetch_where_nothing_or_not_all_was_fetched(t
 @pytest.mark.usefixtures("hub")
 def test_what_was_not_fetched_is_left_out(tmp_path: Path) -> None:
     fetch_all(tmp_path / "here")
-    write_set(tmp_path / "here" / "data", 6, 1, "more")
+    write(tmp_path / "here" / "data" / "train.parquet", table([encoded(0)], [0], ["ant", "bee", "cat"]))
     assert len(open_source(data(tmp_path / "here"))) == 11
 
 

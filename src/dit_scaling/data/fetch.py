@@ -172,11 +172,11 @@ def hub_endpoint() -> str:
 
 
 def _hub_headers() -> dict[str, str]:
-    """What the hub is asked with: who asks, and the token where there is one."""
-    from huggingface_hub.utils import build_hf_headers
+    """What the hub is asked with where it is not asked by its library: the token, if there is one."""
+    from huggingface_hub import get_token
 
-    headers: dict[str, str] = build_hf_headers()
-    return headers
+    token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _without_token(text: str) -> str:

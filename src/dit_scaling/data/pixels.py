@@ -78,7 +78,7 @@ def flatten(image: Image.Image, channels: int, background: str | None, upright: 
         below = Image.new("RGB", flat.size, ImageColor.getrgb(background)[:3])
         below.paste(pixels.convert("RGB"), mask=pixels.getchannel("A"))
         flat = below
-    flat = flat.convert(mode)
+    flat = _in_mode(flat, mode)
     return flat if turn is None else flat.transpose(turn)
 
 
@@ -165,7 +165,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     image.load()
     if white is None:
         # Pillow takes premultiplied colours apart on this way alone.
-        return image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+        return _in_mode(image, {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
     values = np.asarray(image).astype(np.int64)
     grey = _scaled(values, white)
     if image.format == "TIFF" and _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO:
@@ -175,6 +175,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray(grey)
     alpha = np.where(values == hidden, 0, 255).astype(np.uint8)
     return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image in a mode; itself where it is: Pillow would copy it, which costs as much as a twentieth of decoding."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _scaled(values: NDArray[np.int64], white: int) -> NDArray[np.uint8]:
