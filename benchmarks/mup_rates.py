@@ -146,9 +146,9 @@ def best_rates(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     errors: dict[tuple[str, int], dict[float, list[float]]] = {}
-    for row in table.fillna({"error": math.inf}).itertuples():
-        cell = errors.setdefault((str(row.parametrisation), int(row.width)), {})
-        cell.setdefault(float(row.rate), []).append(float(row.error))
+    for parametrisation, width, rate, error in table[["parametrisation", "width", "rate", "error"]].values.tolist():
+        cell = errors.setdefault((parametrisation, width), {})
+        cell.setdefault(rate, []).append(math.inf if math.isnan(error) else error)
     rows = []
     for parametrisation, width in sorted(errors):
         narrowest = min(other for of, other in errors if of == parametrisation)
