@@ -314,7 +314,10 @@ def test_schema_check_tells_a_stale_file(run: Run, tmp_path: Path) -> None:
         (["claims", "missing.csv"], ["missing.csv"]),
         (["claims", TABLE_4, "--metric", "nothing"], ["nothing"]),
         (["claims"], ["a table of metrics, or --published"]),
-        (["claims", "--published", "all", "--metric", "fid50k"], ["leave --metric and --decoded-noise out"]),
+        (
+            ["claims", "--published", "all", "--metric", "fid50k"],
+            ["leave --metric, --decoded-noise and"],
+        ),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
         (["nonsense"], ["nonsense"]),
     ],

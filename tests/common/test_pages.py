@@ -56,7 +56,7 @@ def test_a_gates_page_is_in_the_reports_style_and_leads_back_to_it(tmp_path: Pat
     write_page(tmp_path / "gate.html", page)
     html = (tmp_path / "gate.html").read_text()
     (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
-    assert style == "\n".join(read_style(name) for name in STYLES)
+    assert style == "\n".join(read_style(name) for name in (*STYLES, "chart.css"))
     assert f"sha256-{digest(style)}" in html
     assert 'href="../r.html#gates"' in html
     assert 'class="badge fault">Broken<' in html

@@ -96,8 +96,10 @@ def judge(toy_latents: Path, toy_vae: Path, toy_run: TrainSettings, tmp_path: Pa
         record = read_json(tmp_path / "gate.json")
         page = (tmp_path / "gate.html").read_text()
         assert record["status"].capitalize() in page
-        assert '<svg class="chart"' in page
-        assert "of the latents alone allows</h3>" in page
+        logged = bool(files.log.read_text())
+        assert ('<svg class="chart"' in page) == logged
+        assert ("of the latents alone allows</h3>" in page) == logged
+        assert re.search(r"<tbody>\s*</tbody>", page) is None
         for check in record["checks"]:
             assert check["margin"] is None or f">{describe_margin(check['margin'])}</td>" in page
         return record

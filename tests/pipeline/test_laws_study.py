@@ -44,7 +44,7 @@ def test_one_job_trains_and_measures_a_run_and_nothing_is_sampled(tmp_path: Path
     assert len(jobs["train_and_measure"]) == 2
 
 
-RULES = {"VAE": "vae", "latents": "encode_shard", "training": "train_and_measure"}
+RULES = {"vae": "vae", "latents": "encode_shard", "train": "train_and_measure"}
 """Of each stage that the plan prices."""
 
 
@@ -52,7 +52,7 @@ def assert_priced(jobs: Plan, config: Path) -> None:
     """The plan lists what a dry run would run, but for what costs nothing; shards are one job of its own."""
     priced = plan_study(load_study(config)).jobs
     assert {RULES[job.stage] for job in priced} == jobs.keys() - {"data", "latents", "preflight", "loss_table"}
-    trainings = [job.records for job in priced if job.stage == "training"]
+    trainings = [job.records for job in priced if job.stage == "train"]
     made = {f"results/laws/{record}".replace(".provenance.json", ".json") for (record,) in trainings}
     assert made == jobs["train_and_measure"]
     assert len(made) == len(trainings)
@@ -60,7 +60,7 @@ def assert_priced(jobs: Plan, config: Path) -> None:
 
 def test_the_plan_prices_each_run_once_to_its_largest_budget(config: Path, tmp_path: Path) -> None:
     study = load_study(config)
-    trainings = [job for job in plan_study(study).jobs if job.stage == "training"]
+    trainings = [job for job in plan_study(study).jobs if job.stage == "train"]
     for job in trainings:
         flops = LAWS["laws"]["budgets"][-1]["flops"]
         assert job.begin == 0
@@ -79,7 +79,7 @@ def test_the_plan_prices_each_run_once_to_its_largest_budget(config: Path, tmp_p
     # A budget more: the runs go on from the last one that they have spent.
     longer = yaml.safe_load(config.read_text())
     longer["laws"]["budgets"].append({"flops": 4.0e9, "variants": ["DiT-Nano/2", "DiT-Micro/2"]})
-    more = [job for job in plan_study(parse_study(longer)).jobs if job.stage == "training"]
+    more = [job for job in plan_study(parse_study(longer)).jobs if job.stage == "train"]
     changed = changed_against_jobs(more, trainings)
     assert [job.images for job in changed] == pytest.approx([job.images / 2 for job in more], rel=0.02)
     for job in trainings:

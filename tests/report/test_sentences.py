@@ -90,8 +90,8 @@ def test_a_claim_between_families_names_them() -> None:
     names = shorten([f"DiT-{size}/{patch}" for size, patch in GRID])
     claim = dataclasses.replace(judged(made(-0.5))["1"], claim="SiT over DiT")
     told = say(claim, names)
-    assert told.topic == "families"
-    assert told.finding.startswith("SiT models had a ")
+    assert told.topic == "families at equal Gflops"
+    assert told.finding.startswith("SiT had a ")
     absent = dataclasses.replace(claim, verdict="not testable", reason="DiT was not run")
     assert say_untested(absent).endswith("DiT was not run. Add variants of SiT and DiT with equal Gflops to test it.")
 

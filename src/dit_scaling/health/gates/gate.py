@@ -225,12 +225,16 @@ def _describe(
             ),
             Section(
                 "Loss",
-                "Means of the training log's windows, from the first to the last, beside what they are judged by.",
+                "Means of the training log's windows, from the first to the last, beside what they are judged by."
+                if seen.lines
+                else "The run ended before the first line of its log.",
                 numbers=tabulate(
                     ("step", "loss", f"{target} error", "gradient norm"),
                     [[line[name] for line in seen.shown_lines] for name in ("loss", "mse", "gradient_norm")],
                     [f"{line['step']:,}" for line in seen.shown_lines],
-                ),
+                )
+                if seen.lines
+                else None,
                 chart=draw_loss(seen.lines, published_losses(training), seen.by_variance, target),
             ),
         ),
