@@ -16,7 +16,7 @@ def mean_and_error(values: Array) -> tuple[float, float]:
 
 
 def held_out_columns(losses: ImageLosses) -> dict[str, float]:
-    """Losses of the EMA weights on held-out images: headline, hybrid loss and bound with standard errors, and bands."""
+    """Losses on held-out images: headline, hybrid loss and bound with standard errors, and bands."""
     columns: dict[str, float] = {}
     bounds = (("held_out_bound", losses.bound),) if losses.bounded else ()
     for name, values in ((HEADLINE, losses.mse), ("held_out_hybrid", losses.hybrid), *bounds):

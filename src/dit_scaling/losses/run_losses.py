@@ -15,7 +15,7 @@ from dit_scaling.latents.reader import LatentReader
 from dit_scaling.losses.columns import beside_columns, held_out_columns
 from dit_scaling.losses.draws import draw_batches
 from dit_scaling.losses.image_losses import Array, ImageLosses, image_losses
-from dit_scaling.losses.loss_names import RAW, TRAINING
+from dit_scaling.losses.loss_names import RAW_PREFIX, TRAINING
 from dit_scaling.models.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def measure_run(
             of_images[step] = losses.mse
         if step in raw:
             (losses,) = losses_of(settings, raw[step], (held_out,), device)
-            columns |= beside_columns(RAW, losses)
+            columns |= {f"{RAW_PREFIX}{name}": value for name, value in held_out_columns(losses).items()}
         log.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in columns.items()))
         by_step[str(step)] = columns
     with atomic_path(files.images) as temporary, temporary.open("wb") as stream:
