@@ -17,5 +17,6 @@ with job() as snakemake:
         Path(snakemake.input.levels),
         paths(snakemake.input.losses),
     )
-    aggregate(settings, inputs, AggregateFiles(*map(Path, tables)))
+    sampling_steps = next(iter(paths(output.sampling_steps)), None)
+    aggregate(settings, inputs, AggregateFiles(*map(Path, tables), sampling_steps))
     record_provenance(snakemake, settings)
