@@ -81,10 +81,12 @@ def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRec
     inputs = find_inputs(study, results, folder)
     check_seals([*metrics, inputs.levels, *inputs.samples, *inputs.memorisation])
     files = AggregateFiles(
-        *(
-            folder / name
-            for name in ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
-        ),
+        parquet=inputs.table,
+        csv=inputs.table.with_suffix(".csv"),
+        curves=inputs.curves,
+        claims=inputs.claims,
+        agreement=inputs.agreement,
+        claims_table=inputs.claims.with_suffix(".csv"),
         sampling_steps=inputs.sampling_steps,
     )
     read = AggregateInputs(
