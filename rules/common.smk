@@ -11,6 +11,7 @@ from snakemake.utils import min_version, validate
 from dit_scaling.common.allocator import KEPT_MEMORY
 from dit_scaling.data.assets import imported_record, locate_file, locate_vae, needed_assets, open_stages
 from dit_scaling.config import parse_study
+from dit_scaling.config.sampling_settings import further_in
 from dit_scaling.config.complaints import placed
 from dit_scaling.config.yaml_file import read_yaml
 from dit_scaling.data.sources import check_source
@@ -101,7 +102,9 @@ if any(word.split("=")[0] == "--report" for word in sys.argv) and of_other_setti
 
 RUN = f"{RESULTS}/{{variant}}/seed-{{seed}}"
 STEP = f"{RUN}/step-{{step}}"
-EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}')}"
+# {apart} is empty for the study's own number of sampling steps, and a folder for a further one: steps-16/
+# No pathvar: Snakemake puts no constraint on wildcards in those, and without one nothing matches an empty text.
+EVALUATION = f"{STEP}/{STUDY.sampling.folder('{guidance}', '{apart}')}"
 FEATURES = f"{EVALUATION}/features"
 SAMPLES = f"{EVALUATION}/samples/part-{{part}}"
 HEADLINE = f"{RESULTS}/reference/{EXTRACTORS[0]}"
@@ -117,13 +120,13 @@ LOGGERS = "+".join(STUDY.training.loggers) or "none"
 pathvars:
     results=RESULTS,
     step=STEP,
-    evaluation=EVALUATION,
 
 
 wildcard_constraints:
     variant=SLUG,
     seed=r"[0-9]+",
     step=r"[0-9]+",
+    apart=r"(steps-[0-9]+/)?",
     guidance=r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?",
     split=r"train|held_out",
     shard=r"[0-9]{5}",

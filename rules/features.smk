@@ -87,16 +87,16 @@ rule reference:
 rule extract_features:
     input:
         outdated(f"{EVALUATION}/features/{{extractor}}/provenance.json", feature_settings),
-        parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
+        parts=numbered(f"{EVALUATION}/samples/part-{{number}}.npz", STUDY.sampling.parts),
         extractor="<results>/reference/{extractor}/extractor.json",
     output:
-        record="<evaluation>/features/{extractor}/features.json",
-        kept=expand("<evaluation>/features/{{extractor}}/{file}", file=KEPT),
-        provenance="<evaluation>/features/{extractor}/provenance.json",
+        record=f"{FEATURES}/{{extractor}}/features.json",
+        kept=expand(f"{FEATURES}/{{extractor}}/{{file}}", file=KEPT, allow_missing=True),
+        provenance=f"{FEATURES}/{{extractor}}/provenance.json",
     log:
-        "<results>/logs/features/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.log",
+        "<results>/logs/features/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.log",
     benchmark:
-        "<results>/times/features/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.tsv"
+        "<results>/times/features/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}_{extractor}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads

@@ -31,12 +31,8 @@ def last_step(file):
 
 
 def every_evaluation(file):
-    """`file` of every exported step at every guidance scale."""
-    return expand(
-        every_step(f"{STUDY.sampling.folder('{guidance}')}/{file}"),
-        guidance=STUDY.sampling.guidance_scales,
-        allow_missing=True,
-    )
+    """`file` of every evaluation, in their order."""
+    return [f"{RESULTS}/{STUDY.folder_of(row)}/{file}" for row in STUDY.evaluations]
 
 
 def headline_evaluation(file):
@@ -46,6 +42,7 @@ def headline_evaluation(file):
         variant=SLUGS,
         seed=STUDY.training.seeds[0],
         step=EXPORTS[-1],
+        apart="",
         guidance=STUDY.sampling.guidance_scales[0],
     )
 

@@ -1,17 +1,14 @@
 # Where all weights are given, nothing is encoded and nothing waits for preflight.
 MANIFEST = ["<results>/latents/manifest.json"] if TRAINED else []
 PREFLIGHT = ["<results>/preflight/preflight.json"] if TRAINED else []
+# Evaluations in further numbers of sampling steps.
+SAMPLING_STEPS = ["<results>/sampling-steps.csv"] if STUDY.sampling.further_steps else []
 
 
 rule aggregate:
     input:
         outdated(f"{RESULTS}/provenance.json", lambda wildcards: STAGES.aggregate()),
-        metrics=[
-            f"{EVALUATION}/metrics.json".format(
-                variant=STUDY.variant(row.variant).slug, seed=row.seed, step=row.step, guidance=row.guidance_scale
-            )
-            for row in STAGES.evaluations()
-        ],
+        metrics=every_evaluation("metrics.json"),
         logs=last_step("metrics.jsonl"),
         training=last_step("provenance.json"),
         losses=every_run("losses.json"),
@@ -25,6 +22,7 @@ rule aggregate:
         claims="<results>/claims.json",
         agreement="<results>/agreement.csv",
         claims_table="<results>/claims.csv",
+        sampling_steps=SAMPLING_STEPS,
         provenance="<results>/provenance.json",
     log:
         "<results>/logs/aggregate.log",
@@ -45,6 +43,7 @@ rule figures:
         levels=f"{HEADLINE}/levels.json",
         claims="<results>/claims.json",
         samples=headline_evaluation("samples/first-00000.npz"),
+        sampling_steps=SAMPLING_STEPS,
     output:
         svg=[
             report(
@@ -86,6 +85,7 @@ rule report:
         figures=expand("<results>/figures/{figure}.svg", figure=FIGURES),
         samples=headline_evaluation("samples/first-00000.npz"),
         memorisation=headline_evaluation("memorisation.json"),
+        sampling_steps=SAMPLING_STEPS,
     output:
         html=report("<results>/report.html", category="Report", labels={"page": "The whole report"}),
         verdicts=report("<results>/tables/verdicts.csv", category="Verdicts", labels={"table": "Verdicts"}),

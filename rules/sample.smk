@@ -11,13 +11,13 @@ rule sample_part:
         vae=settled(f"{RESULTS}/vae/vae.json", f"{SAMPLES}.provenance.json", sample_settings),
     output:
         images=PART,
-        first="<evaluation>/samples/first-{part}.npz",
-        grid="<evaluation>/samples/part-{part}.png",
-        provenance="<evaluation>/samples/part-{part}.provenance.json",
+        first=f"{EVALUATION}/samples/first-{{part}}.npz",
+        grid=f"{SAMPLES}.png",
+        provenance=f"{SAMPLES}.provenance.json",
     log:
-        "<results>/logs/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.log",
+        "<results>/logs/sample/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.log",
     benchmark:
-        "<results>/times/sample/{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.tsv"
+        "<results>/times/sample/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}_part-{part}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads

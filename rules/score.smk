@@ -30,12 +30,12 @@ rule score_samples:
         moments=of_every_extractor("moments.npz"),
         references=of_every_extractor("features.npy"),
     output:
-        metrics="<evaluation>/metrics.json",
-        provenance="<evaluation>/provenance.json",
+        metrics=f"{EVALUATION}/metrics.json",
+        provenance=f"{EVALUATION}/provenance.json",
     log:
-        "<results>/logs/score/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
+        "<results>/logs/score/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
     benchmark:
-        "<results>/times/score/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.tsv"
+        "<results>/times/score/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}.tsv"
     conda:
         "../envs/report.yaml"
     threads: STUDY.resources.threads
@@ -48,16 +48,16 @@ rule score_samples:
 rule memorisation:
     input:
         outdated(f"{EVALUATION}/memorisation.provenance.json", memorisation_settings),
-        parts=numbered("<evaluation>/samples/part-{number}.npz", STUDY.sampling.parts),
+        parts=numbered(f"{EVALUATION}/samples/part-{{number}}.npz", STUDY.sampling.parts),
         data="<results>/data/data.json",
     output:
-        record="<evaluation>/memorisation.json",
-        picture="<evaluation>/memorisation.png",
-        provenance="<evaluation>/memorisation.provenance.json",
+        record=f"{EVALUATION}/memorisation.json",
+        picture=f"{EVALUATION}/memorisation.png",
+        provenance=f"{EVALUATION}/memorisation.provenance.json",
     log:
-        "<results>/logs/memorisation/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
+        "<results>/logs/memorisation/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}.log",
     benchmark:
-        "<results>/times/memorisation/{variant}_seed-{seed}_step-{step}_guidance-{guidance}.tsv"
+        "<results>/times/memorisation/{apart}{variant}_seed-{seed}_step-{step}_guidance-{guidance}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: STUDY.resources.threads

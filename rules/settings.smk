@@ -5,6 +5,10 @@ def evaluation(wildcards):
     return wildcards.variant, int(wildcards.seed), int(wildcards.step), float(wildcards.guidance)
 
 
+def further_steps(wildcards):
+    return further_in(wildcards.apart)
+
+
 def run_settings(wildcards):
     return STAGES.train(wildcards.variant, int(wildcards.seed))
 
@@ -18,7 +22,7 @@ def loss_settings(wildcards):
 
 
 def sample_settings(wildcards):
-    return STAGES.sample(*evaluation(wildcards))
+    return STAGES.sample(*evaluation(wildcards), further_steps(wildcards))
 
 
 def extractor_settings(wildcards):
@@ -30,11 +34,11 @@ def reference_settings(wildcards):
 
 
 def feature_settings(wildcards):
-    return STAGES.features(*evaluation(wildcards), wildcards.extractor)
+    return STAGES.features(*evaluation(wildcards), wildcards.extractor, further_steps(wildcards))
 
 
 def score_settings(wildcards):
-    return STAGES.score(*evaluation(wildcards), metric_keys())
+    return STAGES.score(*evaluation(wildcards), metric_keys(), further_steps(wildcards))
 
 
 def level_settings(wildcards):
@@ -42,4 +46,4 @@ def level_settings(wildcards):
 
 
 def memorisation_settings(wildcards):
-    return STAGES.memorisation(*evaluation(wildcards))
+    return STAGES.memorisation(*evaluation(wildcards), further_steps(wildcards))

@@ -144,5 +144,6 @@ def _rules_of_stages(wanted: Set[str]) -> dict[str, list[str]]:
 
 def _name(wildcards: Mapping[str, Any] | None) -> str:
     """Wildcards as people say them: DiT-Mini-1 seed 0 step 10000."""
-    plain = {"variant", "extractor", "split"}
-    return " ".join(str(value) if key in plain else f"{key} {value}" for key, value in (wildcards or {}).items())
+    plain = {"variant", "extractor", "split", "apart"}
+    said = {key: str(value).strip("/") for key, value in (wildcards or {}).items() if value != ""}
+    return " ".join(value if key in plain else f"{key} {value}" for key, value in said.items())

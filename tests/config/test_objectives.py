@@ -30,7 +30,7 @@ def test_two_objectives_of_one_network_are_runs_of_their_own() -> None:
     ddpm, flow = stages.train("DiT-Nano-2", 0), stages.train("DiT@flow-Nano-2", 0)
     assert (ddpm.diffusion, flow.diffusion) == (PAPER_PROCESS, FLOW)
     assert [stages.sample(slug, 0, 4, 1.0).sampler for slug in ("DiT-Nano-2", "DiT@flow-Nano-2")] == ["ddpm", "heun"]
-    assert [row.sampler for row in stages.evaluations()] == ["ddpm", "heun"]
+    assert [row.sampler for row in stages.aggregate().evaluations] == ["ddpm", "heun"]
     preflight = stages.preflight()
     assert preflight.diffusion == PAPER_PROCESS
     assert [(some.diffusion, some.sampling.sampler) for some in preflight.further] == [(FLOW, "heun")]

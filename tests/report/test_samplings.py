@@ -1,5 +1,6 @@
 """Other samplings of a study's runs: what may stand beside it, counted and drawn as it should be."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.report.added_samplings import read_samplings
+from dit_scaling.report.drawings import draw_figures
 from dit_scaling.report.figures.material import Material, read_curves
 from dit_scaling.report.figures.sampling import draw_sampling
 from dit_scaling.report.measurements import Measurements, read_measurements
+from dit_scaling.report.page import write_report
 from dit_scaling.report.remake import make_report
 from report_study import StudyFiles, make_study
 
@@ -67,6 +70,69 @@ def test_the_command_draws_them_on_a_page_of_its_own(
     assert 'id="figure-sampling-compute"' in page.read_text()
     drawn = pd.read_csv(page.parent / "figures-with-points" / "sampling-compute.csv")
     assert set(drawn["evaluations"].dropna()) == {10, 50}
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
+    """The same study, its last step sampled in 16 and in 8 steps too."""
+    root = tmp_path_factory.mktemp("listed") / "synthetic"
+    return make_study(root, variants=["DiT-Nano/2", "DiT-Mini/1"], further_steps=(16, 8))
+
+
+def test_further_steps_change_no_row_and_no_verdict(study: StudyFiles, listed: StudyFiles) -> None:
+    for name in ("metrics.csv", "claims.json", "claims.csv", "agreement.csv", "training.csv"):
+        assert (listed.inputs.table.parent / name).read_bytes() == (study.inputs.table.parent / name).read_bytes()
+    pd.testing.assert_frame_equal(pd.read_parquet(listed.inputs.table), pd.read_parquet(study.inputs.table))
+    assert study.inputs.sampling_steps is None
+    assert not (study.inputs.table.parent / "sampling-steps.csv").exists()
+
+
+def test_further_steps_have_a_table_of_their_own(listed: StudyFiles) -> None:
+    assert listed.inputs.sampling_steps is not None
+    further, ours = pd.read_csv(listed.inputs.sampling_steps), pd.read_csv(listed.inputs.table.with_suffix(".csv"))
+    assert list(further.columns) == list(ours.columns)
+    assert len(further) == 2 * 2 * 2  # variants, guidance scales, numbers of steps
+    assert (set(further["sampling_steps"]), set(further["step"])) == ({16, 8}, {5000})
+    assert set(ours["sampling_steps"]) == {50}
+
+
+def test_a_study_of_several_numbers_of_steps_draws_them(study: StudyFiles, listed: StudyFiles, tmp_path: Path) -> None:
+    inputs = replace(listed.inputs, figures=tmp_path / "figures")
+    samples = dict(zip(listed.study.variants, inputs.samples, strict=True))
+    draw_figures(
+        inputs.table, inputs.curves, inputs.levels, inputs.claims, samples, inputs.figures, inputs.sampling_steps
+    )
+    drawn = pd.read_csv(inputs.figures / "sampling-compute.csv")
+    points = drawn[drawn["kind"] == "variant"]
+    assert sorted(points["evaluations"]) == [8, 8, 16, 16, 50, 50]
+    measured = pd.concat([pd.read_parquet(inputs.table), pd.read_csv(inputs.sampling_steps)])
+    rows = measured[(measured["step"] == 5000) & (measured["guidance_scale"] == 1)]
+    expected = rows.set_index(["variant", "sampling_steps"])[listed.metric]
+    found = points.set_index(["variant", "sampling_steps"])[listed.metric]
+    np.testing.assert_allclose(found, expected[found.index])
+    write_report(listed.settings, inputs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="figure-sampling-compute"' in page
+    assert "sampling-steps.csv</a>" in page
+    write_report(study.settings, study.inputs, tmp_path / "other" / "report.html")
+    other_page = (tmp_path / "other" / "report.html").read_text()
+    assert 'id="figure-sampling-compute"' not in other_page
+    assert "sampling-steps.csv" not in other_page
+
+
+def test_other_samplings_stand_beside_a_studys_own_numbers_of_steps(listed: StudyFiles, tmp_path: Path) -> None:
+    inputs = listed.inputs
+    measured = read_measurements(inputs.table, inputs.levels, inputs.claims)
+    assert inputs.sampling_steps is not None
+    heun = other(listed, tmp_path / "heun.csv", sampler="heun", sampling_steps=16)
+    found = read_samplings([inputs.sampling_steps, heun], measured)
+    assert [(rows["sampler"].iloc[0], rows["sampling_steps"].iloc[0]) for rows in found] == [
+        ("ddpm", 16),
+        ("ddpm", 8),
+        ("heun", 16),
+    ]
+    with pytest.raises(UserError, match=r"by ddpm in 16 steps, as .*sampling-steps.csv has"):
+        read_samplings([inputs.sampling_steps, other(listed, tmp_path / "again.csv", sampling_steps=16)], measured)
 
 
 @pytest.mark.parametrize(

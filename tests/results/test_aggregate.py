@@ -9,7 +9,7 @@ import pytest
 from dit_scaling.claims import read_metrics_table
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import sha256_file, write_json
-from dit_scaling.config.stages import AggregateSettings, Stages
+from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, add_losses, aggregate, judge
 from report_study import ORIGIN, StudyFiles, make_study
 
@@ -174,7 +174,7 @@ def test_given_weights_have_rows_without_a_training(study: StudyFiles, tmp_path:
             "training": config.training.model_copy(update={"seeds": (0,)}),
         }
     )
-    settings = AggregateSettings(evaluations=Stages(given, "", checkpoints={name: "sha"}).evaluations(), study=given)
+    settings = AggregateSettings(evaluations=given.evaluations, study=given)
     metric = json.loads(study.inputs.levels.read_text())["metric"]
     records = []
     for number, _ in enumerate(settings.evaluations):

@@ -90,23 +90,29 @@ def make_study(
     bottlenecks: dict[str, str] | None = None,
     variants: list[str] | None = None,
     class_names: list[str] | None = None,
+    further_steps: tuple[int, ...] = (),
 ) -> StudyFiles:
     """Write records in the manner of each stage and let the aggregate stage join them."""
     config = json.loads(json.dumps(CONFIG))
     config["training"]["seeds"] = list(seeds)
     config["claims"] = {"bottlenecks": bottlenecks or {}}
     config["variants"] = variants or config["variants"]
+    config["sampling"]["steps"] = [config["sampling"]["steps"], *further_steps]
     study = parse_study(config)
     stages = Stages(study, "0" * 16)
     metric = HEADLINE.column_on(features)
     rng = np.random.default_rng(0)
 
     levels = _write_levels(root, metric, features)
-    records = [_write_record(root, study, row, features, rng) for row in stages.evaluations()]
+    others = np.random.default_rng(1)
+    records = [
+        _write_record(root, study, row, features, others if row.further_steps else rng) for row in study.evaluations
+    ]
     runs = [(name, seed) for name in study.variants for seed in study.training.seeds]
     logs = [_write_log(root, study, name, seed, rng) for name, seed in runs]
     names = ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
-    files = AggregateFiles(*(root / name for name in names))
+    sampling_steps = root / "sampling-steps.csv" if further_steps else None
+    files = AggregateFiles(*(root / name for name in names), sampling_steps=sampling_steps)
     manifest, training = _write_training(root, study, runs)
     losses = [_write_losses(root, study, name, seed) for name, seed in runs]
     settings = AggregateSettings.parse(stages.aggregate().canonical())
@@ -188,6 +194,7 @@ def make_study(
             figures=root / "figures",
             samples=samples,
             memorisation=memorisation,
+            sampling_steps=sampling_steps,
         ),
         files.curves,
         metric,
@@ -212,6 +219,9 @@ def _write_record(root: Path, study: Study, row: Any, features: str, rng: np.ran
     value = 90 * (gflops / 0.01) ** -0.12 * (params / 3e5) ** -0.15 * (5000 / row.step) ** 0.5 / row.guidance_scale
     value *= math.exp(0.02 * rng.standard_normal())
     path = root / variant.slug / f"seed-{row.seed}" / f"step-{row.step}" / f"{row.guidance_scale}.json"
+    if row.further_steps:
+        value *= (study.sampling.own_steps / row.further_steps) ** 0.5
+        path = path.with_name(f"{row.further_steps}-{path.name}")
     write_json(
         path,
         {

@@ -8,7 +8,6 @@ from _job import job, paths, record_provenance
 with job() as snakemake:
     settings = AggregateSettings.parse(snakemake.params.settings)
     output = snakemake.output
-    tables = (output.parquet, output.csv, output.curves, output.claims, output.agreement, output.claims_table)
     inputs = AggregateInputs(
         paths(snakemake.input.metrics),
         paths(snakemake.input.logs),
@@ -17,5 +16,14 @@ with job() as snakemake:
         Path(snakemake.input.levels),
         paths(snakemake.input.losses),
     )
-    aggregate(settings, inputs, AggregateFiles(*map(Path, tables)))
+    files = AggregateFiles(
+        parquet=Path(output.parquet),
+        csv=Path(output.csv),
+        curves=Path(output.curves),
+        claims=Path(output.claims),
+        agreement=Path(output.agreement),
+        claims_table=Path(output.claims_table),
+        sampling_steps=next(iter(paths(output.sampling_steps)), None),
+    )
+    aggregate(settings, inputs, files)
     record_provenance(snakemake, settings)

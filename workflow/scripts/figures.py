@@ -12,4 +12,5 @@ with job() as snakemake:
         Path(snakemake.input.claims),
         dict(zip(snakemake.params.variants, paths(snakemake.input.samples), strict=True)),
         Path(snakemake.output.svg[0]).parent,
+        next(iter(paths(snakemake.input.sampling_steps)), None),
     )

@@ -28,6 +28,7 @@ with job() as snakemake:
             figures=paths(files.figures)[0].parent,
             samples=paths(files.samples),
             memorisation=paths(files.memorisation),
+            sampling_steps=next(iter(paths(files.sampling_steps)), None),
         ),
         Path(snakemake.output.html),
     )

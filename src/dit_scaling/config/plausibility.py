@@ -100,6 +100,9 @@ def impossible_settings(study: "Study") -> list[str]:
             )
     if len(set(study.sampling.guidance_scales)) < len(study.sampling.guidance_scales):
         problems.append("sampling.guidance_scales: a scale is listed twice")
+    steps = (study.sampling.own_steps, *study.sampling.further_steps)
+    if len(set(steps)) < len(steps):
+        problems.append("sampling.steps: a number of steps is listed twice")
     if all(not _impossible_variant(study, name) for name in study.variants):
         problems += _impossible_samplers(study)
     kinds = [extractor.kind for extractor in study.metrics.extractors]
@@ -171,10 +174,11 @@ def _impossible_samplers(study: "Study") -> list[str]:
                 f"{objective}; choose {known.samplers_named}{where}"
             )
             continue
-        try:
-            row.timesteps(study.process(objective), study.sampling.steps)
-        except UserError as error:
-            problems.append(f"sampling.steps: {error}")
+        for steps in (study.sampling.own_steps, *study.sampling.further_steps):
+            try:
+                row.timesteps(study.process(objective), steps)
+            except UserError as error:
+                problems.append(f"sampling.steps: {error}")
     problems += [
         f"sampling.samplers.{objective}: no variant has this objective"
         for objective in study.sampling.samplers

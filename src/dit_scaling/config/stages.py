@@ -12,6 +12,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Self, TypeVa
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import digest
 from dit_scaling.common.section import Before, Count, Section
+from dit_scaling.config.evaluation import Evaluation
 from dit_scaling.config.image_settings import ImageFiles, ImageSettings
 from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.recipe import Recipe
@@ -195,16 +196,6 @@ class MemorisationSettings(Section):
     """Digest of the samples' settings."""
 
 
-class Evaluation(Section):
-    """Which weights, sampled how, a record of metrics belongs to."""
-
-    variant: str
-    seed: int
-    step: Count
-    sampler: str
-    guidance_scale: float
-
-
 class AggregateSettings(Section):
     """The table's rows, in the order of the records, and how they are judged."""
 
@@ -328,14 +319,21 @@ class Stages:
         )
 
     @_remembered
-    def sample(self, slug: str, seed: int, step: int, guidance_scale: float) -> SampleSettings:
-        objective = self._study.objective(self._variants[slug])
-        return self._sampling(guidance_scale, checkpoint=self._checkpoint(slug, seed, step), objective=objective)
+    def sample(
+        self, slug: str, seed: int, step: int, guidance_scale: float, further: int | None = None
+    ) -> SampleSettings:
+        """Settings of an evaluation's samples, in the study's own or in a ``further`` number of sampling steps."""
+        objective, checkpoint = self._study.objective(self._variants[slug]), self._checkpoint(slug, seed, step)
+        return self._sampling(guidance_scale, checkpoint=checkpoint, objective=objective, further=further)
 
-    def _sampling(self, guidance_scale: float, checkpoint: str, objective: str) -> SampleSettings:
+    def _sampling(
+        self, guidance_scale: float, checkpoint: str, objective: str, further: int | None = None
+    ) -> SampleSettings:
+        sampling, others = self._study.sampling, {"guidance_scales", "keep_samples", "sampler", "samplers", "steps"}
         return SampleSettings(
-            **self._study.sampling.model_dump(exclude={"guidance_scales", "keep_samples", "sampler", "samplers"}),
+            **sampling.model_dump(exclude=others),
             sampler=self._study.sampler(objective),
+            steps=further or sampling.own_steps,
             guidance_scale=guidance_scale,
             num_classes=self._study.data.classes,
             image_channels=self._study.data.channels,
@@ -393,26 +391,47 @@ class Stages:
         return self.extractor(kind).digest
 
     @_remembered
-    def _samples_digest(self, slug: str, seed: int, step: int, guidance_scale: float) -> str:
-        return self.sample(slug, seed, step, guidance_scale).digest
+    def _samples_digest(self, slug: str, seed: int, step: int, guidance_scale: float, further: int | None) -> str:
+        return self.sample(slug, seed, step, guidance_scale, further).digest
 
-    def features(self, slug: str, seed: int, step: int, guidance_scale: float, kind: str) -> FeatureSettings:
-        """Settings of the features that an extractor gives of an evaluation's samples."""
-        samples = self._samples_digest(slug, seed, step, guidance_scale)
+    def features(
+        self, slug: str, seed: int, step: int, guidance_scale: float, kind: str, further: int | None = None
+    ) -> FeatureSettings:
+        """Settings of the features that an extractor gives of an evaluation's samples; ``further`` as of `sample`."""
+        samples = self._samples_digest(slug, seed, step, guidance_scale, further)
         return FeatureSettings(extractor=self._extractor_digest(kind), samples=samples)
 
-    def score(self, slug: str, seed: int, step: int, guidance_scale: float, metrics: tuple[str, ...]) -> ScoreSettings:
-        """Settings of an evaluation's score; ``metrics`` are the keys of what is measured."""
+    def score(
+        self,
+        slug: str,
+        seed: int,
+        step: int,
+        guidance_scale: float,
+        metrics: tuple[str, ...],
+        further: int | None = None,
+    ) -> ScoreSettings:
+        """Settings of an evaluation's score.
+
+        Args:
+            slug: file name of the variant.
+            seed: of its run.
+            step: of training.
+            guidance_scale: of the samples.
+            metrics: keys of what is measured.
+            further: number of sampling steps, where it is not the study's own.
+        """
         kinds = [extractor.kind for extractor in self._study.metrics.extractors]
         return ScoreSettings(
             scoring=self._scoring(),
             metrics=metrics,
             references=tuple(map(self._reference_digest, kinds)),
-            features=tuple(self.features(slug, seed, step, guidance_scale, kind).digest for kind in kinds),
+            features=tuple(self.features(slug, seed, step, guidance_scale, kind, further).digest for kind in kinds),
         )
 
-    def memorisation(self, slug: str, seed: int, step: int, guidance_scale: float) -> MemorisationSettings:
-        samples = self._samples_digest(slug, seed, step, guidance_scale)
+    def memorisation(
+        self, slug: str, seed: int, step: int, guidance_scale: float, further: int | None = None
+    ) -> MemorisationSettings:
+        samples = self._samples_digest(slug, seed, step, guidance_scale, further)
         return MemorisationSettings(data=self.data(), samples=samples)
 
     @_remembered
@@ -420,25 +439,8 @@ class Stages:
         numbers = self._study.metrics.model_dump(include=set(Scoring.model_fields))
         return Scoring(**numbers, seed=self._study.seed)
 
-    def evaluations(self) -> tuple[Evaluation, ...]:
-        """Every evaluation of the study, in the order of its config."""
-        training, sampling = self._study.training, self._study.sampling
-        return tuple(
-            Evaluation(
-                variant=variant,
-                seed=seed,
-                step=step,
-                sampler=self._study.sampler(self._study.objective(self._study.variant(variant))),
-                guidance_scale=scale,
-            )
-            for variant in self._study.variants
-            for seed in training.seeds
-            for step in self._study.exports(variant)
-            for scale in sampling.guidance_scales
-        )
-
     def aggregate(self) -> AggregateSettings:
-        return AggregateSettings(evaluations=self.evaluations(), study=self._judged())
+        return AggregateSettings(evaluations=self._study.evaluations, study=self._judged())
 
     def report(self) -> ReportSettings:
         return ReportSettings(study=self._judged())

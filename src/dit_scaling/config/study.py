@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 from dit_scaling.common.section import Before, Section, Seed
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
 from dit_scaling.config.complaints import ImpossibleSettingsError
+from dit_scaling.config.evaluation import Evaluation
 from dit_scaling.config.image_settings import ImageSettings
 from dit_scaling.config.laws_settings import Budget, Laws
 from dit_scaling.config.metrics_settings import Metrics
 from dit_scaling.config.plausibility import doubtful_settings, impossible_settings
 from dit_scaling.config.resources_settings import Keep, Resources
-from dit_scaling.config.sampling_settings import Sampling
+from dit_scaling.config.sampling_settings import Sampling, folder_of_further
 from dit_scaling.config.training_settings import Training
 from dit_scaling.config.vae_settings import Latents, VaeChoice
 from dit_scaling.diffusion.process import PAPER_OBJECTIVE, PAPER_PROCESS, AnyProcess, DiffusionSettings, FlowSettings
@@ -125,6 +126,27 @@ class Study(Section):
     def sampler(self, objective: str) -> str:
         """How networks of an objective are sampled."""
         return self.sampling.samplers.get(objective, self.sampling.sampler)
+
+    def evaluations_of(self, name: str, seed: int) -> tuple[Evaluation, ...]:
+        """Every evaluation of one run, by step; at the last one those in further numbers of sampling steps too."""
+        sampler, exports = self.sampler(self.objective(self.variant(name))), self.exports(name)
+        return tuple(
+            Evaluation(variant=name, seed=seed, step=step, sampler=sampler, guidance_scale=scale, further_steps=further)
+            for step in exports
+            for scale, further in self.sampling.ways(last=step == exports[-1])
+        )
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Every evaluation of the study, in the order of its config."""
+        return tuple(
+            row for name in self.variants for seed in self.training.seeds for row in self.evaluations_of(name, seed)
+        )
+
+    def folder_of(self, row: Evaluation) -> str:
+        """Where the results of an evaluation lie, below those of the study."""
+        way = self.sampling.folder(row.guidance_scale, folder_of_further(row.further_steps))
+        return f"{self.variant(row.variant).slug}/seed-{row.seed}/step-{row.step}/{way}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

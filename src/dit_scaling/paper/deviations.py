@@ -308,7 +308,7 @@ def _evaluation_rows(study: Study) -> Iterable[ProtocolRow]:
     sampling = study.sampling
     yield _row(
         "sampler",
-        "; ".join(f"{SAMPLERS[study.sampler(name)].label}, {sampling.steps} steps" for name in study.objectives),
+        "; ".join(f"{SAMPLERS[study.sampler(name)].label}, {sampling.own_steps} steps" for name in study.objectives),
         f"{SAMPLERS[PAPER_SAMPLER].label}, 250 steps",
         "another discretisation of the same process, the same for all variants",
     )

@@ -7,7 +7,6 @@ from itertools import pairwise
 from dit_scaling.common.stage_words import Stage
 from dit_scaling.config import Stages
 from dit_scaling.config.metrics_settings import ClassifierExtractor
-from dit_scaling.config.stages import Evaluation
 from dit_scaling.config.study import Study
 from dit_scaling.config.vae_settings import TrainedVae
 from dit_scaling.diffusion.samplers import SAMPLERS
@@ -239,20 +238,21 @@ def _losses_of(study: Study, stages: Stages, name: str, seed: int) -> Job:
 def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
     decode = Autoencoder.of_study(study).decoding(study.data.image_size)
     extractors, count = study.metrics.extractors, study.sampling.num_samples
-    for row in stages.evaluations():
+    for row in study.evaluations:
         variant = study.variant(row.variant)
         forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
-        evaluations = SAMPLERS[row.sampler].evaluations(study.sampling.steps)
+        evaluations = SAMPLERS[row.sampler].evaluations(row.further_steps or study.sampling.own_steps)
         passes = evaluations * (1 if row.guidance_scale == 1.0 else 2)
-        place, name = _folder(study, row), f"{row.variant} seed {row.seed} step {row.step:,}"
+        place, name = study.folder_of(row), f"{row.variant} seed {row.seed} step {row.step:,}"
         name += "" if row.guidance_scale == 1.0 else f" guidance {row.guidance_scale:g}"
+        name += "" if row.further_steps is None else f" in {row.further_steps:,} sampling steps"
         settings = variant.slug, row.seed, row.step, row.guidance_scale
         parts = tuple(f"{place}/samples/part-{part:05d}.provenance.json" for part in range(study.sampling.parts))
         yield Job(
             "sample",
             name,
             row.variant,
-            stages.sample(*settings).digest,
+            stages.sample(*settings, row.further_steps).digest,
             parts,
             count * passes * forward,
             decoding=count * decode,
@@ -265,7 +265,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
                 "features",
                 f"{name}, {extractor.kind}",
                 row.variant,
-                stages.features(*settings, extractor.kind).digest,
+                stages.features(*settings, extractor.kind, row.further_steps).digest,
                 (f"{place}/features/{extractor.kind}/provenance.json",),
                 0.0,
                 plain=count * feature_cost(study, extractor),
@@ -274,14 +274,9 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             "score",
             name,
             row.variant,
-            stages.score(*settings, metric_keys()).digest,
+            stages.score(*settings, metric_keys(), row.further_steps).digest,
             (f"{place}/provenance.json",),
             0.0,
             core_seconds=sum(statistics_seconds(study, extractor, count, images) for extractor in extractors),
             cores=study.resources.threads,
         )
-
-
-def _folder(study: Study, row: Evaluation) -> str:
-    slug = study.variant(row.variant).slug
-    return f"{slug}/seed-{row.seed}/step-{row.step}/{study.sampling.folder(str(row.guidance_scale))}"

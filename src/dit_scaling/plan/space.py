@@ -46,8 +46,7 @@ def disk_of(study: Study, images: int) -> Disk:
     weights = FLOAT32 * sum(parameters) * seeds
     stops = [len(study.stops(name)) for name in study.trained]
     exported = FLOAT32 * seeds * sum(math.prod(pair) for pair in zip(stops, parameters, strict=True))
-    scales = 0 if study.laws else len(study.sampling.guidance_scales)
-    evaluations = sum(len(study.exports(name)) for name in study.variants) * len(study.training.seeds) * scales
+    evaluations = 0 if study.laws else len(study.evaluations)
     pixels = study.data.image_size**2 * study.data.channels
     sampling, extractors = study.sampling, () if study.laws else study.metrics.extractors
     stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)

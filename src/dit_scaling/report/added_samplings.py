@@ -21,12 +21,13 @@ def read_samplings(paths: Sequence[Path], measured: Measurements) -> tuple[pd.Da
     """Tables of metrics that may stand beside the study's own.
 
     Args:
-        paths: copies of metrics.csv or metrics.parquet of the same study, each kept from when it was sampled in
-            another way.
+        paths: the study's sampling-steps.csv, and copies of metrics.csv or metrics.parquet of the same study, each kept
+            from when it was sampled in another way.
         measured: the study's own.
 
     Returns:
-        of each table the rows at the study's first guidance scale and last common step, as ``check_table`` gives them.
+        of each table, and each number of sampling steps in it, the rows at the study's first guidance scale and last
+        common step, as ``check_table`` gives them.
 
     Raises:
         UserError: a table is missing or broken, lacks a column, has variants that the study lacks, names an unknown
@@ -35,19 +36,19 @@ def read_samplings(paths: Sequence[Path], measured: Measurements) -> tuple[pd.Da
     """
     found, seen = [], dict.fromkeys(_ways(measured.rows), "the study itself")
     for path in paths:
-        rows = _read(path, measured)
-        for way in _ways(rows):
-            if way in seen:
-                variant, sampler, steps = way
-                raise UserError(
-                    f"{path} has {variant} by {sampler} in {steps} steps, as {seen[way]} has. Leave one out."
-                )
-        seen |= dict.fromkeys(_ways(rows), str(path))
-        found.append(rows)
+        for rows in _read(path, measured):
+            for way in _ways(rows):
+                if way in seen:
+                    variant, sampler, steps = way
+                    raise UserError(
+                        f"{path} has {variant} by {sampler} in {steps} steps, as {seen[way]} has. Leave one out."
+                    )
+            seen |= dict.fromkeys(_ways(rows), str(path))
+            found.append(rows)
     return tuple(found)
 
 
-def _read(path: Path, measured: Measurements) -> pd.DataFrame:
+def _read(path: Path, measured: Measurements) -> list[pd.DataFrame]:
     table = read_table_file(path, REQUIRED)
     missing = [name for name in (*NEEDED, measured.metric) if name not in table.columns]
     if missing:
@@ -60,7 +61,13 @@ def _read(path: Path, measured: Measurements) -> pd.DataFrame:
             f"{path} has no rows at guidance scale {measured.guidance_scale:g} and step {step:,}, where the study's "
             "figures are. Sample it there."
         )
-    rows = check_table(table[chosen], measured.metric, str(path))
+    groups = table[chosen].groupby("sampling_steps", sort=False, dropna=False)
+    return [_check(rows, path, measured) for _, rows in groups]
+
+
+def _check(table: pd.DataFrame, path: Path, measured: Measurements) -> pd.DataFrame:
+    """The rows of one number of sampling steps."""
+    rows = check_table(table, measured.metric, str(path))
     check_protocol(rows, str(path))
     strange = sorted({*rows["variant"]} - {*measured.final["variant"]})
     if strange:

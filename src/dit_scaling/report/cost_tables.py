@@ -83,7 +83,7 @@ def tabulate_costs(measured: Measurements, study: Study) -> Table:
 
 
 def tabulate_stages(times: Path) -> Table:
-    """Wall time of each stage's jobs, from the records ``PART.tsv`` and ``PART/*.tsv`` below ``times``.
+    """Wall time of each stage's jobs, from the records ``PART.tsv`` and ``PART/**/*.tsv`` below ``times``.
 
     A record has one row with the columns ``s``, seconds of the job's last attempt, and ``max_rss``, its peak memory in
     MiB. Parts without records are left out.
@@ -93,7 +93,7 @@ def tabulate_stages(times: Path) -> Table:
     """
     rows = []
     for part, stage in PARTS.items():
-        records = [path for path in (times / f"{part}.tsv", *sorted((times / part).glob("*.tsv"))) if path.exists()]
+        records = [path for path in (times / f"{part}.tsv", *sorted((times / part).rglob("*.tsv"))) if path.exists()]
         if records:
             jobs = pd.concat([_read_record(path) for path in records])
             total, longest, memory = jobs["s"].sum(), jobs["s"].max(), jobs["max_rss"].max()

@@ -6,6 +6,7 @@ from pathlib import Path
 from dit_scaling.charts.sheet import draw_sheet
 from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.files import atomic_path
+from dit_scaling.report.added_samplings import read_samplings
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.figures.among_published import draw_field
 from dit_scaling.report.figures.beside_table4 import draw_published
@@ -38,7 +39,13 @@ DRAWINGS: Mapping[str, Callable[[Material], Drawn]] = {
 
 
 def draw_figures(
-    table: Path, curves: Path, levels: Path, claims: Path, samples: Mapping[str, Path], folder: Path
+    table: Path,
+    curves: Path,
+    levels: Path,
+    claims: Path,
+    samples: Mapping[str, Path],
+    folder: Path,
+    sampling_steps: Path | None = None,
 ) -> None:
     """Write every figure of ``captions.FIGURES`` as NAME.svg and NAME.csv (the data drawn) in ``folder``.
 
@@ -51,11 +58,15 @@ def draw_figures(
         claims: claims.json of the aggregate stage; power laws leave out the variants that it does.
         samples: the first part of the samples of each variant.
         folder: where the figures go.
+        sampling_steps: the table of evaluations in further numbers of sampling steps, where there are any.
 
     Raises:
-        UserError: as ``read_measurements`` and ``arrange_samples``; the training curves are missing or lack a column.
+        UserError: as ``read_measurements``, ``read_samplings`` and ``arrange_samples``; the training curves are missing
+            or lack a column.
     """
-    write_figures(Material(read_measurements(table, levels, claims), read_curves(curves)), samples, folder)
+    measured = read_measurements(table, levels, claims)
+    samplings = read_samplings([sampling_steps] if sampling_steps else [], measured)
+    write_figures(Material(measured, read_curves(curves), samplings=samplings), samples, folder)
 
 
 def write_figures(material: Material, samples: Mapping[str, Path], folder: Path) -> None:

@@ -36,6 +36,8 @@ class ReportInputs:
     """First part of each variant's samples, in the order of the study's variants."""
     memorisation: list[Path]
     """memorisation.json of each variant, in that order; its picture lies beside it."""
+    sampling_steps: Path | None = None
+    """The table of evaluations in further numbers of sampling steps; None where the study has none."""
 
 
 def find_inputs(study: Study, results: Path, made: Path) -> ReportInputs:
@@ -78,6 +80,7 @@ def find_inputs(study: Study, results: Path, made: Path) -> ReportInputs:
         figures=made / "figures",
         samples=[headline / "samples" / "first-00000.npz" for headline in headlines],
         memorisation=[headline / "memorisation.json" for headline in headlines],
+        sampling_steps=made / "sampling-steps.csv" if study.sampling.further_steps else None,
     )
 
 

@@ -16,6 +16,7 @@ from dit_scaling.latents.manifest import origin_in
 from dit_scaling.paper.deviations import ProtocolRow, compare_protocol, hindrances, judge_protocol
 from dit_scaling.paper.published import table4
 from dit_scaling.report import cost_tables, study_facts, study_tables, verdict_tables
+from dit_scaling.report.added_samplings import read_samplings
 from dit_scaling.report.agreement_table import describe_agreement, tabulate_agreement
 from dit_scaling.report.captions import MAIN, SECTIONS, TABLES
 from dit_scaling.report.claims_file import read_claims
@@ -102,7 +103,9 @@ def write_report(
         "gates": tabulate_gates(gates.gates),
     }
     assert tables.keys() == TABLES.keys()
-    material = material or Material(measured, read_curves(inputs.curves))
+    if material is None:
+        further = [inputs.sampling_steps] if inputs.sampling_steps else []
+        material = Material(measured, read_curves(inputs.curves), samplings=read_samplings(further, measured))
     figures = {name: view_figure(name, material, inputs.figures, output) for name in DRAWINGS}
     html = render(
         "report.html.j2",

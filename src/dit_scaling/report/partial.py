@@ -49,11 +49,11 @@ def is_whole(study: Study, stages: Stages, results: Path, name: str) -> bool:
     headline = slug, training.seeds[0], training.steps, sampling.guidance_scales[0]
     searched = evaluation_folder(study, results, *headline) / "memorisation.json"
     return searched.is_file() and all(
-        (folder := evaluation_folder(study, results, slug, seed, step, scale)).joinpath("metrics.json").is_file()
-        and settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
+        (folder := results / study.folder_of(row)).joinpath("metrics.json").is_file()
+        and settings_digest(folder / "provenance.json")
+        == stages.score(slug, seed, row.step, row.guidance_scale, metric_keys(), row.further_steps).digest
         for seed in study.training.seeds
-        for step in study.exports(name)
-        for scale in study.sampling.guidance_scales
+        for row in study.evaluations_of(name, seed)
     )
 
 
@@ -77,18 +77,17 @@ def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRec
         for name in study.trained
         for seed in training.seeds
     ]
-    metrics = [
-        evaluation_folder(study, results, study.variant(row.variant).slug, row.seed, row.step, row.guidance_scale)
-        / "metrics.json"
-        for row in stages.evaluations()
-    ]
+    metrics = [results / study.folder_of(row) / "metrics.json" for row in study.evaluations]
     inputs = find_inputs(study, results, folder)
     check_seals([*metrics, inputs.levels, *inputs.samples, *inputs.memorisation])
     files = AggregateFiles(
-        *(
-            folder / name
-            for name in ("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "agreement.csv", "claims.csv")
-        )
+        parquet=inputs.table,
+        csv=inputs.table.with_suffix(".csv"),
+        curves=inputs.curves,
+        claims=inputs.claims,
+        agreement=inputs.agreement,
+        claims_table=inputs.claims.with_suffix(".csv"),
+        sampling_steps=inputs.sampling_steps,
     )
     read = AggregateInputs(
         metrics,
@@ -99,5 +98,7 @@ def write_parts(study: Study, results: Path, folder: Path, failures: list[JobRec
     )
     aggregate(stages.aggregate(), read, files)
     samples = dict(zip(study.variants, inputs.samples, strict=True))
-    draw_figures(inputs.table, inputs.curves, inputs.levels, inputs.claims, samples, inputs.figures)
+    draw_figures(
+        inputs.table, inputs.curves, inputs.levels, inputs.claims, samples, inputs.figures, inputs.sampling_steps
+    )
     write_report(stages.report(), inputs, folder / "report.html", failures)

@@ -53,7 +53,9 @@ def make_report(
         inputs = replace(find_inputs(study, results, results), figures=results / FIGURES_WITH_POINTS)
         measured = read_measurements(inputs.table, inputs.levels, inputs.claims)
         beside = pd.DataFrame() if add is None else read_points(add, measured.metric)
-        material = Material(measured, read_curves(inputs.curves), beside, read_samplings(sampled, measured))
+        further = [inputs.sampling_steps] if inputs.sampling_steps else []
+        samplings = read_samplings([*further, *sampled], measured)
+        material = Material(measured, read_curves(inputs.curves), beside, samplings)
         write_figures(material, dict(zip(study.variants, inputs.samples, strict=True)), inputs.figures)
         write_report(ReportSettings(study=study), inputs, page, material=material)
     elif not page.is_file():

@@ -114,6 +114,7 @@ def addresses(inputs: ReportInputs, output: Path) -> dict[str, str]:
     files = {
         "metrics": inputs.table.with_suffix(".csv"),
         "parquet": inputs.table,
+        "sampling_steps": inputs.sampling_steps,
         "claims": inputs.claims,
         "claims_table": inputs.claims.with_suffix(".csv"),
         "levels": inputs.levels,

@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dit_scaling.claims import AgreementReport, ClaimsReport, compare_metrics, evaluate_claims
 from dit_scaling.common.csv_file import write_csv
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, sha256_file, write_json
-from dit_scaling.config.stages import AggregateSettings, Evaluation
+from dit_scaling.config.evaluation import Evaluation
+from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.config.study import Study
 from dit_scaling.losses.paired import above_best
 from dit_scaling.variants import count_gflops, count_parameters, count_tokens, training_gflops
@@ -49,12 +51,15 @@ class AggregateFiles:
     claims: Path
     agreement: Path
     claims_table: Path
+    sampling_steps: Path | None = None
+    """The table of evaluations in further numbers of sampling steps; None where the study has none."""
 
 
 def aggregate(settings: AggregateSettings, inputs: AggregateInputs, files: AggregateFiles) -> None:
     """Write the table of metrics (Parquet and CSV), the training curves (CSV) and the verdicts (JSON and CSV).
 
-    Beside them, how far other metrics agree with the headline: a CSV, and a sentence with the verdicts.
+    Beside them, how far other metrics agree with the headline: a CSV, and a sentence with the verdicts. Evaluations in
+    further numbers of sampling steps have a table of their own, with the same columns, which no verdict reads.
 
     Args:
         settings: the study, and which evaluation each record belongs to.
@@ -94,11 +99,15 @@ def aggregate(settings: AggregateSettings, inputs: AggregateInputs, files: Aggre
     )
     table = table.sort_values("index").drop(columns="index")
     table = add_losses(table, dict(zip(runs, inputs.losses, strict=True)) if inputs.losses else {})
+    further = np.array([row.further_steps is not None for row in settings.evaluations])
+    others, table = table[further], table[~further]
 
     report, agreement = judge(study, table, reference)
     with atomic_path(files.parquet) as temporary:
         table.to_parquet(temporary, index=False)
     write_csv(table, files.csv)
+    if files.sampling_steps is not None:
+        write_csv(others, files.sampling_steps)
     write_csv(curves, files.curves)
     write_csv(agreement.table(), files.agreement)
     write_json(files.claims, report.to_dict() | {"agreement": agreement.sentence})
@@ -175,7 +184,7 @@ def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
         "step": row.step,
         "sampler": row.sampler,
         "guidance_scale": row.guidance_scale,
-        "sampling_steps": study.sampling.steps,
+        "sampling_steps": row.further_steps or study.sampling.own_steps,
         "images_seen": images,
         "train_gflops": training_gflops(gflops, images),
     }

@@ -6,12 +6,12 @@ Snakemake makes a deleted file again only for a job that has to run anew.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, leftovers, read_json
 from dit_scaling.common.seals import forget
+from dit_scaling.config.sampling_settings import folder_of_further
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
@@ -127,8 +127,9 @@ def _readers(study: Study, folder: Path, ema: bool) -> list[Path]:
     step = int(folder.name.removeprefix("step-"))
     gates = [folder / "gate.json"] if training.gates != "off" and step in training.stops else []
     losses = [folder.parent / "losses.json"] if step in training.exports else []
-    scales = sampling.guidance_scales if ema and step in training.exports else ()
-    return [*gates, *losses, *(folder / sampling.folder(scale) / "metrics.json" for scale in scales)]
+    ways = sampling.ways(last=step == training.steps) if ema and step in training.exports else ()
+    places = (folder / sampling.folder(scale, folder_of_further(further)) for scale, further in ways)
+    return [*gates, *losses, *(place / "metrics.json" for place in places)]
 
 
 def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
@@ -136,13 +137,13 @@ def _unwanted_samples(study: Study, results: Path) -> Iterator[Path]:
     sampling, seeds = study.sampling, study.training.seeds
     if sampling.keep_samples:
         return
-    for name, seed, scale in product(study.variants, seeds, sampling.guidance_scales):
-        for step in study.exports(name):
-            folder = results / study.variant(name).slug / f"seed-{seed}" / f"step-{step}" / sampling.folder(scale)
-            headline = (seed, scale, step) == (seeds[0], sampling.guidance_scales[0], study.training.steps)
-            records = [f"features/{extractor.kind}/features.json" for extractor in study.metrics.extractors]
-            readers = [folder / file for file in (*records, *(["memorisation.json"] if headline else []))]
-            yield from (part for part in sorted(folder.glob("samples/part-*.npz")) if _is_read(part, readers))
+    searched = (seeds[0], sampling.guidance_scales[0], study.training.steps, None)
+    records = [f"features/{extractor.kind}/features.json" for extractor in study.metrics.extractors]
+    for row in study.evaluations:
+        folder = results / study.folder_of(row)
+        headline = (row.seed, row.guidance_scale, row.step, row.further_steps) == searched
+        readers = [folder / file for file in (*records, *(["memorisation.json"] if headline else []))]
+        yield from (part for part in sorted(folder.glob("samples/part-*.npz")) if _is_read(part, readers))
 
 
 def _is_read(file: Path, readers: list[Path]) -> bool:

@@ -40,7 +40,7 @@ class Run:
     seconds_left: float | None
     """Of training, while it runs."""
     sampled: tuple[int, int]
-    """Parts of samples, over all exports and guidance scales: there, and wanted."""
+    """Parts of samples, over all evaluations: there, and wanted."""
     extracted: tuple[int, int]
     """Features of evaluations, by every extractor: there, and wanted."""
     scored: tuple[int, int]
@@ -147,24 +147,24 @@ def _read_run(read: _Read, variant: str, seed: int) -> Run:
         or settings_digest(place / f"step-{step}" / "provenance.json") == settings.digest
     ]
     wanted = [
-        (step, scale, place / f"step-{step}" / sampling.folder(scale))
-        for step in exports
-        for scale in ([] if study.laws else sampling.guidance_scales)
+        (row, read.results / study.folder_of(row))
+        for row in (() if study.laws else study.evaluations_of(variant, seed))
     ]
     sampled = sum(
         settings_digest(folder / "samples" / f"part-{part:05d}.provenance.json")
-        == stages.sample(slug, seed, step, scale).digest
-        for step, scale, folder in wanted
+        == stages.sample(slug, seed, row.step, row.guidance_scale, row.further_steps).digest
+        for row, folder in wanted
         for part in range(sampling.parts)
     )
     scored = sum(
-        settings_digest(folder / "provenance.json") == stages.score(slug, seed, step, scale, metric_keys()).digest
-        for step, scale, folder in wanted
+        settings_digest(folder / "provenance.json")
+        == stages.score(slug, seed, row.step, row.guidance_scale, metric_keys(), row.further_steps).digest
+        for row, folder in wanted
     )
     extracted = sum(
         settings_digest(folder / "features" / kind / "provenance.json")
-        == stages.features(slug, seed, step, scale, kind).digest
-        for step, scale, folder in wanted
+        == stages.features(slug, seed, row.step, row.guidance_scale, kind, row.further_steps).digest
+        for row, folder in wanted
         for kind in kinds
     )
     folder = read.folders.get(settings.canonical())

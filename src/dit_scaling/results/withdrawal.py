@@ -13,7 +13,7 @@ WITHDRAWN = "withdrawn"
 REPORT = "report.html"
 VERDICTS = (
     *("metrics.parquet", "metrics.csv", "training.csv", "claims.json", "claims.csv", "agreement.csv"),
-    *("provenance.json", "figures", "tables", REPORT),
+    *("sampling-steps.csv", "provenance.json", "figures", "tables", REPORT),
 )
 """What aggregate, figures and report make."""
 MARK = re.compile(rb'<meta name="settings-digest" content="([0-9a-f]{16})">')
