@@ -159,6 +159,9 @@ def execute(arguments: list[str], folder: str, environment: dict[str, str], exec
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    import_module("huggingface_hub.constants").HF_HUB_OFFLINE = (
+        environment.get("HF_HUB_OFFLINE") == "1"
+    )  # read on import
     try:
         for startup in filter(None, environment.get(STARTUP, "").split(os.pathsep)):
             runpy.run_path(startup)
