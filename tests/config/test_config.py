@@ -48,6 +48,12 @@ def test_embedded_study_is_valid_and_without_doubts(config: dict[str, Any]) -> N
     jsonschema.validate(config, study_schema())
 
 
+def test_a_key_of_another_kind_is_not_suggested_for_itself(config: dict[str, Any]) -> None:
+    vae = {"source": "pretrained", "path": "vae", "block_channels": [8]}
+    with pytest.raises(UserError, match=r"block_channels: unknown key.*Another kind of this section has that key"):
+        parse_study(config | {"vae": vae})
+
+
 def test_committed_schema_is_the_generated_one() -> None:
     assert (ROOT / "config" / "study.schema.json").read_text() == schema_text()
 

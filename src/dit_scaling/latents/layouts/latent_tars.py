@@ -71,7 +71,7 @@ def _open(root: Path) -> Foreign:
     return Foreign(
         count=len(members),
         samples=read_in_order(partial(_sample), members),
-        each="what the tars hold, without the spread of the posterior",
+        each="mean and log-variance of the posterior" if ours else "what the tars hold",
         holds="mean-logvar" if ours else None,
         multiplied_by=1.0 if ours else None,
         named=True,
