@@ -89,9 +89,9 @@ def _sentences(item: Any, kind: type[BaseModel], config: Mapping[str, Any]) -> S
             fault = item["ctx"]["error"]
             return fault.problems if isinstance(fault, ImpossibleSettingsError) else [str(fault)]
         case "extra_forbidden":
-            word, known = _key(item)[-1], _known_keys(kind, _key(item)[:-1])
+            word, keys = _key(item)[-1], _known_keys(kind, _key(item)[:-1])
             of_another = ". Another kind of this section has that key: take it out"  # as of another vae.source
-            return [f"{key}: unknown key, got {given!r}" + (of_another if word in known else _hint(word, known))]
+            return [f"{key}: unknown key, got {given!r}" + (of_another if word in keys else _hint(word, keys))]
         case "missing":
             return [f"{key}: required, but not given"]
         case "float_type" if _is_number(given):
