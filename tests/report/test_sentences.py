@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dit_scaling.claims import ClaimsReport, evaluate_claims
+from dit_scaling.claims.comparisons import Outcome
 from dit_scaling.claims.verdicts import Claim, Verdict
 from dit_scaling.paper.published import table4
 from dit_scaling.report.first_screen import claim_rows
@@ -109,6 +110,21 @@ def test_no_difference_beyond_noise_has_an_interval_on_both_sides() -> None:
     assert report["1"].verdict == "inconclusive"
     finding = said(report, "1").finding
     assert re.fullmatch(r"No difference beyond noise: .* on average \(95% CI \d+% lower to \d+% higher\)\.", finding)
+
+
+def test_where_no_comparison_agrees_or_is_significant_the_words_say_so() -> None:
+    claim = judged(made(-0.5))["1"]
+    names = shorten([f"DiT-{size}/{patch}" for size, patch in GRID])
+
+    def more(verdict: Verdict, effect: float, outcome: Outcome) -> str:
+        pairs = tuple(dataclasses.replace(pair, effect=effect, outcome=outcome) for pair in claim.comparisons)
+        return say(dataclasses.replace(claim, verdict=verdict, comparisons=pairs), names).more
+
+    assert more("inconclusive", -0.1, "unresolved").startswith(
+        "7 of 7 comparisons agree, none of them individually significant"
+    )
+    assert more("inconclusive", 0.1, "unresolved").startswith("No comparison agrees")
+    assert more("contradicted", 0.1, "unresolved").endswith("against the claim, none individually significant.")
 
 
 def test_the_confirming_run_is_told_as_it_came_out() -> None:

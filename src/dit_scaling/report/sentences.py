@@ -150,21 +150,26 @@ def _say_agreement(claim: Claim, names: Mapping[str, str]) -> str:
         sure = sum(c.outcome == "resolved against" for c in against)
         return (
             f"{len(against)} of {count(total, 'comparison')} {_verb(len(against), 'point')} against the claim, "
-            f"{number_word(sure)} individually significant."
+            f"{number_word(sure) if sure else 'none'} individually significant."
         )
     agree = [c for c in claim.comparisons if c.effect < 0]
     sure = sum(c.outcome == "resolved for" for c in agree)
-    significant = f"all {number_word(sure)} individually" if sure == len(agree) > 1 else number_word(sure)
-    if sure == len(agree) == 1:
-        significant = "it is individually"
-    elif sure != len(agree):
-        significant = f"{number_word(sure)} of them individually"
-    parts = [f"{len(agree)} of {count(total, 'comparison')} {_verb(len(agree), 'agree')}, {significant} significant"]
+    told = f"{len(agree)} of {count(total, 'comparison')} {_verb(len(agree), 'agree')}"
+    parts = [f"{told}, {_significant(sure, len(agree))}" if agree else "No comparison agrees"]
     parts += _say_rest(claim.comparisons, names)
     text = f"{'; '.join(parts)}."
     if claim.verdict == "supported in part" and claim.qualification:
         text += f" {sentence(_shorten(claim.qualification, names))}."
     return text
+
+
+def _significant(sure: int, agree: int) -> str:
+    """How many of those that agree, at least 1, are beyond noise by themselves."""
+    if agree == 1:
+        return f"it is {'' if sure else 'not '}individually significant"
+    if sure == agree:
+        return f"all {number_word(sure)} individually significant"
+    return f"{number_word(sure) if sure else 'none'} of them individually significant"
 
 
 def _say_rest(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> list[str]:
