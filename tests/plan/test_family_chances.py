@@ -1,5 +1,6 @@
 """Claims between families before a run: against scipy's Welch test, published FIDs, and what is not known."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
+from dit_scaling.cli import app
 from dit_scaling.config import load_study
 from dit_scaling.config.claims_settings import Claims, FamilyClaim
 from dit_scaling.config.study import Study
@@ -97,3 +100,19 @@ def test_claim_0_is_asked_where_there_are_unets() -> None:
     assert line.startswith("Claim 0: not known in advance, as no published curve says how far DiT and UNet lie apart")
     assert "keeps half" not in line
     assert describe_family_chances(study_of("config", 2, "DiT-Nano/2", "DiT-Mini/2", claims=()), 5000) == []
+
+
+def test_as_json_a_chance_has_the_numbers_of_its_sentence(tmp_path: Path) -> None:
+    overlay = tmp_path / "few.yaml"
+    overlay.write_text(
+        "variants: [DiT-Nano/2, DiT@flow-Nano/2, DiT-Mini/2, DiT@flow-Mini/2]\n"
+        "claims: {families: [{better: DiT@flow, than: DiT}]}\n"
+    )
+    files = [str(CONFIG / "embedded-families.yaml"), str(overlay)]
+    told = CliRunner().invoke(app, ["plan", *files, "--chances", "--json"])
+    (chance,) = json.loads(told.output)["family_chances"]
+    (line,) = describe_family_chances(load_study(*map(Path, files)), 5000)
+    assert chance["question"] == {"claim": "DiT@flow over DiT", "better": "DiT@flow", "than": "DiT"}
+    assert chance["shares"] is None
+    assert f"lower by {chance['lower_from']}% would be found" in line
+    assert f"too from {chance['whole_from']}%" in line
