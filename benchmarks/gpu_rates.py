@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.extraction import WIDTHS, prepare
-from benchmarks.kernels import seconds_of, tell
+from benchmarks.kernels import carry_out, seconds_of, tell
 from benchmarks.models import build, embedded_study, embedded_variants
 from benchmarks.row import Setting as Folder
 from benchmarks.training import diffusers_step
@@ -182,15 +182,7 @@ def main() -> None:
     if not compiler_found():
         tell("failed", part="compiling", error="no C++ compiler here: rows that should be compiled are eager")
     for name, measure in parts(Measurement(device, given.small, given.seconds)):
-        started = time.perf_counter()
-        try:
-            measure()
-        except Exception as error:  # the next figure can still be had
-            tell("failed", part=name, error=f"{type(error).__name__}: {error}"[:500])
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        torch._dynamo.reset()
-        tell("done", part=name, seconds=round(time.perf_counter() - started, 1))
+        carry_out(name, measure, device)
 
 
 if __name__ == "__main__":

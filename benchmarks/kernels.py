@@ -49,6 +49,19 @@ def tell(what: str, **facts: Any) -> None:
     print(json.dumps({"what": what, **facts}), flush=True)
 
 
+def carry_out(part: str, measure: Callable[[], None], device: torch.device) -> None:
+    """Measure one part, and tell how long it took or why it failed; whatever that is, the next can still be had."""
+    started = time.perf_counter()
+    try:
+        measure()
+    except Exception as error:
+        tell("failed", part=part, error=f"{type(error).__name__}: {error}"[:500])
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    torch._dynamo.reset()
+    tell("done", part=part, seconds=round(time.perf_counter() - started, 1))
+
+
 def seconds_of(run: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Median time of a call in seconds, after two that are not counted; by events on a GPU."""
     for _ in range(2):
@@ -281,15 +294,7 @@ def main() -> None:
     tell("device", name=describe_device(device), torch=torch.__version__)
     for name, measure in parts(device, arguments.small):
         if not arguments.parts or name in arguments.parts:
-            started = time.perf_counter()
-            try:
-                measure()
-            except RuntimeError as error:
-                tell("failed", part=name, error=str(error)[:500])
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            torch._dynamo.reset()
-            tell("done", part=name, seconds=round(time.perf_counter() - started, 1))
+            carry_out(name, measure, device)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dit_scaling.laws.curve import fit_curve
-from dit_scaling.laws.frontier import Interval
+from dit_scaling.laws.frontier import Interval, PutToTest
 from dit_scaling.laws.sizes_law import fit_sizes
 from dit_scaling.paper.published import convergence, reproduction_spread, table4, xl2_long
 
@@ -15,7 +15,7 @@ LARGEST = "XL"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(PutToTest):
     """One published FID, and what was said of it from others."""
 
     test: str
@@ -24,16 +24,6 @@ class Prediction:
     form: str
     predicted: Interval
     measured: float
-
-    @property
-    def error(self) -> float:
-        """Predicted over measured, less 1."""
-        return self.predicted.value / self.measured - 1
-
-    @property
-    def covered(self) -> bool:
-        """Whether the interval holds the measured value."""
-        return self.predicted.low <= self.measured <= self.predicted.high
 
 
 def back_test() -> list[Prediction]:

@@ -36,6 +36,23 @@ class Interval:
         return self.high - self.low <= abs(self.value)
 
 
+class PutToTest:
+    """What was ``predicted`` of a value that was not fitted, beside what was ``measured``."""
+
+    predicted: Interval
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, less 1."""
+        return self.predicted.value / self.measured - 1
+
+    @property
+    def covered(self) -> bool:
+        """Whether the interval holds the measured value."""
+        return self.predicted.low <= self.measured <= self.predicted.high
+
+
 @dataclass(frozen=True)
 class Minimum:
     """The parabola of one budget: size and loss at its vertex, which say something if it is ``interior``.

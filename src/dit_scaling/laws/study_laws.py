@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
-from dit_scaling.laws.frontier import FEWEST_SIZES, Frontier, Interval, Minimum, fit_frontier, minima_of
+from dit_scaling.laws.frontier import FEWEST_SIZES, Frontier, Interval, Minimum, PutToTest, fit_frontier, minima_of
 from dit_scaling.laws.run_grid import Grid, grid_of, scatter
 from dit_scaling.laws.single_laws import SingleLaw, single_laws
 from dit_scaling.losses.loss_names import HEADLINE
@@ -39,23 +39,13 @@ class Forward:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(PutToTest):
     """One size at a budget that was not fitted: what the additive law says of it, and the mean over its seeds."""
 
     variant: str
     flops: float
     predicted: Interval
     measured: float
-
-    @property
-    def error(self) -> float:
-        """Of the prediction, over the measured value."""
-        return self.predicted.value / self.measured - 1
-
-    @property
-    def covered(self) -> bool:
-        """Whether the interval holds the measured value."""
-        return self.predicted.low <= self.measured <= self.predicted.high
 
 
 @dataclass(frozen=True)
