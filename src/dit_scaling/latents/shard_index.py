@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, sha256_file
+from dit_scaling.common.npy_header import read_npy_header
 
 MEMBER = re.compile(r"([A-Za-z0-9_-]+)\.(json|latent\.npy)")
 LATENT_DTYPE = np.dtype("<f2")
@@ -146,10 +146,7 @@ def _latent_offset(stream: BinaryIO, member: tarfile.TarInfo, latent_shape: tupl
 
 @lru_cache(maxsize=8)
 def _parse_npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    stream = io.BytesIO(header)
-    if npy.read_magic(stream) != (1, 0):
-        raise ValueError("version other than 1.0")
-    return npy.read_array_header_1_0(stream)
+    return read_npy_header(io.BytesIO(header))
 
 
 def _kept_path(path: Path) -> Path:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json
+from dit_scaling.common.npy_header import read_npy_header
 from dit_scaling.sampling.images import read_samples
 
 
@@ -105,9 +106,7 @@ def read_image_batches(path: Path, size: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _read_header(path: Path, stream: IO[bytes]) -> tuple[int, ...]:
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran_order, dtype = read(stream)
+    shape, fortran_order, dtype = read_npy_header(stream)
     if dtype != np.uint8 or len(shape) != 4 or fortran_order or shape[3] not in (1, 3):
         raise UserError(f"{path}: arr_0 is {dtype} of shape {shape}, not uint8 images (N, H, W, 3).")
-    return tuple(shape)
+    return shape

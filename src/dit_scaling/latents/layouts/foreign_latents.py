@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_regular
 from dit_scaling.common.foreign import name_foreign
+from dit_scaling.common.npy_header import read_npy_header
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -89,10 +89,8 @@ def parse_npy(content: bytes, name: str) -> NDArray[Any]:
     """
     stream = io.BytesIO(content)
     try:
-        version = npy.read_magic(stream)
-        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, fortran, dtype = header(stream)
-    except (ValueError, KeyError) as error:
+        shape, fortran, dtype = read_npy_header(stream)
+    except ValueError as error:
         told = name_foreign(content[:64]) or f"no npy file ({error})"
         raise UserError(f"{name} is {told}. Get it again.") from None
     if dtype.kind not in "fiu":
