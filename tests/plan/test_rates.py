@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
@@ -125,16 +126,28 @@ def test_a_study_that_is_extended_is_priced_from_where_it_goes_on(tmp_path: Path
     assert rest == pytest.approx(hours(tell_plan(longer, devices, None)) / 2, rel=0.05)
 
 
-def test_a_study_for_the_cpu_is_priced_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "device", "gpu", "priced"),
+    [
+        ("config.yaml", "cpu", True, "x CPU process"),
+        ("config.yaml", "auto", False, "x CPU process"),
+        ("config.yaml", "auto", True, "8 x a100"),
+        ("imagenet256.yaml", "auto", False, "8 x a100"),
+    ],
+)
+def test_a_study_for_the_cpu_is_priced_for_this_machine(
+    name: str, device: str, gpu: bool, priced: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dit_scaling.plan import throughput
 
     monkeypatch.setattr(throughput, "step_seconds", lambda *_: 0.1)
-    config = CONFIGS / "config.yaml"
-    study = load_study(config)
-    cpu = study.model_copy(update={"resources": study.resources.model_copy(update={"device": "cpu"})})
-    monkeypatch.setattr("dit_scaling.config.load_study", lambda *_: cpu)
-    run = CliRunner().invoke(app, ["plan", "--configfile", str(config)])
-    assert "x CPU process" in run.output, run.output
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    study = load_study(CONFIGS / name)
+    placed = study.model_copy(update={"resources": study.resources.model_copy(update={"device": device})})
+    monkeypatch.setattr("dit_scaling.config.load_study", lambda *_: placed)
+    run = CliRunner().invoke(app, ["plan", "--configfile", str(CONFIGS / name)])
+    assert priced in run.output, run.output
+    assert ("--device h200 prices one" in run.output) == (priced == "x CPU process" and device == "auto")
 
 
 def test_a_way_is_measured_once() -> None:

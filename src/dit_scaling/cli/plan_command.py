@@ -12,7 +12,7 @@ def plan(
     config: ConfigFiles = EMBEDDED,
     device: Annotated[
         str | None,
-        typer.Option(help="h200, h100, a100 or a100-40gb; a100 where none is named, this machine for a CPU's study."),
+        typer.Option(help="h200, h100, a100 or a100-40gb; this machine where a study computes on its CPU, else a100."),
     ] = None,
     devices: Annotated[int | None, typer.Option(help="How many; 8, or this machine's cores over threads.")] = None,
     utilisation: Annotated[
@@ -31,10 +31,10 @@ def plan(
     """Price a study before it starts, and say what its budget can show."""
     from dit_scaling.config import load_study
     from dit_scaling.plan.command import look_at, plan_as_record, tell_plan
-    from dit_scaling.plan.price import devices_as_measured, stated_devices
+    from dit_scaling.plan.price import computes_on_cpu, devices_as_measured, stated_devices
 
     study = load_study(*config)
-    here = device is None and utilisation is None and study.resources.device == "cpu"
+    here = device is None and utilisation is None and computes_on_cpu(study)
     if probe or here:
         import os
 

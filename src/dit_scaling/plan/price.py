@@ -11,11 +11,15 @@ from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.peaks import PEAKS
 from dit_scaling.plan.rates import Rates, rates_of
+from dit_scaling.variants import TRAINING_PASSES, count_gflops
 
 PRESETS = {"a100-40gb": ("A100", 40), "a100-80gb": ("A100", 80), "h100-80gb": ("H100", 80), "h200": ("H200", 141)}
 """Device -> its name in ``peaks.PEAKS``, and its memory in GB."""
 
 FLOAT32_SHARE = 0.4
+
+MOST_OF_A_CPU = 1e12
+"""Operations of a step that a CPU takes ten seconds or more for: studies of such steps are not meant for it."""
 
 STAGES: tuple[Stage, ...] = ("vae", "latents", "reference", "train", "losses", "sample", "features", "score")
 """Those that cost."""
@@ -66,6 +70,30 @@ def _by_rates(job: Job, rates: Rates) -> float:
     if job.variant in rates.measured:
         return job.images * rates.measured[job.variant] + around
     return max(rates.training.seconds(operations, job.written), rates.launch * job.passes) + around
+
+
+def gflops_by_name(study: Study) -> dict[str, float]:
+    """Gflops of one image through each variant's network; a multiply-add counts once."""
+    return {
+        name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
+    }
+
+
+def step_operations(gflops: float, batch: int) -> float:
+    """Operations of a training step on so many images; a multiply-add is two."""
+    return 2 * TRAINING_PASSES * 1e9 * gflops * batch
+
+
+def computes_on_cpu(study: Study) -> bool:
+    """Whether the study's jobs compute on this machine's CPU: ``cpu``, or ``auto`` with small steps and no GPU here."""
+    if study.resources.device != "auto":
+        return study.resources.device == "cpu"
+    costliest = max(gflops_by_name(study).values())
+    if step_operations(costliest, study.training.batch_size) >= MOST_OF_A_CPU:
+        return False
+    import torch  # takes seconds, and other plans do without
+
+    return not torch.cuda.is_available()
 
 
 def known_device(asked: str) -> str:

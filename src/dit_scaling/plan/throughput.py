@@ -8,11 +8,11 @@ from dit_scaling.common.devices import choose_device, matrix_products
 from dit_scaling.config.study import Study
 from dit_scaling.diffusion.process import create_diffusion
 from dit_scaling.models import create_model
-from dit_scaling.plan.price import Devices
+from dit_scaling.plan.price import Devices, gflops_by_name, step_operations
 from dit_scaling.plan.space import micro_batch
 from dit_scaling.training.batches import Batch
 from dit_scaling.training.step import TrainingStep
-from dit_scaling.variants import TRAINING_PASSES, AnyVariant, count_gflops
+from dit_scaling.variants import TRAINING_PASSES, AnyVariant
 
 SECONDS = 3.0
 WARM_UP = 2
@@ -28,9 +28,7 @@ def measured_devices(study: Study, count: int) -> Devices:
     """
     device = choose_device(study.resources.device)
     torch.set_num_threads(study.resources.threads)  # as Snakemake has its jobs do
-    cost = {
-        name: count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels) for name in study.variants
-    }
+    cost = gflops_by_name(study)
     cheap, costly = (choose(cost, key=cost.__getitem__) for choose in (min, max))
     memory = float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
     with matrix_products(study.training.precision):
@@ -39,7 +37,7 @@ def measured_devices(study: Study, count: int) -> Devices:
             for name in {cheap: 0, costly: 0}
         }
         seconds = {name: step_seconds(study, study.variant(name), some, device) for name, some in batch.items()}
-    operations = {name: 2 * TRAINING_PASSES * 1e9 * cost[name] * batch[name] for name in seconds}
+    operations = {name: step_operations(cost[name], batch[name]) for name in seconds}
     rate, overhead = operations[costly] / seconds[costly], 0.0
     if seconds[costly] > seconds[cheap]:
         slope = (operations[costly] - operations[cheap]) / (seconds[costly] - seconds[cheap])
@@ -47,6 +45,8 @@ def measured_devices(study: Study, count: int) -> Devices:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU process of one thread"
     steps = ", ".join(f"{name} {1e3 * some:.3g} ms a step" for name, some in seconds.items())
     source = f"measured: {steps}, of which {1e3 * overhead:.2g} ms whatever the variant"
+    if device.type == "cpu" and study.resources.device == "auto":
+        source += "; resources.device is auto and torch sees no GPU here: --device h200 prices one"
     return Devices(name, count, rate, rate, rate, memory, source, overhead / TRAINING_PASSES)
 
 
