@@ -1,6 +1,6 @@
 """Does the best learning rate of a narrow DiT serve a wide one? `python -m benchmarks.mup_rates MANIFEST --jobs 2`.
 
-Trains DiTs of three widths and one depth at a ladder of rates, by the standard parametrisation and by muP, on the
+Trains DiTs of three widths and one depth at a grid of rates, by the standard parametrisation and by muP, on the
 latents of a study (results/embedded/latents/manifest.json). The noise error of the last quarter of the steps of each
 run goes to results/bench/mup-rates.csv as soon as it is known; what stands there of these latents and steps is not run
 again.
@@ -8,8 +8,8 @@ again.
 The rule, decided before any run: by parametrisation and width the best rate is that of the least error, as the mean
 over seeds; a run that diverged is worse than any other. The best rate of a parametrisation
 
-- **does not transfer** where that of a wider network lies more than one step of the ladder from the narrowest's;
-- is **not decided** else, where one of the best rates is the first or the last of the ladder, as better ones may lie
+- **does not transfer** where that of a wider network lies more than one step of the grid from the narrowest's;
+- is **not decided** else, where one of the best rates is the first or the last of the grid, as better ones may lie
   beyond;
 - **transfers** else.
 
@@ -140,7 +140,7 @@ def complete(manifest: Path, runs: Sequence[Run], path: Path, jobs: int) -> "pd.
 def best_rates(table: "pd.DataFrame") -> "pd.DataFrame":
     """By parametrisation and width the rate of the least mean error over seeds, and how the narrowest's does there.
 
-    ``away`` is how many steps of the ladder (factors of 2) it lies above the narrowest's, and ``lost`` by how much
+    ``away`` is how many steps of the grid (factors of 2) it lies above the narrowest's, and ``lost`` by how much
     larger a share the error is at the narrowest's rate.
     """
     import pandas as pd
@@ -177,7 +177,7 @@ def verdicts(best: "pd.DataFrame", rates: Sequence[float]) -> dict[str, str]:
         if rows["away"].abs().max() > 1:
             found[str(parametrisation)] = "does not transfer"
         elif rows["rate"].isin([min(rates), max(rates)]).any():
-            found[str(parametrisation)] = "not decided: a best rate is at an end of the ladder"
+            found[str(parametrisation)] = "not decided: a best rate is at an end of the grid"
         else:
             found[str(parametrisation)] = "transfers"
     return found

@@ -1,4 +1,4 @@
-"""The ladder of rates by widths: a smoke of its runs, what is not run again, and the rule for the best rate."""
+"""The grid of rates by widths: a smoke of its runs, what is not run again, and the rule for the best rate."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def test_what_the_table_has_is_not_run_again(
     assert asked == [*runs, *other]  # of other steps
 
 
-def ladder(best: dict[str, tuple[int, ...]]) -> pd.DataFrame:
+def grid(best: dict[str, tuple[int, ...]]) -> pd.DataFrame:
     """Errors that are least at the rate of that place by width, narrow to wide, and grow by 0.1 a step from there."""
     rows = [
         (name, 32 * 2**wider, rate, seed, 0.5 + 0.1 * abs(step - place) + (0.01 if seed else -0.01))
@@ -59,12 +59,12 @@ def ladder(best: dict[str, tuple[int, ...]]) -> pd.DataFrame:
         ((3, 3, 4), [0, 0, 1], "transfers"),
         ((4, 3, 2), [0, -1, -2], "does not transfer"),
         ((5, 4, 3), [0, -1, -2], "does not transfer"),
-        ((5, 5, 4), [0, 0, -1], "not decided: a best rate is at an end of the ladder"),
-        ((1, 1, 0), [0, 0, -1], "not decided: a best rate is at an end of the ladder"),
+        ((5, 5, 4), [0, 0, -1], "not decided: a best rate is at an end of the grid"),
+        ((1, 1, 0), [0, 0, -1], "not decided: a best rate is at an end of the grid"),
     ],
 )
 def test_the_rule(places: tuple[int, ...], away: list[int], verdict: str) -> None:
-    best = best_rates(ladder({"mup": places}))
+    best = best_rates(grid({"mup": places}))
     assert best["rate"].tolist() == [RATES[place] for place in places]
     assert best["away"].tolist() == away
     assert best["lost"].tolist() == pytest.approx([0.2 * abs(steps) for steps in away])
@@ -72,7 +72,7 @@ def test_the_rule(places: tuple[int, ...], away: list[int], verdict: str) -> Non
 
 
 def test_parametrisations_are_told_apart() -> None:
-    table = ladder({"standard": (4, 3, 2), "mup": (3, 3, 3)})
+    table = grid({"standard": (4, 3, 2), "mup": (3, 3, 3)})
     assert verdicts(best_rates(table), RATES) == {"mup": "transfers", "standard": "does not transfer"}
 
 

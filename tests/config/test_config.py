@@ -48,6 +48,13 @@ def test_embedded_study_is_valid_and_without_doubts(config: dict[str, Any]) -> N
     jsonschema.validate(config, study_schema())
 
 
+def test_one_patch_is_no_doubt_of_a_study_that_asks_about_families() -> None:
+    study = load_study(ROOT / "config" / "embedded-families.yaml")
+    assert study.warnings() == []
+    unasked = study.model_copy(update={"claims": study.claims.model_copy(update={"families": ()})})
+    assert unasked.warnings() == ["variants: only one patch, claim 2 cannot be tested"]
+
+
 def test_a_key_of_another_kind_is_not_suggested_for_itself(config: dict[str, Any]) -> None:
     vae = {"source": "pretrained", "path": "vae", "block_channels": [8]}
     with pytest.raises(UserError, match=r"block_channels: unknown key.*Another kind of this section has that key"):

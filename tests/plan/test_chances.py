@@ -108,8 +108,15 @@ def test_the_fewest_are_found_by_halving(threshold: int, expected: int | None) -
 def test_chances_are_told_a_line_a_claim() -> None:
     lines = describe_chances(study_of("config", variants=("DiT-Nano/2", "DiT-Mini/2", "DiT-Mini/1"), seeds=2), 5000)
     assert "200 simulated studies of 2 seeds and 1,000 samples" in lines[0]
-    assert "Distances and scatter as the embedded study's confirming run measured." in lines[0]
+    assert "Distances and scatter as the embedded study's confirming run measured at 10,000 steps." in lines[0]
     assert lines[1].startswith("Claim 1: supported ")
     assert lines[3].endswith("It takes 8 variants.")
     no_patches = describe_chances(study_of("config", variants=("DiT-Nano/2", "DiT-Mini/2")), 5000)
     assert no_patches[-2] == "Claim 2: not testable with these variants."
+
+
+def test_digits_of_other_steps_than_were_measured_are_an_assumption() -> None:
+    study = study_of("config")
+    longer = study.model_copy(update={"training": study.training.model_copy(update={"steps": 20_000})})
+    assert expected_of(study, 5000).source.startswith("distances and scatter as the embedded study's")
+    assert expected_of(longer, 5000).source.startswith("assumed: distances and scatter as the embedded study's")

@@ -204,7 +204,7 @@ def doubtful_settings(study: "Study") -> list[str]:
     chosen = [variant for name in study.variants if isinstance(variant := study.variant(name), Variant)]
     if len({variant.size for variant in chosen}) < 2:
         doubts.append("variants: only one size, claim 1 cannot be tested")
-    if len({variant.patch for variant in chosen}) < 2:
+    if len({variant.patch for variant in chosen}) < 2 and not study.claims.families:  # else they are what it asks
         doubts.append("variants: only one patch, claim 2 cannot be tested")
     for variant in chosen:
         patch_dim = variant.patch**2 * study.vae.latent_channels

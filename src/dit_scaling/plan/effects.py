@@ -18,6 +18,8 @@ from dit_scaling.plan.power import SAMPLING_COUNT, SAMPLING_SD
 from dit_scaling.variants import count_gflops, count_parameters
 
 DIGITS_SAMPLES = 4000
+DIGITS_STEPS = 10_000
+DIGITS_BATCH = 16
 FLOAT = NDArray[np.float64]
 
 
@@ -94,7 +96,9 @@ def expected_of(study: Study, images: int) -> Expected:
     known = measured.rows.set_index("variant")["distance"]
     if isinstance(study.data, Mnist) and {m.variant for m in models} <= set(known.index):
         logs = np.log([float(known[m.variant]) for m in models])
-        return Expected(models, logs, measured, "distances and scatter as the embedded study's confirming run measured")
+        source = f"distances and scatter as the embedded study's confirming run measured at {DIGITS_STEPS:,} steps"
+        as_long = study.training.steps * study.training.batch_size == DIGITS_STEPS * DIGITS_BATCH
+        return Expected(models, logs, measured, source if as_long else f"assumed: {source}")
     paper = published()
     if params.max() < paper.rows["params_m"].min():
         law = "sizes and patches act, and runs scatter, as in the embedded study on digits"
