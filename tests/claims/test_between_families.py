@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from dit_scaling.claims import Claim, evaluate_claims
+from dit_scaling.claims import Claim, evaluate_claims, read_metrics_table
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import parse_study
+from pipeline import ROOT
 from report_study import CONFIG
 
 GFLOPS = {"Nano": 0.5, "Micro": 2.0, "Mini": 8.0, "Large": 32.0}
@@ -132,3 +133,15 @@ def test_the_command_takes_claims_between_families(tmp_path: Path) -> None:
 def test_a_family_that_is_not_run_is_refused_in_the_config() -> None:
     with pytest.raises(UserError, match=r"claims\.families\.0: no variant is of family DiT@flow; there are DiT"):
         parse_study(CONFIG | {"claims": {"families": [{"better": "DiT@flow", "than": "DiT"}]}})
+
+
+def test_the_page_has_the_verdicts_that_the_study_of_families_gets() -> None:
+    folder = ROOT / "docs" / "embedded-families"
+    said = pd.read_csv(folder / "claims.csv").set_index("claim")["verdict"]
+    pairs = [tuple(claim.split(" over ")) for claim in said.index if " over " in claim]
+    report = evaluate_claims(read_metrics_table(folder / "metrics.csv"), "fd_classifier64", families=pairs)
+    assert {claim.claim: claim.verdict for claim in report.claims} == said.to_dict()
+    page = (ROOT / "docs" / "families.md").read_text()
+    for better, than in pairs:
+        name = f"{better} over {than}".replace("examples.modern:", "").replace("UNet", "U-Net")
+        assert f"| {name} | {said[f'{better} over {than}']}" in page

@@ -283,18 +283,19 @@ def test_the_report_names_broken_runs_first(tmp_path: Path) -> None:
     broken = write_gate(tmp_path / "step-2", 2, "broken")
     undertrained = write_gate(tmp_path / "step-3", 3, "undertrained for this budget")
     report = tmp_path / "report.html"
-    view = view_gates([undertrained, broken, fine], report)
+    view = view_gates([undertrained, broken, fine], report, {})
     assert (view.level, [gate.step for gate in view.broken]) == ("red", [2])
     assert view.broken[0].page == "step-2/gate.html"
-    assert view_gates([fine, undertrained], report).level == "amber"
-    assert view_gates([fine], report).level == "green"
-    assert view_gates([], report).sentence.startswith("Gates are off")
+    amber = view_gates([fine, undertrained], report, {"DiT-Toy/2": "Toy/2"})
+    assert (amber.level, amber.sentence) == ("amber", "Undertrained for this budget: 1 run of 1, of Toy/2.")
+    assert view_gates([fine], report, {}).level == "green"
+    assert view_gates([], report, {}).sentence.startswith("Gates are off")
 
 
 def test_a_record_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "gate.json").write_text("{}")
     with pytest.raises(UserError, match=r"gate\.json is no record of a gate"):
-        view_gates([tmp_path / "gate.json"], tmp_path / "report.html")
+        view_gates([tmp_path / "gate.json"], tmp_path / "report.html", {})
 
 
 # --- in the pipeline

@@ -25,7 +25,7 @@ from dit_scaling.report.figures.training import draw_compute, draw_steps
 from dit_scaling.report.grid import arrange_samples
 from dit_scaling.report.measurements import Measurements, fit_points, read_measurements
 from dit_scaling.report.study_tables import tabulate_variants
-from dit_scaling.report.style import describe_metric, style_variants
+from dit_scaling.report.style import describe_metric, shorten, style_variants
 from report_study import StudyFiles, make_study
 
 
@@ -391,9 +391,9 @@ def test_a_unet_is_drawn_beside_the_transformers_and_fitted_with_none(with_unet:
     assert fit is not None
     assert fit.n == 6
     grid = arrange_samples(measured.final, samples)
-    assert grid.columns == ("DiT-Nano", "DiT-Micro", "DiT-Mini", "UNet-S")
-    assert grid.rows[-1] == ("no patches", (None, None, None, "UNet-S"))
-    assert [label for label, _ in grid.rows] == ["patch 2", "patch 1", "no patches"]
+    assert grid.columns == ("Nano", "Micro", "Mini", "S")
+    assert grid.rows[-1] == ("UNet", (None, None, None, "UNet-S"))
+    assert [label for label, _ in grid.rows] == ["DiT patch 2", "DiT patch 1", "UNet"]
     rows = tabulate_variants(measured, beside_paper=False).rows
     assert [row[5] for row in rows] == ["16", "64", "16", "64", "16", "64", "–"]
 
@@ -416,3 +416,17 @@ def test_table_4_and_the_study_share_no_axis(study: StudyFiles, figures: Path) -
     assert left.y_title == "The paper’s Table 4: FID-50K"
     assert right.y_title == "This study: Fréchet distance"
     assert left.y != right.y
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["DiT-S/2", "DiT-B/2"], ["S/2", "B/2"]),
+        (["DiT-S/2", "lab.nets:Net-S"], ["DiT-S/2", "Net-S"]),
+        (["lab.nets:Net@flow-S", "lab.nets:Net-S"], ["Net@flow-S", "Net-S"]),
+        (["a.nets:Net-S", "b.nets:Net-S"], ["a.nets:Net-S", "b.nets:Net-S"]),
+        (["lab.nets:Net-S", "lab.nets:Net-B"], ["S", "B"]),
+    ],
+)
+def test_names_are_as_short_as_tells_all_apart(names: list[str], short: list[str]) -> None:
+    assert list(shorten(names).values()) == short

@@ -187,6 +187,13 @@ def test_a_claim_between_families_tells_the_gap_and_how_it_grows(
     assert told.topic == "families at equal Gflops"
 
 
+def test_a_gap_that_the_smallest_size_does_not_have_opens() -> None:
+    claim = between(-0.05, 0.1)["my_lab.nets:Net over DiT"]  # the worse one where models are smallest
+    told = say(claim, {name: name for name in (f"{family}-{size}/2" for family in FAMILIES for size in PLACES)})
+    assert re.search(r"The gap goes from \+\d.* to -\d.*: it opens with size\.$", told.more), told.more
+    assert told.name == "Net over DiT"
+
+
 def test_of_a_claim_between_families_with_one_seed_both_halves_are_supposed() -> None:
     claim = between(0.5, 0.0, seeds=1)["my_lab.nets:Net over DiT"]
     told = say(claim, {name: name for name in (f"{family}-{size}/2" for family in FAMILIES for size in PLACES)})

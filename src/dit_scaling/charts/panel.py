@@ -1,6 +1,6 @@
 """A panel: axes, lines, points with intervals, names at the ends of lines; one SVG."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -16,6 +16,11 @@ TICKS_ACROSS, TICKS_UP = 6, 6
 NAME_GAP = 15.5  # pixels from the name of a line to the next
 DASHES = 4
 """Patterns d1 to d3 of ``chart.css``; they repeat."""
+
+
+def name_margin(names: Iterable[str]) -> float:
+    """Pixels at the right edge of a panel that names of lines take, for `Panel.right`."""
+    return max(map(text_width, names), default=10.0) + 18
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from markupsafe import Markup, escape
 FONT = 12.5
 """Pixels of a chart's text, as `page.css` sets it."""
 LETTER = 0.62
+WIDE, WIDE_LETTERS = 1.4, frozenset("MWmw@%")
 """Width of a letter as a share of the font's size, a little more than sans-serif fonts need on average."""
 
 
@@ -30,8 +31,8 @@ def join(parts: Iterable[str]) -> Markup:
 
 
 def text_width(text: str, size: float = FONT) -> float:
-    """About how many pixels a text takes."""
-    return LETTER * size * len(text)
+    """About how many pixels a text takes, in bold."""
+    return LETTER * size * sum(WIDE if letter in WIDE_LETTERS else 1 for letter in text)
 
 
 def points(places: Iterable[tuple[float, float]]) -> str:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from dit_scaling.charts.sheet import standalone, title_lines
-from dit_scaling.charts.svg import element
+from dit_scaling.charts.svg import element, text_width
 from dit_scaling.common.errors import UserError
 from dit_scaling.report.data_uris import SAMPLES_SHOWN, encode_picture, join_images
-from dit_scaling.report.style import order_variants
+from dit_scaling.report.style import brief_families, order_variants
 from dit_scaling.sampling.images import Samples, read_samples
+from dit_scaling.variants import UNET, family_of, network_of
 
 FEW_SAMPLES = 4  # of each variant on the first screen
 HEAD, GAP, CELL, WIDEST = 80.0, 10.0, 280.0, 800.0  # pixels of the grid as a file
@@ -20,12 +21,13 @@ HEAD, GAP, CELL, WIDEST = 80.0, 10.0, 280.0, 800.0  # pixels of the grid as a fi
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """A column per series (``DiT-XL``), a row per patch with its label and its variants, None where not run.
+    """A column per size, a row per family and patch with its label and its variants, None where not run.
 
-    Models without patches share a last row. ``samples`` are the first ones of each variant.
+    ``samples`` are the first ones of each variant.
     """
 
     columns: tuple[str, ...]
+    """Series (``DiT-XL``) where all rows are of one family, else sizes."""
     rows: tuple[tuple[str, tuple[str | None, ...]], ...]
     samples: Mapping[str, Samples]
 
@@ -36,7 +38,7 @@ class SampleGrid:
 
 
 def arrange_samples(points: pd.DataFrame, parts: Mapping[str, Path]) -> SampleGrid:
-    """Sizes across, patches down.
+    """Sizes across, families and patches down.
 
     Args:
         points: ``Measurements.final``.
@@ -46,20 +48,20 @@ def arrange_samples(points: pd.DataFrame, parts: Mapping[str, Path]) -> SampleGr
         UserError: a part is missing or torn, or the variants' indices or labels differ.
     """
     variants = order_variants(points)
-    columns = tuple(variants["series"].unique())
-    patches = [
-        *sorted(variants["patch"].dropna().unique(), reverse=True),
-        *([None] if variants["patch"].isna().any() else []),
-    ]
-    names = {
-        (series, None if pd.isna(patch) else patch): name
-        for series, patch, name in zip(variants["series"], variants["patch"], variants["variant"], strict=True)
-    }
-    rows = tuple(
-        ("no patches" if patch is None else f"patch {patch}", tuple(names.get((series, patch)) for series in columns))
-        for patch in patches
-    )
-    return SampleGrid(columns, rows, _read_first(parts))
+    family = variants["variant"].map(family_of)
+    brief = brief_families(family)
+    by = "size" if len(brief) > 1 else "series"
+    columns = tuple(variants[by].unique())
+    placed = variants.assign(family=family, unet=family.map(network_of) == UNET)
+    placed = placed.sort_values(["unet", "family", "patch"], ascending=[True, True, False])
+    rows = []
+    for _, members in placed.groupby(["family", "patch"], sort=False, dropna=False):
+        names = dict(zip(members[by], members["variant"], strict=True))
+        first = members.iloc[0]
+        patch = "" if pd.isna(first["patch"]) else f"patch {first['patch']}"
+        label = f"{brief[first['family']]} {patch}".strip() if len(brief) > 1 else patch or "no patches"
+        rows.append((label, tuple(names.get(column) for column in columns)))
+    return SampleGrid(columns, tuple(rows), _read_first(parts))
 
 
 def draw_samples(grid: SampleGrid) -> str:
@@ -68,20 +70,21 @@ def draw_samples(grid: SampleGrid) -> str:
     first = next(iter(sheets.values()))
     width = min(CELL, WIDEST / len(grid.columns))
     height = width * first.height / first.width
+    head = max(HEAD, *(text_width(label) + 2 * GAP for label, _ in grid.rows))
     body, top = title_lines("Samples from the same noise and labels: sizes across, patches down", "", WIDEST)
     for place, series in enumerate(grid.columns):
-        x = HEAD + place * (width + GAP) + width / 2
+        x = head + place * (width + GAP) + width / 2
         body.append(element("text", series, class_="ttl", x=x, y=top, text_anchor="middle"))
     for label, names in grid.rows:
         top += GAP
         body.append(element("text", label, class_="ax", x=GAP, y=top + height / 2))
         for place, name in enumerate(names):
             if name is not None:
-                where = {"x": HEAD + place * (width + GAP), "y": top, "width": width, "height": height}
+                where = {"x": head + place * (width + GAP), "y": top, "width": width, "height": height}
                 told = element("title", f"Samples of {name}")
                 body.append(element("image", told, href=encode_picture(sheets[name]), **where))
         top += height
-    whole = HEAD + len(grid.columns) * (width + GAP)
+    whole = head + len(grid.columns) * (width + GAP)
     return standalone(body, max(whole, WIDEST), top + GAP, "Samples of every variant")
 
 

@@ -1,7 +1,7 @@
 """The checks before and during training as the page shows them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dit_scaling.common.files import read_json
 from dit_scaling.health.check import Check, describe_margin, nearest
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.table import Column, Table, number, words
-from dit_scaling.report.words import count
+from dit_scaling.report.words import count, listing
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,13 @@ class GatesView:
         return tuple(first.values())
 
 
-def view_gates(paths: Sequence[Path], output: Path) -> GatesView:
-    """The records that the gates wrote, by variant, seed and step; ``output`` is the report.
+def view_gates(paths: Sequence[Path], output: Path, names: Mapping[str, str]) -> GatesView:
+    """The records that the gates wrote, by variant, seed and step.
+
+    Args:
+        paths: of the records.
+        output: the report.
+        names: of variants in sentences.
 
     Raises:
         UserError: one is missing, or no such record.
@@ -111,7 +116,9 @@ def view_gates(paths: Sequence[Path], output: Path) -> GatesView:
         verb = "is" if len(view.broken) == 1 else "are"
         return GatesView("red", f"{len(view.broken)} of {count(len(runs), 'run')} {verb} broken.", gates)
     if undertrained:
-        return GatesView("amber", f"Undertrained for this budget: {', '.join(undertrained)}.", gates)
+        which = listing([names.get(name, name) for name in dict.fromkeys(undertrained)])
+        said = f"Undertrained for this budget: {count(len(undertrained), 'run')} of {len(runs)}, of {which}."
+        return GatesView("amber", said, gates)
     return view
 
 

@@ -85,8 +85,8 @@ def write_report(
     report, published = read_claims(inputs.claims), evaluate_claims(table4())
     protocol = compare_protocol(study, records["data"].get("images"), origin_in(records.get("manifest", {})))
     preflight = view_preflight(inputs.preflight) if inputs.preflight else None
-    gates = view_gates(inputs.gates, output)
     names = shorten([*study.variants, *(str(name) for name in measured.final["series"].unique())])
+    gates = view_gates(inputs.gates, output, names)
     searched = dict(zip(study.variants, inputs.memorisation, strict=True))
     memorisation = view_memorisation(searched, records["data"].get("images"), names)
     claims = judged_claims(report, study)

@@ -10,6 +10,7 @@ from dit_scaling.claims.comparisons import Comparison
 from dit_scaling.claims.correlations import MIN_VARIANTS
 from dit_scaling.claims.verdicts import Claim, Half, Verdict
 from dit_scaling.report.numbers import describe_p, describe_percent, describe_r2
+from dit_scaling.report.style import brief_families
 from dit_scaling.report.words import count, listing, number_word, sentence
 
 MOST_NAMED = 2  # comparisons that a sentence names; more are counted
@@ -28,6 +29,8 @@ class Subject:
     """What the left side of the interval bar says."""
     missing: str
     """What to add to test it."""
+    name: str = ""
+    """In the place of the claim's number, where that is none."""
 
 
 SUBJECTS: Mapping[str, Subject] = {
@@ -62,6 +65,8 @@ class Said:
     """One claim in words: the finding with its number, and how far the comparisons agree."""
 
     claim: str
+    name: str
+    """The claim's number, or its families."""
     topic: str
     badge: str
     look: str
@@ -73,9 +78,13 @@ def subject_of(number: str) -> Subject:
     """Of claims 0 to 3, or of one between families, which is named "better over other"."""
     if number in SUBJECTS:
         return SUBJECTS[number]
-    better, other = (family.rpartition(":")[2] for family in number.split(" over "))
+    better, other = brief_families(number.split(" over ")).values()
     return Subject(
-        "families at equal Gflops", better, f"{better} is better", f"variants of {better} and {other} with equal Gflops"
+        "families at equal Gflops",
+        better,
+        f"{better} is better",
+        f"variants of {better} and {other} with equal Gflops",
+        f"{better} over {other}",
     )
 
 
@@ -95,7 +104,8 @@ def say(claim: Claim, names: Mapping[str, str]) -> Said:
         finding, more = _say_effect(lower, subject, names), _say_agreement(lower, names)
         if claim.halves and (claim.effect or 0.0) < 0:  # a gap the other way is none to close
             more = f"{more} {_say_gap(claim.halves[1])}"
-    return Said(claim.claim, subject.topic, badge, look, finding, f"{supposed}{more}".strip())
+    name = subject.name or claim.claim
+    return Said(claim.claim, name, subject.topic, badge, look, finding, f"{supposed}{more}".strip())
 
 
 def _say_effect(claim: Claim, subject: Subject, names: Mapping[str, str]) -> str:
@@ -111,7 +121,9 @@ def _say_effect(claim: Claim, subject: Subject, names: Mapping[str, str]) -> str
         )
     if claim.verdict == UNCLEAR and claim.confidence.low < 0 < claim.confidence.high:
         return f"No difference beyond noise: {change} on average ({interval})."
-    finding = f"{subject.better} had a {_amount(claim.effect)} distance on average ({interval})"
+    amount = _amount(claim.effect)
+    article = "an" if amount.startswith(("8", "11%", "18%")) else "a"
+    finding = f"{subject.better} had {article} {amount} distance on average ({interval})"
     if claim.verdict != UNCLEAR:
         return f"{finding}."
     carried = re.search(r"not beyond noise without ([^;]+)", claim.reason)
@@ -200,8 +212,9 @@ def _first_half(claim: Claim) -> Claim:
 
 def _say_gap(half: Half) -> str:
     """The second half of a claim between families: how the gap changes, and what that comes to."""
-    change = half.reason.partition(", p = ")[0]
-    return f"{sentence(plain(change))}: {GAP[half.would_be or half.verdict]}."
+    change, verdict = half.reason.partition(", p = ")[0], half.would_be or half.verdict
+    opens = verdict == "supported" and " from +" in change  # no gap at the smallest, of which half could be kept
+    return f"{sentence(plain(change))}: {'it opens with size' if opens else GAP[verdict]}."
 
 
 def _say_correlations(claim: Claim, subject: Subject) -> str:

@@ -48,10 +48,18 @@ def style_variants(points: pd.DataFrame) -> dict[str, Style]:
 
 
 def shorten(names: Iterable[str]) -> dict[str, str]:
-    """Names as sentences and figures have them: without the family where there is one only."""
+    """Names as sentences and figures have them: without the family where there is one only, else `brief_families`."""
     found = list(names)
-    families = {family_of(name) for name in found}
-    return {name: name.split("-", 1)[-1] if len(families) == 1 and families != {name} else name for name in found}
+    brief = brief_families(family_of(name) for name in found)
+    if len(brief) == 1 and list(brief) != found:
+        return {name: name.split("-", 1)[-1] for name in found}
+    return {name: brief[family_of(name)] + name.removeprefix(family_of(name)) for name in found}
+
+
+def brief_families(families: Iterable[str]) -> dict[str, str]:
+    """Families as the report names them: a class of one's own without its module, where that tells all apart."""
+    brief = {family: family.rpartition(":")[2] for family in families}
+    return brief if len(set(brief.values())) == len(brief) else {family: family for family in brief}
 
 
 def describe_features(name: str) -> str:

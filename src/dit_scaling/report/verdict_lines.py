@@ -27,4 +27,4 @@ def tell_claim(claim: Claim, names: Mapping[str, str]) -> str:
     if claim.verdict == ABSENT:
         return f"Not tested: {say_untested(claim)}"
     said = say(claim, names)
-    return f"Claim {said.claim} ({said.topic}): {claim.verdict}. {said.finding} {said.more}".rstrip()
+    return f"Claim {said.name} ({said.topic}): {claim.verdict}. {said.finding} {said.more}".rstrip()

@@ -36,7 +36,7 @@ class SamplesView:
 
     labels: str
     columns: tuple[tuple[str, str], ...]
-    """Names of the series, each with the CSS class of its colour."""
+    """Names of series with the CSS class of their colour; or sizes, which have none."""
     rows: list[tuple[str, list[tuple[str, str, str] | None]]]
 
 
@@ -63,7 +63,7 @@ def view_samples(
     }
     return SamplesView(
         labels=", ".join(class_names[label] if class_names else str(label) for label in grid.labels),
-        columns=tuple((names[series], hues[series]) for series in grid.columns),
+        columns=tuple((names.get(column, column), hues.get(column, "")) for column in grid.columns),
         rows=[
             (label, [(names[name], *pictures[name]) if name else None for name in members])
             for label, members in grid.rows

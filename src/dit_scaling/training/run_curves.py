@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.panel import Line, Panel, name_margin
 from dit_scaling.charts.scales import describe_steps, log_scale
-from dit_scaling.charts.svg import text_width
 
 CURVE_POINTS = 100  # of a run's curve; a log may have thousands of lines
 HEIGHT = 270.0
@@ -41,7 +40,7 @@ def draw_log(
         x_title="Training steps",
         y_title=title,
         height=HEIGHT,
-        right=max(text_width(line.name) for line in drawn) + 18,
+        right=name_margin(line.name for line in drawn),
         x_text=describe_steps,
         names_in_margin=True,
     )

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.panel import Line, Panel, name_margin
 from dit_scaling.charts.scales import choose_unit, log_scale
-from dit_scaling.charts.svg import text_width
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
 from dit_scaling.paper.field import EQUAL_BATCH, EQUAL_STEPS, at_equal_steps
 from dit_scaling.report.figures.axes import distance_scale, mark_points, series_lines
@@ -40,7 +39,7 @@ def draw_field(material: Material) -> Drawn:
         y=distance_scale(ours, list(field["value"])),
         x_title=f"{unit.word} multiply-adds of one forward pass".strip().capitalize(),
         y_title=LABEL,
-        right=max(map(text_width, (*families, *map(str, ours["series"])))) + 18,
+        right=name_margin((*families, *map(str, ours["series"]))),
         names_in_margin=True,
     )
     for family, rows in families.items():

@@ -1,20 +1,19 @@
 """A line per family against Gflops: what the claims between families are about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from dit_scaling.charts.panel import Line, Panel
+from dit_scaling.charts.panel import Line, Panel, name_margin
 from dit_scaling.charts.scales import log_scale
-from dit_scaling.charts.svg import text_width
 from dit_scaling.claims.fits import PowerLawFit
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points, units_of
 from dit_scaling.report.figures.material import Drawn, Material, best_of, tabulate
 from dit_scaling.report.measurements import fit_points
 from dit_scaling.report.numbers import describe_distance, describe_percent
-from dit_scaling.report.style import HUES, order_variants
+from dit_scaling.report.style import HUES, brief_families, order_variants
 from dit_scaling.variants import family_of
 
 
@@ -29,7 +28,7 @@ def draw_families(material: Material) -> Drawn:
     data = tabulate(measured, "gflops", points=points)
     if families.nunique() == 1:
         return Drawn(f"All variants are of one family, {families.iloc[0]}.", "", (), data)
-    named = _names(families.unique())
+    named = brief_families(families)
     members = {named[str(family)]: rows.sort_values("gflops") for family, rows in points.groupby(families, sort=False)}
     laws = {family: law for family, rows in members.items() if (law := fit_points(rows, "gflops"))}
     heights = {
@@ -44,7 +43,7 @@ def draw_families(material: Material) -> Drawn:
         y=distance_scale(points, pd.concat(heights.values())),
         x_title=f"{unit.word} multiply-adds of one forward pass".strip().capitalize(),
         y_title=distance_title(measured),
-        right=max(map(text_width, members)) + 18,
+        right=name_margin(members),
         names_in_margin=True,
     )
     for number, (family, rows) in enumerate(members.items()):
@@ -54,7 +53,7 @@ def draw_families(material: Material) -> Drawn:
         marks = mark_points(material, rows, "gflops", factor, labels=False)
         panel.add_points([replace(mark, hue=hue, shape=number, seeds=()) for mark in marks])
     return Drawn(
-        finding=_describe(points, laws),
+        finding=_describe(points, laws, material.short),
         text="Whole lines from point to point; thin lines: power laws of three or more variants that are evidence. "
         "Bars: 95% intervals. Whether a gap is beyond noise is for a claim between families to say.",
         panels=(panel,),
@@ -62,16 +61,10 @@ def draw_families(material: Material) -> Drawn:
     )
 
 
-def _names(families: Iterable[str]) -> dict[str, str]:
-    """Families as the figure names them: a class of one's own without its module, where that tells all apart."""
-    brief = {family: family.rpartition(":")[2] for family in families}
-    return brief if len(set(brief.values())) == len(brief) else {family: family for family in brief}
-
-
-def _describe(points: pd.DataFrame, laws: Mapping[str, PowerLawFit]) -> str:
+def _describe(points: pd.DataFrame, laws: Mapping[str, PowerLawFit], short: Mapping[str, str]) -> str:
     """Whose law lies lowest at both ends of the Gflops that all laws share; without laws to compare, the best."""
     best = best_of(points)
-    lowest = f"{best['variant']} has the lowest distance, {describe_distance(best['value'])}"
+    lowest = f"{short[best['variant']]} has the lowest distance, {describe_distance(best['value'])}"
     if len(laws) < 2:
         return lowest
     ends = np.array([max(law.x_min for law in laws.values()), min(law.x_max for law in laws.values())])

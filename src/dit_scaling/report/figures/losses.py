@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from dit_scaling.charts.panel import NAME_GAP, TOP, Line, Panel
+from dit_scaling.charts.panel import NAME_GAP, TOP, Line, Panel, name_margin
 from dit_scaling.charts.scales import Scale, describe_steps, log_scale
-from dit_scaling.charts.svg import text_width
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.words import listing
 from dit_scaling.variants import objective_of
@@ -50,7 +49,7 @@ def _draw_panel(material: Material, binned: pd.DataFrame, column: str) -> Panel:
         x_title="Training steps",
         y_title=PANELS[column],
         height=max(270.0, TOP + 60 + NAME_GAP * len(names)),
-        right=max((text_width(material.short[name]) for name in names), default=10.0) + 18,
+        right=name_margin(material.short[name] for name in names),
         x_text=describe_steps,
         names_in_margin=True,
     )

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel
+from dit_scaling.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel, name_margin
 from dit_scaling.charts.scales import choose_unit, log_scale
-from dit_scaling.charts.svg import text_width
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points
 from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_of, tabulate
@@ -84,7 +83,7 @@ def _draw_panel(material: Material, points: pd.DataFrame, x: str, factor: float,
         x_title=title,
         y_title=distance_title(measured),
         height=max(HEIGHT, TOP + 60 + NAME_GAP * len(lines)),
-        right=max(text_width(line.name) for line in lines) + 18,
+        right=name_margin(line.name for line in lines),
         names_in_margin=True,
     )
     for line in lines:

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dit_scaling.charts.panel import Panel
+from dit_scaling.charts.panel import Panel, name_margin
 from dit_scaling.charts.scales import Scale, Unit, choose_unit, describe_steps, describe_tick, log_scale
-from dit_scaling.charts.svg import text_width
 from dit_scaling.report.figures.axes import (
     add_levels,
     distance_scale,
@@ -149,7 +148,7 @@ def _steps_panel(material: Material, points: pd.DataFrame, members: list[str], t
         x_title="Training steps",
         y_title=f"{title}: {distance_title(material.measured)}",
         height=LOW_PANEL,
-        right=max(text_width(line.name) for line in lines) + 18,
+        right=name_margin(line.name for line in lines),
         x_text=describe_steps,
         names_in_margin=True,
     )
