@@ -133,9 +133,30 @@ def test_the_metric_is_fid50k_or_the_only_one_or_the_named_one() -> None:
     assert find_metric(table) == "fid50k"
     digits = table.rename(columns={"fid50k": "fd_digits"}).assign(fd_digits_se=1.0)
     assert find_metric(digits) == "fd_digits"
-    assert find_metric(digits, "gflops") == "gflops"
+    assert find_metric(digits.assign(ours=1.0), "ours") == "ours"
     with pytest.raises(UserError, match="no column 'kid'"):
         find_metric(digits, "kid")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("inception_score", "Inception score, where higher is better"),
+        ("Recall", "recall, where higher is better"),
+        ("precision_x8", "precision, where higher is better"),
+        ("class_accuracy_x8", "class accuracy, where higher is better"),
+        ("coverage_x8", "coverage, where higher is better"),
+        ("fid50k_se", "the standard error of one, and no metric"),
+        ("patch", "what a row is of, and no metric"),
+        ("gflops", "what a row is of, and no metric"),
+        ("seed", "what a row is of, and no metric"),
+    ],
+)
+def test_only_distances_are_judged(column: str, message: str) -> None:
+    table = table4().assign(seed=0)
+    table = table if column in table else table.assign(**{column.lower(): 1.5})
+    with pytest.raises(UserError, match=message):
+        evaluate_claims(table, column)
 
 
 def test_milestones_are_judged_at_the_last_common_step() -> None:

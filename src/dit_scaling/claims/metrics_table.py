@@ -10,7 +10,7 @@ from dit_scaling.claims.table_costs import check_costs, name_parts
 from dit_scaling.claims.table_file import read_table_file
 from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
-from dit_scaling.metrics.catalogue import HEADLINE, parse_column
+from dit_scaling.metrics.catalogue import HEADLINE, no_distance, parse_column
 from dit_scaling.variants import family_of, is_unpatched, objective_of
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
@@ -18,6 +18,8 @@ REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
+ABOUT_RUNS = (*REQUIRED, *PROTOCOL, "seed", "step", "steps", "n_samples", "tokens", "train_gflops", "images_seen")
+"""Columns that say what a row is of, and none of them is a metric."""
 MOST_FID = 5000
 """Of Inception's features: noise has some hundreds. A date as a number, 45413 or 20240501, is more."""
 
@@ -48,12 +50,14 @@ def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "th
     Its standard error or bias do not count.
 
     Raises:
-        UserError: there is no such column, or there are several.
+        UserError: there is no such column, or there are several, or the one named is no metric or one where higher is
+            better.
     """
     if metric is not None:
         names = [name for name in map(str, table.columns) if name in (metric, metric.strip().lower())]
         if not names:
             raise UserError(f"{where}: no column '{metric}'. Its columns are {', '.join(map(str, table.columns))}.")
+        _check_direction(names[0], where)
         return names[0]
     if DEFAULT_METRIC in table.columns:
         return DEFAULT_METRIC
@@ -154,6 +158,12 @@ def untold(table: pd.DataFrame) -> str | None:
     """A note on what the table does not say of how its rows were measured."""
     absent = [column for column in ("n_samples", *PROTOCOL) if column not in table.columns]
     return f"not told by the table, and taken to be the same in all rows: {', '.join(absent)}" if absent else None
+
+
+def _check_direction(metric: str, where: str) -> None:
+    problem = "what a row is of, and no metric" if metric in ABOUT_RUNS else no_distance(metric)
+    if problem:
+        raise UserError(f"{where}: column '{metric}' is {problem}. Judge by a distance, where lower is better.")
 
 
 def _texts(table: pd.DataFrame, column: str, where: str) -> "pd.Series[str]":
