@@ -25,10 +25,12 @@ def claims(
 ) -> None:
     """Judge the paper's claims on a table of metrics, or on published families of models."""
     from dit_scaling.claims import evaluate_claims, read_metrics_table
+    from dit_scaling.claims.between_families import parse_family_claims
     from dit_scaling.common.seals import check_seals
     from dit_scaling.report.outcome import say_condition
     from dit_scaling.report.style import shorten
     from dit_scaling.report.verdict_lines import tell_claim
+    from dit_scaling.variants import family_of
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
@@ -45,10 +47,8 @@ def claims(
         return
     assert table is not None
     check_seals([table])
-    claimed = [(better, than) for better, over, than in (text.partition(" over ") for text in families or ()) if over]
-    if len(claimed) < len(families or ()):
-        raise UserError(f'--families {families}: name each claim like "DiT@flow over DiT".')
     rows = read_metrics_table(table, metric)
+    claimed = parse_family_claims(families or (), rows["variant"].map(family_of))
     report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=claimed)
     if as_json:
         tell_json(report.to_dict())
