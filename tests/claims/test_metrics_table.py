@@ -1,12 +1,15 @@
 """Tables of metrics: what is read, and what is refused with a message that helps."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from dit_scaling.claims import evaluate_claims, read_metrics_table
 from dit_scaling.claims.metrics_table import at_common_step, find_metric
+from dit_scaling.cli.commands import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import table4
 
@@ -136,6 +139,22 @@ def test_the_metric_is_fid50k_or_the_only_one_or_the_named_one() -> None:
     assert find_metric(digits.assign(ours=1.0), "ours") == "ours"
     with pytest.raises(UserError, match="no column 'kid'"):
         find_metric(digits, "kid")
+
+
+def test_variants_of_different_guidance_scales_are_not_left_out_but_refused(tmp_path: Path) -> None:
+    mixed = read_metrics_table(write(tmp_path, f"{HEADER},guidance_scale", f"{S8},1.0", f"{S4},4.0"))
+    assert len(mixed) == 2
+    with pytest.raises(UserError, match="mixes protocols: guidance_scale"):
+        evaluate_claims(mixed)
+
+
+def test_the_command_says_which_guidance_scale_is_judged(tmp_path: Path) -> None:
+    whole = pd.concat([table4().assign(guidance_scale=scale) for scale in (1.0, 4.0)])
+    whole.to_csv(tmp_path / "metrics.csv", index=False)
+    command = ["claims", str(tmp_path / "metrics.csv")]
+    assert "Guidance scale: 1.\n" in CliRunner().invoke(app, command).output
+    assert "Guidance scale: 4.\n" in CliRunner().invoke(app, [*command, "--guidance-scale", "4"]).output
+    assert json.loads(CliRunner().invoke(app, [*command, "--json"]).output)["guidance_scale"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,16 @@ def test_the_command_writes_a_table_a_page_and_json(tmp_path: Path) -> None:
     assert all(row["change"] == pytest.approx(-0.5, abs=0.05) for row in rows)
 
 
+def test_studies_with_several_guidance_scales_are_compared_at_the_first(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        path = write_study(tmp_path, name, 1.0) / "metrics.parquet"
+        table = pd.read_parquet(path)
+        pd.concat([table, table.assign(guidance_scale=4.0)]).to_parquet(path, index=False)
+    first, other = (read_finished(tmp_path / name) for name in ("one", "two"))
+    assert set(first.table["guidance_scale"]) == {1.0}
+    assert len(compare_studies(first, other).at_end) == len(VARIANTS)
+
+
 def test_one_study_is_no_comparison(tmp_path: Path) -> None:
     study = read_finished(write_study(tmp_path, "a", 1.0))
     with pytest.raises(UserError, match="two or more different studies"):

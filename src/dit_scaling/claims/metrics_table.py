@@ -24,7 +24,7 @@ MOST_FID = 5000
 """Of Inception's features: noise has some hundreds. A date as a number, 45413 or 20240501, is more."""
 
 
-def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
+def read_metrics_table(path: Path, metric: str | None = None, guidance_scale: float | None = None) -> pd.DataFrame:
     """Read a table of metrics, one row per trained model (and step), and check it.
 
     Args:
@@ -33,14 +33,18 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
             optionally seed, step (or steps), n_samples, ``<metric>_se``, those of ``PROTOCOL``, and tokens, empty where
             patch is.
         metric: name of the metric's column, as for ``find_metric``.
+        guidance_scale: whose rows are taken, as by ``at_guidance_scale``.
 
     Raises:
-        UserError: the file cannot be read, or ``check_table`` refuses its content.
+        UserError: the file cannot be read, it has no rows at ``guidance_scale``, or ``check_table`` refuses its content.
     """
-    table = read_table_file(path, REQUIRED)
-    checked = check_table(table, metric, str(path))
-    _check_distances(checked, find_metric(checked, metric, str(path)), str(path))
-    check_costs(checked.assign(family=checked["variant"].map(family_of)), str(path))
+    whole, where = read_table_file(path, REQUIRED), str(path)
+    table = at_guidance_scale(whole, guidance_scale, where)
+    if len(table) < len(whole):
+        where = f"{path}, rows at guidance scale {table['guidance_scale'].iloc[0]}"
+    checked = check_table(table, metric, where)
+    _check_distances(checked, find_metric(checked, metric, where), where)
+    check_costs(checked.assign(family=checked["variant"].map(family_of)), where)
     return checked
 
 
@@ -114,6 +118,30 @@ def check_table(table: pd.DataFrame, metric: str | None = None, where: str = "th
     _check_attributes(checked, where)
     _check_names(checked, where)
     return checked
+
+
+def at_guidance_scale(table: pd.DataFrame, scale: float | None = None, where: str = "the table") -> pd.DataFrame:
+    """Rows of a table as it was read at one guidance scale: ``scale``, else the first that stands in the table.
+
+    All rows, where no scale is named and the first is not that of all variants: such a table mixes protocols, which
+    ``check_protocol`` refuses.
+
+    Raises:
+        UserError: there are no rows at ``scale``.
+    """
+    if "guidance_scale" not in table.columns or table.empty:
+        if scale is not None:
+            raise UserError(f"{where}: no column 'guidance_scale'. Leave --guidance-scale out, or add the column.")
+        return table
+    scales = read_numbers(table, "guidance_scale", where)
+    rows: pd.DataFrame = table[scales == (scales.iloc[0] if scale is None else scale)]
+    if scale is None:
+        of_all = "variant" in table.columns and rows["variant"].nunique() == table["variant"].nunique()
+        return rows if of_all and scales.notna().all() else table
+    if rows.empty:
+        there = ", ".join(f"{each:g}" for each in scales.dropna().unique())
+        raise UserError(f"{where}: no rows at guidance scale {scale:g}. There are {there}.")
+    return rows
 
 
 def at_common_step(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:

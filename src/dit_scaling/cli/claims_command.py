@@ -21,6 +21,9 @@ def claims(
     families: Annotated[
         list[str] | None, typer.Option(help='Also that one family is better at equal Gflops: "DiT@flow over DiT".')
     ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Scale whose rows are judged; the first of the table.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge the paper's claims on a table of metrics, or on published families of models."""
@@ -34,8 +37,8 @@ def claims(
 
     if (table is None) == (published is None):
         raise UserError("Give a table of metrics, or --published FAMILY, and not both.")
-    if published and (metric or decoded_noise or families):
-        raise UserError("--published tells of published FIDs: leave --metric, --decoded-noise and --families out.")
+    if published and (metric or decoded_noise or families or guidance_scale is not None):
+        raise UserError("--published tells of published FIDs: leave the options of a table out.")
     if published:
         from dit_scaling.laws.field_families import published_record
         from dit_scaling.laws.field_text import describe_published
@@ -47,13 +50,16 @@ def claims(
         return
     assert table is not None
     check_seals([table])
-    rows = read_metrics_table(table, metric)
+    rows = read_metrics_table(table, metric, guidance_scale)
     claimed = parse_family_claims(families or (), rows["variant"].map(family_of))
     report = evaluate_claims(rows, metric, decoded_noise=decoded_noise, families=claimed)
+    scale = float(rows["guidance_scale"].iloc[0]) if "guidance_scale" in rows.columns else None
     if as_json:
-        tell_json(report.to_dict())
+        tell_json(report.to_dict() | ({} if scale is None else {"guidance_scale": scale}))
         return
     names = shorten(map(str, rows["variant"].unique()))
+    if scale is not None:
+        typer.echo(f"Guidance scale: {scale:g}.")
     typer.echo(f"Noise: {report.noise}.")
     for claim in report.claims:
         typer.echo(tell_claim(claim, names))
