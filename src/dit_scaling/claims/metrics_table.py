@@ -36,7 +36,7 @@ def read_metrics_table(path: Path, metric: str | None = None, guidance_scale: fl
         guidance_scale: whose rows are taken, as by ``at_guidance_scale``.
 
     Raises:
-        UserError: the file cannot be read, it has no rows at ``guidance_scale``, or ``check_table`` refuses its content.
+        UserError: the file cannot be read, has no rows at ``guidance_scale``, or ``check_table`` refuses its content.
     """
     whole, where = read_table_file(path, REQUIRED), str(path)
     table = at_guidance_scale(whole, guidance_scale, where)
