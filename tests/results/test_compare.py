@@ -23,7 +23,7 @@ from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.results.compare import compare_studies, read_all
 from dit_scaling.results.compare_text import describe_comparisons
 from dit_scaling.results.finished_study import read_finished
-from dit_scaling.variants import count_gflops, count_parameters, training_gflops
+from dit_scaling.variants import count_gflops, training_gflops
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = ("DiT-Mini/1", "DiT-Mini/2", "DiT-Micro/1", "DiT-Micro/2")
@@ -49,7 +49,7 @@ def write_study(folder: Path, name: str, factor: float, spread: float = 0.02, **
                         "variant": variant.name,
                         "size": variant.size,
                         "patch": variant.patch,
-                        "params_m": count_parameters(variant, 10, study.vae.latent_channels) / 1e6,
+                        "params_m": study.parameters(variant_name) / 1e6,
                         "gflops": gflops,
                         "seed": seed,
                         "step": step,
