@@ -30,7 +30,7 @@ def claims(
     from dit_scaling.claims import evaluate_claims, read_metrics_table
     from dit_scaling.claims.between_families import parse_family_claims
     from dit_scaling.common.seals import check_seals
-    from dit_scaling.report.outcome import say_condition
+    from dit_scaling.report.outcome import say_condition, say_exclusions
     from dit_scaling.report.style import shorten
     from dit_scaling.report.verdict_lines import tell_claim
     from dit_scaling.variants import family_of
@@ -72,5 +72,6 @@ def claims(
                 f"{pair.metric_better:.4g}) is better than {names[pair.worse]} ({pair.gflops_worse:.4g} Gflops, "
                 f"{pair.metric_worse:.4g})."
             )
-    for note in filter(None, [say_condition(report), *(f"Assumed: {note}." for note in report.assumptions)]):
+    around = say_exclusions(report, names), say_condition(report)
+    for note in filter(None, [*around, *(f"Assumed: {note}." for note in report.assumptions)]):
         typer.echo(note)
