@@ -303,3 +303,30 @@ def test_flops_that_count_twice_throughout_and_what_is_not_told_are_assumptions(
 def test_gflops_on_larger_latents_are_no_other_unit(tmp_path: Path) -> None:
     rows = ["DiT-XL/2,XL,2,675,524.6,12", "DiT-XL/4,XL,4,675,118.6,30"]
     assert read_metrics_table(write(tmp_path, HEADER, *rows))["gflops"].tolist() == [524.6, 118.6]
+
+
+def test_columns_that_a_spreadsheet_emptied_are_no_columns(tmp_path: Path) -> None:
+    table = read_metrics_table(write(tmp_path, f"{HEADER},,", f"{S8},,", f"{S4},,"))
+    pd.testing.assert_frame_equal(table, read_metrics_table(write(tmp_path, HEADER, S8, S4)))
+    with pytest.raises(UserError, match="column '' stands there twice"):
+        read_metrics_table(write(tmp_path, f"{HEADER},,", f"{S8},1,2", f"{S4},,"))
+
+
+def test_a_comma_after_nothing_but_a_zero_parts_decimals(tmp_path: Path) -> None:
+    rows = [
+        row.replace(",", ";").replace(".", ",") for row in (S8.replace("0.36", "0.363"), S4.replace("1.41", "1.412"))
+    ]
+    table = read_metrics_table(write(tmp_path, HEADER.replace(",", ";"), *rows))
+    assert table["gflops"].tolist() == [0.363, 1.412]
+
+
+def test_names_without_a_family_are_told_how_names_are(tmp_path: Path) -> None:
+    table = read_metrics_table(write(tmp_path, HEADER, S8.replace("DiT-", ""), S4.replace("DiT-", "")))
+    with pytest.raises(UserError, match=r"The names S/8, S/4 do not say the family. Names are FAMILY-SIZE/PATCH"):
+        evaluate_claims(table)
+
+
+def test_the_command_names_what_it_leaves_out(tmp_path: Path) -> None:
+    others = [row.replace("DiT-", "SiT-") for row in (S8, S4)]
+    told = CliRunner().invoke(app, ["claims", str(write(tmp_path, HEADER, S8, S4, *others))]).output
+    assert "Left out of the verdicts: SiT-S/8, SiT-S/4 (family SiT: claims 1 to 3 are judged on DiT)." in told

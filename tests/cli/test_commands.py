@@ -319,6 +319,7 @@ def test_schema_check_tells_a_stale_file(run: Run, tmp_path: Path) -> None:
             ["leave the options of a table out"],
         ),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
+        (["plan", "--device", "a100", "--devices", "0"], ["--devices", "1"]),
         (["nonsense"], ["nonsense"]),
     ],
 )

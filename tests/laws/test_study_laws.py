@@ -255,6 +255,12 @@ def test_a_broken_table_of_losses_is_refused(results: Path, lines: Callable[[str
         read_laws_table(results)
 
 
+def test_one_seed_of_every_size_is_told_as_that() -> None:
+    table = isoflop_table(np.random.default_rng(0))
+    laws = fit_laws(table[table["seed"] == table["seed"].min()])
+    assert laws.frontier == "Every size has one seed, so nothing tells how runs scatter: run more seeds."
+
+
 def test_a_table_of_metrics_serves_too(tmp_path: Path) -> None:
     table = isoflop_table(np.random.default_rng(0))
     metrics = table.drop(columns=["params", "flops", "images", "budget", "role"]).assign(
