@@ -196,7 +196,7 @@ def _percent(effect: float) -> str:
 
 def _two_sided(row: Row) -> float:
     """Below the level of the claims where the comparison is beyond noise: each direction is tested at half of it."""
-    return min(1.0, 2 * min(row["p_holm"], row["p_holm_against"]))
+    return min(1.0, 2 * float(min(row["p_holm"], row["p_holm_against"])))
 
 
 def _collect(report: Report, part: str, columns: list[str]) -> pd.DataFrame:
