@@ -232,9 +232,9 @@ def test_which_family_is_asked_where_it_is_not_clear(mixed: pd.DataFrame) -> Non
     assert one_series(unets).told == ""
 
 
-@pytest.mark.parametrize("metric", ["variant", "role", "params", "recall_x8", "fd_x8_se"])
+@pytest.mark.parametrize("metric", ["variant", "role", "params", "patch", "recall_x8", "fd_x8_se"])
 def test_columns_that_are_no_loss_have_no_law(metric: str) -> None:
-    table = isoflop_table(np.random.default_rng(0)).assign(recall_x8=0.5, fd_x8_se=0.1)
+    table = isoflop_table(np.random.default_rng(0)).assign(patch=2, recall_x8=0.5, fd_x8_se=0.1)
     with pytest.raises(UserError, match=f"--metric {metric}: this column is"):
         fit_laws(table, metric)
 

@@ -131,12 +131,14 @@ def at_guidance_scale(table: pd.DataFrame, scale: float | None = None, where: st
     """
     if "guidance_scale" not in table.columns or table.empty:
         if scale is not None:
-            raise UserError(f"{where}: no column 'guidance_scale'. Leave --guidance-scale out, or add the column.")
+            raise UserError(f"{where}: no column 'guidance_scale' to find scale {scale:g} in.")
+        return table
+    if "variant" not in table.columns:  # which is refused as a whole
         return table
     scales = read_numbers(table, "guidance_scale", where)
     rows: pd.DataFrame = table[scales == (scales.iloc[0] if scale is None else scale)]
     if scale is None:
-        of_all = "variant" in table.columns and rows["variant"].nunique() == table["variant"].nunique()
+        of_all = rows["variant"].nunique() == table["variant"].nunique()
         return rows if of_all and scales.notna().all() else table
     if rows.empty:
         there = ", ".join(f"{each:g}" for each in scales.dropna().unique())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dit_scaling.claims.metrics_table import ABOUT_RUNS
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.metrics.catalogue import no_distance
@@ -90,7 +91,7 @@ def check_metric(table: pd.DataFrame, metric: str) -> None:
     if metric not in table.columns:
         raise UserError(f"The table has no column {metric}: its losses were not measured.")
     problem = no_distance(metric)
-    if metric in COLUMNS or not pd.api.types.is_numeric_dtype(table[metric]):
+    if metric in (*COLUMNS, *ABOUT_RUNS) or not pd.api.types.is_numeric_dtype(table[metric]):
         problem = "what a row is of, or no numbers"
     if problem:
         raise UserError(f"--metric {metric}: this column is {problem}. Laws take a loss or a distance.")
