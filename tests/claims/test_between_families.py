@@ -126,8 +126,27 @@ def test_the_command_takes_claims_between_families(tmp_path: Path) -> None:
     command = ["claims", str(tmp_path / "metrics.csv"), "--families"]
     told = CliRunner().invoke(app, [*command, "DiT@flow over DiT"])
     assert "Claim DiT@flow over DiT (families at equal Gflops): supported. DiT@flow had a" in told.output
-    wrong = CliRunner().invoke(app, [*command, "DiT@flow > DiT"])
-    assert 'name each claim like "DiT@flow over DiT"' in str(wrong.exception)
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ("DiT@flow > DiT", 'name each claim like "DiT@flow over DiT"'),
+        ("DiT@flow over DiT over UNet", 'name each claim like "DiT@flow over DiT"'),
+        (" over DiT", r"no variant is of family \(none\); there are DiT, DiT@flow"),
+        ("dit@flow over DiT", "no variant is of family dit@flow; there are DiT, DiT@flow. Did you mean 'DiT@flow'"),
+        ("DiT over UNet", "no variant is of family UNet; there are DiT, DiT@flow"),
+        ("DiT over DiT", "a family is not better than itself"),
+    ],
+)
+def test_claims_that_the_table_cannot_tell_of_are_refused_before_anything_is_printed(
+    tmp_path: Path, claim: str, message: str
+) -> None:
+    table(lambda _: -0.3).to_csv(tmp_path / "metrics.csv", index=False)
+    wrong = CliRunner().invoke(app, ["claims", str(tmp_path / "metrics.csv"), "--families", claim])
+    with pytest.raises(UserError, match=message):
+        raise wrong.exception or AssertionError(wrong.output)
+    assert wrong.output == ""
 
 
 def test_a_family_that_is_not_run_is_refused_in_the_config() -> None:
@@ -145,3 +164,8 @@ def test_the_page_has_the_verdicts_that_the_study_of_families_gets() -> None:
     for better, than in pairs:
         name = f"{better} over {than}".replace("examples.modern:", "").replace("UNet", "U-Net")
         assert f"| {name} | {said[f'{better} over {than}']}" in page
+
+
+def test_a_family_is_not_compared_with_itself() -> None:
+    with pytest.raises(UserError, match=r"claims\.families\.0: better and than are both DiT; name two families"):
+        parse_study(CONFIG | {"claims": {"families": [{"better": "DiT", "than": "DiT"}]}})

@@ -1,12 +1,15 @@
 """Tables of metrics: what is read, and what is refused with a message that helps."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from dit_scaling.claims import evaluate_claims, read_metrics_table
 from dit_scaling.claims.metrics_table import at_common_step, find_metric
+from dit_scaling.cli.commands import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.paper.published import table4
 
@@ -133,9 +136,46 @@ def test_the_metric_is_fid50k_or_the_only_one_or_the_named_one() -> None:
     assert find_metric(table) == "fid50k"
     digits = table.rename(columns={"fid50k": "fd_digits"}).assign(fd_digits_se=1.0)
     assert find_metric(digits) == "fd_digits"
-    assert find_metric(digits, "gflops") == "gflops"
+    assert find_metric(digits.assign(ours=1.0), "ours") == "ours"
     with pytest.raises(UserError, match="no column 'kid'"):
         find_metric(digits, "kid")
+
+
+def test_variants_of_different_guidance_scales_are_not_left_out_but_refused(tmp_path: Path) -> None:
+    mixed = read_metrics_table(write(tmp_path, f"{HEADER},guidance_scale", f"{S8},1.0", f"{S4},4.0"))
+    assert len(mixed) == 2
+    with pytest.raises(UserError, match="mixes protocols: guidance_scale"):
+        evaluate_claims(mixed)
+
+
+def test_the_command_says_which_guidance_scale_is_judged(tmp_path: Path) -> None:
+    whole = pd.concat([table4().assign(guidance_scale=scale) for scale in (1.0, 4.0)])
+    whole.to_csv(tmp_path / "metrics.csv", index=False)
+    command = ["claims", str(tmp_path / "metrics.csv")]
+    assert "Guidance scale: 1.\n" in CliRunner().invoke(app, command).output
+    assert "Guidance scale: 4.\n" in CliRunner().invoke(app, [*command, "--guidance-scale", "4"]).output
+    assert json.loads(CliRunner().invoke(app, [*command, "--json"]).output)["guidance_scale"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("inception_score", "Inception score, where higher is better"),
+        ("Recall", "recall, where higher is better"),
+        ("precision_x8", "precision, where higher is better"),
+        ("class_accuracy_x8", "class accuracy, where higher is better"),
+        ("coverage_x8", "coverage, where higher is better"),
+        ("fid50k_se", "the standard error of one, and no metric"),
+        ("patch", "what a row is of, and no metric"),
+        ("gflops", "what a row is of, and no metric"),
+        ("seed", "what a row is of, and no metric"),
+    ],
+)
+def test_only_distances_are_judged(column: str, message: str) -> None:
+    table = table4().assign(seed=0)
+    table = table if column in table else table.assign(**{column.lower(): 1.5})
+    with pytest.raises(UserError, match=message):
+        evaluate_claims(table, column)
 
 
 def test_milestones_are_judged_at_the_last_common_step() -> None:
@@ -263,3 +303,30 @@ def test_flops_that_count_twice_throughout_and_what_is_not_told_are_assumptions(
 def test_gflops_on_larger_latents_are_no_other_unit(tmp_path: Path) -> None:
     rows = ["DiT-XL/2,XL,2,675,524.6,12", "DiT-XL/4,XL,4,675,118.6,30"]
     assert read_metrics_table(write(tmp_path, HEADER, *rows))["gflops"].tolist() == [524.6, 118.6]
+
+
+def test_columns_that_a_spreadsheet_emptied_are_no_columns(tmp_path: Path) -> None:
+    table = read_metrics_table(write(tmp_path, f"{HEADER},,", f"{S8},,", f"{S4},,"))
+    pd.testing.assert_frame_equal(table, read_metrics_table(write(tmp_path, HEADER, S8, S4)))
+    with pytest.raises(UserError, match="column '' stands there twice"):
+        read_metrics_table(write(tmp_path, f"{HEADER},,", f"{S8},1,2", f"{S4},,"))
+
+
+def test_a_comma_after_nothing_but_a_zero_parts_decimals(tmp_path: Path) -> None:
+    rows = [
+        row.replace(",", ";").replace(".", ",") for row in (S8.replace("0.36", "0.363"), S4.replace("1.41", "1.412"))
+    ]
+    table = read_metrics_table(write(tmp_path, HEADER.replace(",", ";"), *rows))
+    assert table["gflops"].tolist() == [0.363, 1.412]
+
+
+def test_names_without_a_family_are_told_how_names_are(tmp_path: Path) -> None:
+    table = read_metrics_table(write(tmp_path, HEADER, S8.replace("DiT-", ""), S4.replace("DiT-", "")))
+    with pytest.raises(UserError, match=r"The names S/8, S/4 do not say the family. Names are FAMILY-SIZE/PATCH"):
+        evaluate_claims(table)
+
+
+def test_the_command_names_what_it_leaves_out(tmp_path: Path) -> None:
+    others = [row.replace("DiT-", "SiT-") for row in (S8, S4)]
+    told = CliRunner().invoke(app, ["claims", str(write(tmp_path, HEADER, S8, S4, *others))]).output
+    assert "Left out of claims 1 to 3: SiT-S/8, SiT-S/4 (of another family than DiT, on which they are judged)." in told

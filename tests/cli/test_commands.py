@@ -316,7 +316,7 @@ def test_schema_check_tells_a_stale_file(run: Run, tmp_path: Path) -> None:
         (["claims"], ["a table of metrics, or --published"]),
         (
             ["claims", "--published", "all", "--metric", "fid50k"],
-            ["leave --metric, --decoded-noise and"],
+            ["leave the options of a table out"],
         ),
         (["claims", TABLE_4, "--decoded-noise", "-1"], ["decoded_noise"]),
         (["nonsense"], ["nonsense"]),
@@ -328,6 +328,13 @@ def test_bad_input_is_one_paragraph_and_code_2(run: Run, arguments: list[object]
     assert "Traceback" not in output
     for word in words:
         assert word in output
+
+
+def test_plan_is_of_one_device_or_more() -> None:
+    answer = CliRunner().invoke(app, ["plan", "--device", "a100", "--devices", "0"])
+    assert answer.exit_code == 2
+    assert "devices" in answer.output
+    assert "than or equal to 1" in answer.output
 
 
 def test_main_exits_with_2_on_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """From a study's results to laws, predictions and the runs to make next; refused where nothing can be said."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
 from dit_scaling.laws.frontier import Frontier, Interval, minima_of
 from dit_scaling.laws.laws_record import laws_record
+from dit_scaling.laws.laws_table import one_series, read_laws_table
 from dit_scaling.laws.laws_text import OUTSIDE, UNIDENTIFIED, describe_laws
 from dit_scaling.laws.next_runs import width
 from dit_scaling.laws.run_grid import grid_of
 from dit_scaling.laws.single_laws import SingleLaw
-from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, read_laws_table, summarise_cells
+from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, summarise_cells
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
     flops_per_hour,
@@ -117,7 +119,8 @@ def test_json_has_the_laws_with_their_intervals(results: Path) -> None:
 
 def cell_of(laws: StudyLaws, variant: str) -> float:
     """The geometric mean over seeds of a size at the budget to predict, from the table."""
-    own = laws.table[(laws.table["role"] == "predict") & (laws.table["variant"] == variant)]
+    rows = laws.series.rows
+    own = rows[(rows["role"] == "predict") & (rows["variant"] == variant)]
     return float(np.exp(np.log(own["held_out_mse"]).mean()))
 
 
@@ -194,6 +197,70 @@ def test_what_a_study_does_not_tell_has_its_reason(tmp_path: Path) -> None:
         fit_laws(table, "fid50k")
 
 
+@pytest.fixture
+def mixed() -> pd.DataFrame:
+    """Three series in one table, of which two have losses of their own."""
+    table = isoflop_table(np.random.default_rng(0))
+    velocity = table.assign(variant=table["variant"].str.replace("DiT-", "DiT@flow-"), held_out_mse=3.0)
+    coarse = table[table["variant"].isin(table["variant"].unique()[:2])]
+    coarse = coarse.assign(variant=coarse["variant"].str.replace("/2", "/4"), held_out_mse=5.0)
+    return pd.concat([velocity, coarse, table], ignore_index=True)
+
+
+def test_laws_join_one_family_at_one_patch_and_name_the_others(mixed: pd.DataFrame, results: Path) -> None:
+    alone, laws = fit_laws(read_laws_table(results)), fit_laws(mixed)
+    assert isinstance(laws.frontier, Frontier)
+    assert isinstance(alone.frontier, Frontier)
+    assert laws.frontier.size_exponent == alone.frontier.size_exponent
+    assert "Fitted: DiT at patch 2. Left out: DiT@flow, DiT at patch 4." in describe_laws(laws)
+    assert "Left out" not in describe_laws(alone)
+    assert laws_record(laws)["left_out"] == ["DiT@flow", "DiT at patch 4"]
+    assert one_series(mixed, "DiT@flow").left_out == ("DiT",)
+    mixed.to_csv(results / "losses.csv", index=False)
+    words = ["predict", "--from", str(results), "--budget", f"{BUDGETS[-1]:.6g}flops"]
+    assert "Left out: DiT@flow, DiT at patch 4." in CliRunner().invoke(app, words).output
+
+
+def test_which_family_is_asked_where_it_is_not_clear(mixed: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match="--family dit: the table has DiT, DiT@flow"):
+        one_series(mixed, "dit")
+    others = mixed[mixed["variant"].str.startswith("DiT@flow")]
+    assert one_series(others).family == "DiT@flow"
+    unets = others.assign(variant=others["variant"].str.replace("DiT@flow", "UNet").str.removesuffix("/2"))
+    with pytest.raises(UserError, match="has families DiT@flow, UNet, and laws are of one"):
+        one_series(pd.concat([others, unets], ignore_index=True))
+    assert one_series(unets).told == ""
+
+
+@pytest.mark.parametrize("metric", ["variant", "role", "params", "patch", "recall_x8", "fd_x8_se"])
+def test_columns_that_are_no_loss_have_no_law(metric: str) -> None:
+    table = isoflop_table(np.random.default_rng(0)).assign(patch=2, recall_x8=0.5, fd_x8_se=0.1)
+    with pytest.raises(UserError, match=f"--metric {metric}: this column is"):
+        fit_laws(table, metric)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (lambda _: "", "cannot be read as a table"),
+        (lambda text: text.partition("\n")[0] + "\n", "has no rows"),
+        (lambda text: text.replace("role", "rule", 1), "has no column role"),
+        (lambda text: text.replace("0", "x"), "and not a positive number"),
+    ],
+)
+def test_a_broken_table_of_losses_is_refused(results: Path, lines: Callable[[str], str], message: str) -> None:
+    path = results / "losses.csv"
+    path.write_text(lines(path.read_text()))
+    with pytest.raises(UserError, match=message):
+        read_laws_table(results)
+
+
+def test_one_seed_of_every_size_is_told_as_that() -> None:
+    table = isoflop_table(np.random.default_rng(0))
+    laws = fit_laws(table[table["seed"] == table["seed"].min()])
+    assert laws.frontier == "Every size has one seed, so nothing tells how runs scatter: run more seeds."
+
+
 def test_a_table_of_metrics_serves_too(tmp_path: Path) -> None:
     table = isoflop_table(np.random.default_rng(0))
     metrics = table.drop(columns=["params", "flops", "images", "budget", "role"]).assign(
@@ -244,7 +311,7 @@ def test_budgets_are_hours_or_flops(text: str, found: tuple[float, str]) -> None
     assert parse_budget(text) == found
 
 
-@pytest.mark.parametrize("text", ["", "0", "-3", "many", "3 days"])
+@pytest.mark.parametrize("text", ["", "0", "-3", "many", "3 days", "1.2.3", ".", "1e999"])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--budget"):
         parse_budget(text)

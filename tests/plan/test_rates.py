@@ -138,9 +138,10 @@ def test_a_study_that_is_extended_is_priced_from_where_it_goes_on(tmp_path: Path
 def test_a_study_for_the_cpu_is_priced_for_this_machine(
     name: str, device: str, gpu: bool, priced: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dit_scaling.plan import throughput
+    from dit_scaling.plan import price, throughput
 
     monkeypatch.setattr(throughput, "step_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(price, "driver_is_here", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     study = load_study(CONFIGS / name)
     placed = study.model_copy(update={"resources": study.resources.model_copy(update={"device": device})})

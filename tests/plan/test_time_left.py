@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from dit_scaling.config import Stages, load_study
+from dit_scaling.plan import price
 from dit_scaling.plan.jobs import list_jobs
-from dit_scaling.plan.price import stated_devices
-from dit_scaling.plan.time_left import START, TimeLeft, Work, price_files
+from dit_scaling.plan.price import devices_as_measured, stated_devices
+from dit_scaling.plan.time_left import CPU, START, TimeLeft, Work, price_files, price_study
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 LONG, SHORT = Work("train", ("long",)), Work("train", ("short",))
@@ -50,3 +51,17 @@ def test_the_plan_prices_every_record_that_it_names() -> None:
     in_all = sum(devices.seconds(job) for job in jobs if job.stage == "sample")
     records = [record for job in jobs if job.stage == "sample" for record in job.records]
     assert sum(prices[record] for record in records) == pytest.approx(in_all)
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "on_cpu"), [("cpu", True, True), ("auto", False, True), ("cuda", False, False)]
+)
+def test_what_is_left_is_priced_for_what_computes(
+    monkeypatch: pytest.MonkeyPatch, device: str, driver: bool, on_cpu: bool
+) -> None:
+    monkeypatch.setattr(price, "driver_is_here", lambda: driver)
+    study = load_study(CONFIG)
+    study = study.model_copy(update={"resources": study.resources.model_copy(update={"device": device})})
+    stages = Stages(study, "digits")
+    devices = CPU if on_cpu else devices_as_measured("a100", 1, study)
+    assert price_study(study, stages, 5000).priced == price_files(list_jobs(study, stages, 5000), devices)

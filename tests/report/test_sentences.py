@@ -14,9 +14,10 @@ from dit_scaling.claims.comparisons import Outcome
 from dit_scaling.claims.verdicts import Claim, Verdict
 from dit_scaling.paper.published import table4
 from dit_scaling.report.first_screen import claim_rows
-from dit_scaling.report.outcome import conclude, say_condition, say_untested
-from dit_scaling.report.sentences import BADGES, say
+from dit_scaling.report.outcome import conclude, say_condition, say_exclusions, say_untested
+from dit_scaling.report.sentences import BADGES, describe_change, say
 from dit_scaling.report.style import shorten
+from dit_scaling.report.verdict_tables import tabulate_pairs, tabulate_steps
 from dit_scaling.report.words import count, listing, number_word, of_all, span
 
 GRID = [("Nano", 2), ("Nano", 1), ("Micro", 4), ("Micro", 2), ("Micro", 1), ("Mini", 4), ("Mini", 2), ("Mini", 1)]
@@ -305,3 +306,37 @@ def test_words() -> None:
         "three of four metrics",
     ]
     assert [span("0.1", "0.1"), span("0.1", "0.2")] == ["0.1", "0.1 to 0.2"]
+
+
+def test_ties_point_neither_way() -> None:
+    values = made(-0.5)
+    values["Mini", 2] = values["Micro", 2]
+    report = judged(values)
+    assert "Mini/2 against Micro/2 is a tie" in said(report, "1").more
+    assert "points the other way" not in said(report, "1").more
+    assert "1 of 5 pairs of neighbours do not point the claimed way" in report["1"].reason
+    assert describe_change(0.0) == "equal"
+
+
+def test_variants_left_out_are_named_with_their_reason() -> None:
+    names = shorten([f"DiT-{size}/{patch}" for size, patch in GRID])
+    report = evaluate_claims(table_of(made(-0.5)), "fd_classifier64", decoded_noise=40.0)
+    told = say_exclusions(report, names)
+    assert len(report.exclusions) > 1
+    assert told.startswith("Left out of claims 1 to 3: ")
+    assert told.count("made no images: not told apart from decoded noise") == 1
+    assert all(names[exclusion.variant] in told for exclusion in report.exclusions)
+    assert say_exclusions(judged(made(-0.5)), names) == ""
+
+
+@pytest.mark.parametrize(("alpha", "head"), [(0.05, "95% CI"), (0.01, "99% CI"), (0.001, "99.9% CI")])
+def test_tables_show_p_as_it_is_compared_with_the_level(alpha: float, head: str) -> None:
+    report = evaluate_claims(table_of(CONFIRMED), "fd_classifier64", alpha=alpha).to_dict()
+    pairs = tabulate_pairs("pairs", report)
+    column = next(column for column in pairs.columns if column.head == "p (Holm, two-sided)")
+    rows = [row for claim in report["claims"] for row in claim["comparisons"]]
+    assert column.sort is not None
+    assert rows
+    for row in rows:
+        assert (column.sort(row) < alpha) == (row["outcome"] != "unresolved")
+    assert head in [column.head for column in tabulate_steps("steps", report).columns]

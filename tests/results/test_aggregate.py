@@ -74,13 +74,17 @@ def test_csv_and_parquet_hold_the_same(study: StudyFiles) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), pd.read_csv(csv), check_dtype=False)
 
 
-def test_the_claims_command_reads_one_protocol_and_refuses_two(study: StudyFiles, tmp_path: Path) -> None:
+def test_a_table_is_read_at_one_guidance_scale(study: StudyFiles, tmp_path: Path) -> None:
     table = pd.read_parquet(study.inputs.table)
     unguided = table[table["guidance_scale"] == 1.0]
     unguided.to_csv(tmp_path / "unguided.csv", index=False)
     assert len(read_metrics_table(tmp_path / "unguided.csv", study.metric)) == len(unguided)
-    with pytest.raises(UserError, match="guidance_scale"):
-        read_metrics_table(study.inputs.table, study.metric)
+    whole = read_metrics_table(study.inputs.table, study.metric)
+    pd.testing.assert_frame_equal(whole, read_metrics_table(tmp_path / "unguided.csv", study.metric))
+    guided = read_metrics_table(study.inputs.table, study.metric, 1.5)
+    assert guided["guidance_scale"].unique().tolist() == [1.5]
+    with pytest.raises(UserError, match=r"no rows at guidance scale 2\. There are 1, 1.5\."):
+        read_metrics_table(study.inputs.table, study.metric, 2.0)
 
 
 def test_verdicts_use_the_measured_ceiling(study: StudyFiles) -> None:

@@ -20,10 +20,11 @@ from dit_scaling.common.files import write_json
 from dit_scaling.common.pages import content_policy
 from dit_scaling.config import parse_study
 from dit_scaling.config.stages import AggregateSettings
+from dit_scaling.report.compare_page import write_compare_page
 from dit_scaling.results.compare import compare_studies, read_all
 from dit_scaling.results.compare_text import describe_comparisons
 from dit_scaling.results.finished_study import read_finished
-from dit_scaling.variants import count_gflops, count_parameters, training_gflops
+from dit_scaling.variants import count_gflops, training_gflops
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = ("DiT-Mini/1", "DiT-Mini/2", "DiT-Micro/1", "DiT-Micro/2")
@@ -49,7 +50,7 @@ def write_study(folder: Path, name: str, factor: float, spread: float = 0.02, **
                         "variant": variant.name,
                         "size": variant.size,
                         "patch": variant.patch,
-                        "params_m": count_parameters(variant, 10, study.vae.latent_channels) / 1e6,
+                        "params_m": study.parameters(variant_name) / 1e6,
                         "gflops": gflops,
                         "seed": seed,
                         "step": step,
@@ -162,6 +163,30 @@ def test_the_command_writes_a_table_a_page_and_json(tmp_path: Path) -> None:
     assert [study["study"] for study in record["studies"]] == ["one", "two"]
     rows = record["beside_the_first"][0]["at_end"]
     assert all(row["change"] == pytest.approx(-0.5, abs=0.05) for row in rows)
+
+
+def test_studies_with_several_guidance_scales_are_compared_at_the_first(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        path = write_study(tmp_path, name, 1.0) / "metrics.parquet"
+        table = pd.read_parquet(path)
+        pd.concat([table, table.assign(guidance_scale=4.0)]).to_parquet(path, index=False)
+    first, other = (read_finished(tmp_path / name) for name in ("one", "two"))
+    assert set(first.table["guidance_scale"]) == {1.0}
+    assert len(compare_studies(first, other).at_end) == len(VARIANTS)
+
+
+def test_studies_without_a_common_variant_are_told_as_that(tmp_path: Path) -> None:
+    for name, kept in (("one", VARIANTS[:2]), ("two", VARIANTS[2:])):
+        path = write_study(tmp_path, name, 1.0) / "metrics.parquet"
+        table = pd.read_parquet(path)
+        table[table["variant"].isin(kept)].to_parquet(path, index=False)
+    comparisons = read_all([read_finished(tmp_path / name) for name in ("one", "two")])
+    told = describe_comparisons(comparisons)
+    assert "No distance is compared: no variant is the same in both studies." in told
+    assert "Noise: ." not in told
+    assert "equal training compute" not in told
+    write_compare_page(comparisons, tmp_path / "page.html")
+    assert "no variant is the same in both studies" in (tmp_path / "page.html").read_text()
 
 
 def test_one_study_is_no_comparison(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dit_scaling.metrics.catalogue import metric as metric_of
 from dit_scaling.report.inputs import ReportInputs
 from dit_scaling.results.aggregate import AggregateFiles, AggregateInputs, aggregate
 from dit_scaling.sampling.images import Samples, write_samples
-from dit_scaling.variants import count_gflops, count_parameters
+from dit_scaling.variants import count_gflops
 
 CONFIG: dict[str, Any] = {
     "study": "synthetic",
@@ -215,7 +215,7 @@ def _write_record(root: Path, study: Study, row: Any, features: str, rng: np.ran
     """A distance that falls with Gflops and steps, scattered by 2%."""
     variant, channels = study.variant(row.variant), study.vae.latent_channels
     gflops = count_gflops(variant, study.latent_size, channels)
-    params = count_parameters(variant, study.data.classes, channels)
+    params = study.parameters(row.variant)
     value = 90 * (gflops / 0.01) ** -0.12 * (params / 3e5) ** -0.15 * (5000 / row.step) ** 0.5 / row.guidance_scale
     value *= math.exp(0.02 * rng.standard_normal())
     path = root / variant.slug / f"seed-{row.seed}" / f"step-{row.step}" / f"{row.guidance_scale}.json"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.files import write_json
 from dit_scaling.config import Stages, parse_study
 from dit_scaling.diffusion.process import PAPER_PROCESS, FlowSettings
 from dit_scaling.health.contract import check_contract, refuse_broken_contracts
 from dit_scaling.models import create_model
 from dit_scaling.models.checkpoints import read_header
+from dit_scaling.plan.space import disk_of
+from dit_scaling.results.loss_table import write_loss_table
 from dit_scaling.sampling.images import read_samples
 from dit_scaling.sampling.parts import PartFiles, sample_part
 from dit_scaling.training.loop import train_to
@@ -179,7 +183,8 @@ def test_a_study_of_a_class_trains_and_samples_it(toy_latents: Path, toy_vae: Pa
     settings = stages.train(variant.slug, study.training.seeds[0])
     assert settings.diffusion == FLOW
     assert stages.preflight().own == (variant,)
-    assert count_parameters(variant, 3, 2, 8) == sum(w.numel() for w in create_model(variant, 8, 3, 2).parameters())
+    weights = sum(w.numel() for w in create_model(variant, 8, 3, 2).parameters())
+    assert count_parameters(variant, 3, 2, input_size=8) == weights
     folder = train_to(settings, toy_latents, 3, tmp_path / "states", Runtime(device=CPU))
     weights = folder.export_path(3, "ema.safetensors")
     assert read_header(weights).variant == variant
@@ -216,3 +221,18 @@ def test_names_and_file_names_come_back(family: str, objective: str | None, size
     module, dot, last = network.rpartition(".")
     back = f"{module}:{last}" if dot else network
     assert f"{back}{at}{said_objective}-{'/'.join(rest)}" == name
+
+
+def test_plans_and_tables_count_weights_on_the_latents_of_the_study(lab: Any, tmp_path: Path) -> None:
+    lab(extra="self.places = nn.Parameter(torch.zeros(1000 * input_size))")
+    name, sizes = "my_lab.nets:Net-Tiny", {"my_lab.nets:Net": {"Tiny": {"width": 8}}}
+    training = CONFIG["training"] | {"seeds": [0]}
+    study = parse_study({**CONFIG, "class_sizes": sizes, "variants": [name], "training": training})
+    shape = study.latent_size, study.data.classes, study.vae.latent_channels
+    weights = sum(weight.numel() for weight in create_model(study.variant(name), *shape).parameters())
+    assert study.latent_size != 32
+    assert disk_of(study, 10).states == 2 * 4 * 4 * weights
+    record = tmp_path / "losses.json"
+    write_json(record, {"steps": {str(step): {"held_out_mse": 0.2} for step in study.exports(name)}})
+    write_loss_table(study, [record], tmp_path / "losses.csv")
+    assert set(pd.read_csv(tmp_path / "losses.csv")["params"]) == {weights}

@@ -11,12 +11,14 @@ equal batches, so equal Gflops are equal training compute. The halves:
   where it is below 0, one-sided p < alpha, *contradicted* where it is above 0, one-sided p < alpha / 2, else
   *inconclusive*; *not testable* where the pairs' Gflops do not differ by more than that ratio.
 
-The verdict: contradicted where either half is; supported (or a weaker kind, as the first half) where both are;
+The verdict: contradicted where the first half is, or where it is supported (or a weaker kind) and the second is
+contradicted; supported (or a weaker kind, as the first half) where both are;
 supported in part where the first is and the second is open, which is named; else as the first half.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,9 +29,33 @@ from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO, Pair, family_pair
 from dit_scaling.claims.contrasts import contrast
 from dit_scaling.claims.noise import Estimate
 from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence, Half, Verdict
+from dit_scaling.common.errors import UserError
+from dit_scaling.common.spelling import did_you_mean
 
 LOWER = f"lower at equal Gflops (within a factor of {EQUAL_GFLOPS_RATIO})"
 KEPT = "the gap keeps half its size as models grow"
+
+
+def parse_family_claims(texts: Sequence[str], families: Iterable[str]) -> list[tuple[str, str]]:
+    """Better and other family of claims in words, each "A over B", on a table of these ``families``.
+
+    Raises:
+        UserError: a text has another form, or names a family that the table lacks.
+    """
+    known, claims = sorted(set(families)), []
+    for text in texts:
+        better, *others = (family.strip() for family in re.split(r"\s+over\s+", f" {text} "))
+        if len(others) != 1:
+            raise UserError(f'--families "{text}": name each claim like "DiT@flow over DiT", one an option.')
+        for family in (better, *others):
+            if family not in known:
+                hint = did_you_mean(family, known)
+                raise UserError(
+                    f'--families "{text}": no variant is of family {family or "(none)"}; there are '
+                    f"{', '.join(known)}.{hint}"
+                )
+        claims.append((better, others[0]))
+    return claims
 
 
 def judge_families(number: str, favoured: str, other: str, evidence: Evidence, statement: str = "") -> Claim:

@@ -45,12 +45,16 @@ def evaluate_claims(
 
     Raises:
         UserError: the table is refused (``check_table``, ``check_protocol``, ``estimate``) or mixes families, a
-            bottleneck names no variant of it, or ``decoded_noise`` or ``alpha`` is out of range.
+            bottleneck names no variant of it, ``decoded_noise`` or ``alpha`` is out of range, or a claim of
+            ``families`` names one family twice.
     """
     if not 0 < alpha < 1:
         raise UserError(f"alpha is {alpha}: give the level of the tests, between 0 and 1, for example 0.05.")
     if decoded_noise is not None and not (math.isfinite(decoded_noise) and decoded_noise > 0):
         raise UserError(f"decoded_noise is {decoded_noise}: give the metric of decoded noise, a positive number.")
+    alike = next((better for better, than in families if better == than), None)
+    if alike is not None:
+        raise UserError(f"Claim {alike} over {alike}: a family is not better than itself. Name two families.")
     metric = find_metric(table, metric)
     rows, step_note = at_common_step(check_table(table, metric))
     check_protocol(rows)
@@ -117,7 +121,7 @@ def _exclusions(
         if name not in declared
     ]
     exclusions += [
-        Exclusion(e.variant, f"family {e.family}: claims 1 to 3 are judged on {family}")
+        Exclusion(e.variant, f"of another family than {family}, on which they are judged")
         for e in estimates
         if e.family != family and network_of(e.family) != UNET
     ]

@@ -77,8 +77,14 @@ def judged_family(estimates: Sequence[Model], families: Sequence[tuple[str, str]
     Of several without DiT it is that which the first claim between ``families`` says to be worse.
 
     Raises:
-        UserError: there are several, DiT is none of them, and there is no such claim.
+        UserError: there are several, DiT is none of them, and there is no such claim; or names do not say it.
     """
+    nameless = [e.variant for e in estimates if "-" not in e.variant]
+    if nameless:
+        raise UserError(
+            f"The names {', '.join(nameless[:3])} do not say the family. Names are FAMILY-SIZE/PATCH: write DiT-S/8 "
+            "for S/8."
+        )
     found = sorted({e.family for e in estimates if network_of(e.family) != UNET})
     if "DiT" in found or not found:
         return "DiT"

@@ -10,7 +10,7 @@ from dit_scaling.claims.table_costs import check_costs, name_parts
 from dit_scaling.claims.table_file import read_table_file
 from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
-from dit_scaling.metrics.catalogue import HEADLINE, parse_column
+from dit_scaling.metrics.catalogue import HEADLINE, no_distance, parse_column
 from dit_scaling.variants import family_of, is_unpatched, objective_of
 
 ATTRIBUTES = ("size", "patch", "params_m", "gflops")
@@ -18,11 +18,13 @@ REQUIRED = ("variant", *ATTRIBUTES)
 DEFAULT_METRIC = "fid50k"
 PROTOCOL = ("extractor", "sampler", "sampling_steps", "guidance_scale")
 """Columns in which rows must agree to be compared, beside the number of samples."""
+ABOUT_RUNS = (*REQUIRED, *PROTOCOL, "seed", "step", "steps", "n_samples", "tokens", "train_gflops", "images_seen")
+"""Columns that say what a row is of, and none of them is a metric."""
 MOST_FID = 5000
 """Of Inception's features: noise has some hundreds. A date as a number, 45413 or 20240501, is more."""
 
 
-def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
+def read_metrics_table(path: Path, metric: str | None = None, guidance_scale: float | None = None) -> pd.DataFrame:
     """Read a table of metrics, one row per trained model (and step), and check it.
 
     Args:
@@ -31,14 +33,18 @@ def read_metrics_table(path: Path, metric: str | None = None) -> pd.DataFrame:
             optionally seed, step (or steps), n_samples, ``<metric>_se``, those of ``PROTOCOL``, and tokens, empty where
             patch is.
         metric: name of the metric's column, as for ``find_metric``.
+        guidance_scale: whose rows are taken, as by ``at_guidance_scale``.
 
     Raises:
-        UserError: the file cannot be read, or ``check_table`` refuses its content.
+        UserError: the file cannot be read, has no rows at ``guidance_scale``, or ``check_table`` refuses its content.
     """
-    table = read_table_file(path, REQUIRED)
-    checked = check_table(table, metric, str(path))
-    _check_distances(checked, find_metric(checked, metric, str(path)), str(path))
-    check_costs(checked.assign(family=checked["variant"].map(family_of)), str(path))
+    whole, where = read_table_file(path, REQUIRED), str(path)
+    table = at_guidance_scale(whole, guidance_scale, where)
+    if len(table) < len(whole):
+        where = f"{path}, rows at guidance scale {table['guidance_scale'].iloc[0]}"
+    checked = check_table(table, metric, where)
+    _check_distances(checked, find_metric(checked, metric, where), where)
+    check_costs(checked.assign(family=checked["variant"].map(family_of)), where)
     return checked
 
 
@@ -48,12 +54,14 @@ def find_metric(table: pd.DataFrame, metric: str | None = None, where: str = "th
     Its standard error or bias do not count.
 
     Raises:
-        UserError: there is no such column, or there are several.
+        UserError: there is no such column, or there are several, or the one named is no metric or one where higher is
+            better.
     """
     if metric is not None:
         names = [name for name in map(str, table.columns) if name in (metric, metric.strip().lower())]
         if not names:
             raise UserError(f"{where}: no column '{metric}'. Its columns are {', '.join(map(str, table.columns))}.")
+        _check_direction(names[0], where)
         return names[0]
     if DEFAULT_METRIC in table.columns:
         return DEFAULT_METRIC
@@ -112,6 +120,32 @@ def check_table(table: pd.DataFrame, metric: str | None = None, where: str = "th
     return checked
 
 
+def at_guidance_scale(table: pd.DataFrame, scale: float | None = None, where: str = "the table") -> pd.DataFrame:
+    """Rows of a table as it was read at one guidance scale: ``scale``, else the first that stands in the table.
+
+    All rows, where no scale is named and the first is not that of all variants: such a table mixes protocols, which
+    ``check_protocol`` refuses.
+
+    Raises:
+        UserError: there are no rows at ``scale``.
+    """
+    if "guidance_scale" not in table.columns or table.empty:
+        if scale is not None:
+            raise UserError(f"{where}: no column 'guidance_scale' to find scale {scale:g} in.")
+        return table
+    if "variant" not in table.columns:  # which is refused as a whole
+        return table
+    scales = read_numbers(table, "guidance_scale", where)
+    rows: pd.DataFrame = table[scales == (scales.iloc[0] if scale is None else scale)]
+    if scale is None:
+        of_all = rows["variant"].nunique() == table["variant"].nunique()
+        return rows if of_all and scales.notna().all() else table
+    if rows.empty:
+        there = ", ".join(f"{each:g}" for each in scales.dropna().unique())
+        raise UserError(f"{where}: no rows at guidance scale {scale:g}. There are {there}.")
+    return rows
+
+
 def at_common_step(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     """Rows at the largest step that every variant has, and a note where rows were left out.
 
@@ -154,6 +188,12 @@ def untold(table: pd.DataFrame) -> str | None:
     """A note on what the table does not say of how its rows were measured."""
     absent = [column for column in ("n_samples", *PROTOCOL) if column not in table.columns]
     return f"not told by the table, and taken to be the same in all rows: {', '.join(absent)}" if absent else None
+
+
+def _check_direction(metric: str, where: str) -> None:
+    problem = "what a row is of, and no metric" if metric in ABOUT_RUNS else no_distance(metric)
+    if problem:
+        raise UserError(f"{where}: column '{metric}' is {problem}. Judge by a distance, where lower is better.")
 
 
 def _texts(table: pd.DataFrame, column: str, where: str) -> "pd.Series[str]":

@@ -93,7 +93,9 @@ def _decide(
         return "contradicted", "", f"beyond noise the wrong way: {', '.join(against)}"
     wrong = [f"{c.favoured} over {c.other}" for c in comparisons if c.neighbours and c.effect >= 0]
     if wrong:
-        named = f"{len(wrong)} of {len(near)} pairs of neighbours point the wrong way ({', '.join(wrong)})"
+        tied = any(c.neighbours and c.effect == 0 for c in comparisons)
+        way = "do not point the claimed way" if tied else "point the wrong way"
+        named = f"{len(wrong)} of {len(near)} pairs of neighbours {way} ({', '.join(wrong)})"
         if 2 * len(wrong) >= len(near):
             return _inconclusive(named)
         if pooled.high >= 0:

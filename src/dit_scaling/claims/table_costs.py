@@ -96,7 +96,9 @@ def _shipped(name: str, params_m: float) -> AnyVariant | None:
         variant = parse_variant(name)
     except UserError:
         return None
-    if isinstance(variant, UNetVariant) or abs(params_m * 1e6 / count_parameters(variant) - 1) > TOLERANCE:
+    if isinstance(variant, UNetVariant):
+        return None
+    if abs(params_m * 1e6 / count_parameters(variant, input_size=LATENT_SIZES[0]) - 1) > TOLERANCE:
         return None
     return variant
 

@@ -82,15 +82,19 @@ def _parse(text: str, path: Path, expected: Sequence[str]) -> pd.DataFrame:
     separator = max(split, key=lambda one: len(set(split[one]) & set(expected)))
     if not set(split[separator]) & set(expected):
         raise ValueError(f"its first line has none of {', '.join(expected)}")
-    _refuse_twice(split[separator], path)
-    # Heads are named here: pandas would rename the second of two.
+    heads = split[separator]
     body = StringIO("\n".join(lines[head + 1 :]) + "\n")
-    width = len(split[separator])
+    width = len(heads)
     rows = [row for row in csv.reader(body, delimiter=separator, skipinitialspace=True) if any(map(str.strip, row))]
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise ValueError(f"data row {number} has {len(row)} cells, the head {width}")
-    table = pd.DataFrame(rows, columns=split[separator], dtype=object)
+    # Excel ends lines in separators after columns that were emptied.
+    held = [place for place, name in enumerate(heads) if name or any(row[place].strip() for row in rows)]
+    heads, rows = [heads[place] for place in held], [[row[place] for place in held] for row in rows]
+    _refuse_twice(heads, path)
+    # Heads are named here: pandas would rename the second of two.
+    table = pd.DataFrame(rows, columns=heads, dtype=object)
     table = table.map(str.strip).replace({"": None, "nan": None, "NaN": None, "NA": None})
     return table.assign(**{name: _plain_numbers(table[name]) for name in table.columns if name not in TEXT_COLUMNS})
 

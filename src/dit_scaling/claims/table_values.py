@@ -42,8 +42,9 @@ def read_numbers(table: pd.DataFrame, column: str, where: str) -> "pd.Series[flo
     texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     with_comma = [text for text in texts if "," in text]
     decimal = [text for text in with_comma if re.fullmatch(r"[+-]?\d+,\d+", text)]
-    # 19,470 alone may be thousands; 153,6 in the same column shows that they are decimals.
-    if with_comma and (len(decimal) < len(with_comma) or all(re.fullmatch(r".*,\d{3}", text) for text in decimal)):
+    # 19,470 alone may be thousands; 153,6 or 0,363 in the same column shows that they are decimals.
+    thousands = [text for text in decimal if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text)]
+    if with_comma and (len(decimal) < len(with_comma) or len(thousands) == len(decimal)):
         doubtful = next(text for text in with_comma if text not in decimal or len(decimal) == len(with_comma))
         bad = [isinstance(cell, str) and cell.strip() == doubtful for cell in cells]
         refuse(table, bad, column, "a number whose comma may part decimals or thousands", where)

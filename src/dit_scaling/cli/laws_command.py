@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import JsonOption, tell_json
+from dit_scaling.cli.options import FamilyOption, JsonOption, tell_json
 from dit_scaling.common.errors import UserError
 
 
 def laws(
     results: Annotated[Path | None, typer.Argument(help="results/STUDY of a finished study with losses.")] = None,
     metric: Annotated[str | None, typer.Option(help="Column to fit; else held_out_mse.")] = None,
+    family: FamilyOption = None,
     published: Annotated[
         bool, typer.Option("--published", help="Predict published FIDs from others, and say how well.")
     ] = False,
@@ -20,8 +21,9 @@ def laws(
     """Fit scaling laws to a study, with intervals, or test them forward on the published field."""
     from dit_scaling.laws.backtest import back_test
     from dit_scaling.laws.laws_record import backtest_record, laws_record
+    from dit_scaling.laws.laws_table import read_laws_table
     from dit_scaling.laws.laws_text import describe_backtest, describe_laws
-    from dit_scaling.laws.study_laws import fit_laws, read_laws_table
+    from dit_scaling.laws.study_laws import fit_laws
     from dit_scaling.losses.loss_names import HEADLINE
 
     if (results is None) != published:
@@ -33,7 +35,7 @@ def laws(
         else:
             typer.echo(describe_backtest(predictions))
         return
-    found = fit_laws(read_laws_table(results), metric or HEADLINE)
+    found = fit_laws(read_laws_table(results), metric or HEADLINE, family)
     if as_json:
         tell_json(laws_record(found))
     else:

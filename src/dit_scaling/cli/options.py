@@ -27,6 +27,9 @@ ConfigFiles = Annotated[
         show_default=False,
     ),
 ]
+FamilyOption = Annotated[
+    str | None, typer.Option(help="Family whose laws are fitted, as DiT@flow; DiT, or the only one of the table.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in the place of a table.")]
 
 

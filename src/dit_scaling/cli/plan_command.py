@@ -14,7 +14,9 @@ def plan(
         str | None,
         typer.Option(help="h200, h100, a100 or a100-40gb; this machine where a study computes on its CPU, else a100."),
     ] = None,
-    devices: Annotated[int | None, typer.Option(help="How many; 8, or this machine's cores over threads.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="How many; 8, or this machine's cores over threads.")
+    ] = None,
     utilisation: Annotated[
         float | None,
         typer.Option(help="Share of the data sheet's peak that is reached, instead of measured rates."),

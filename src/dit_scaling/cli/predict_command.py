@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dit_scaling.cli.options import JsonOption, tell_json
+from dit_scaling.cli.options import FamilyOption, JsonOption, tell_json
 from dit_scaling.common.errors import UserError
 
 
@@ -13,6 +13,7 @@ def predict(
     results: Annotated[Path, typer.Option("--from", help="results/STUDY of a finished study with held-out losses.")],
     budget: Annotated[str, typer.Option(help="Device-hours, as 300, or training FLOPs, as 1e18flops.")],
     device: Annotated[str | None, typer.Option(help="h200, h100, a100 or a100-40gb: what the hours are of.")] = None,
+    family: FamilyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which size and how many steps a budget buys, and the loss and distance to expect, with intervals."""
@@ -32,7 +33,7 @@ def predict(
     per_hour = flops_per_hour(device, study) if device else None
     flops = amount * per_hour if unit == "hours" and per_hour else amount
     hours, batch = flops / per_hour if per_hour else None, study.training.batch_size
-    reach = reach_of(results, flops, batch)
+    reach = reach_of(results, flops, batch, family)
     if as_json:
         tell_json({**reach_record(reach, batch), "device": device, "device_hours": hours})
         return

@@ -10,7 +10,7 @@ from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, tell_json
 def variants(config: ConfigFiles = EMBEDDED, as_json: JsonOption = False) -> None:
     """Print the variants of a study with tokens, parameters and Gflops."""
     from dit_scaling.config import load_study
-    from dit_scaling.variants import count_gflops, count_parameters, count_tokens, family_row
+    from dit_scaling.variants import count_gflops, count_tokens, family_row
 
     study = load_study(*config)
     channels, size = study.vae.latent_channels, study.latent_size
@@ -24,7 +24,7 @@ def variants(config: ConfigFiles = EMBEDDED, as_json: JsonOption = False) -> Non
                 "depth": depth,
                 "hidden_size": hidden_size,
                 "tokens": count_tokens(variant, size),
-                "parameters": count_parameters(variant, study.data.classes, channels, size),
+                "parameters": study.parameters(name),
                 "gflops": count_gflops(variant, size, channels),
             }
         )

@@ -26,6 +26,8 @@ OLDEST_DRIVERS = {"11": "450", "12": "525", "13": "580"}
 BUSY = re.compile(r"out of memory|busy or unavailable|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 SECONDS = 300.0
 DRIVER = Path("/proc/driver/nvidia/version")
+DEVICE_FILES = (DRIVER, Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""One of them is there where a driver of GPUs is: of NVIDIA, of AMD, of Windows."""
 SIDE = 64
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,11 @@ def probe(count: int, folder: Path) -> Probe:
     if not any(card.fault for card in found.cards):
         write_json(kept, {"cards": [card.name for card in found.cards]})
     return found
+
+
+def driver_is_here() -> bool:
+    """Whether a driver of GPUs is on this machine. Without one torch, which takes seconds to import, sees none."""
+    return any(path.exists() for path in DEVICE_FILES) or shutil.which("nvidia-smi") is not None
 
 
 def describe_unseen() -> str:

@@ -56,6 +56,8 @@ def impossible_settings(study: "Study") -> list[str]:
             for family in (claim.better, claim.than)
             if family not in lines
         ]
+        if claim.better == claim.than:
+            problems.append(f"claims.families.{number}: better and than are both {claim.better}; name two families")
     judged = {line for line in lines if network_of(line) != UNET}
     if len(judged) > 1 and "DiT" not in judged and not study.claims.families and study.laws is None:
         problems.append(

@@ -30,6 +30,7 @@ from dit_scaling.variants import (
     UNetSize,
     VariantName,
     count_gflops,
+    count_parameters,
     parse_variant,
 )
 
@@ -107,6 +108,12 @@ class Study(Section):
     def variant(self, name: str) -> AnyVariant:
         """The variant of that name, its size from the study's tables or those shipped."""
         return parse_variant(name, self.sizes, self.unet_sizes, self.class_sizes)
+
+    def parameters(self, name: str) -> int:
+        """Trained weights of a variant, on the study's latents and classes."""
+        return count_parameters(
+            self.variant(name), self.data.classes, self.vae.latent_channels, input_size=self.latent_size
+        )
 
     def objective(self, variant: AnyVariant) -> str:
         """What a variant is trained for: the study's objective where its name says no other."""

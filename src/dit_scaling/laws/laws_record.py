@@ -18,6 +18,9 @@ def laws_record(laws: StudyLaws) -> dict[str, Any]:
     single = laws.single
     return {
         "metric": laws.metric,
+        "family": laws.series.family,
+        "patch": int(laws.series.patch) if laws.series.patch else None,
+        "left_out": list(laws.series.left_out),
         "level": LEVEL,
         "measured": [] if isinstance(laws.budgets, str) else _measured(laws.budgets),
         "minima": [_minimum(minimum) for minimum in laws.minima],

@@ -22,7 +22,7 @@ OUTSIDE = "no minimum inside the sizes measured"
 
 def describe_laws(laws: StudyLaws) -> str:
     """The laws of a study."""
-    head = f"Laws of {laws.metric}. Intervals: {LEVEL:.0%}."
+    head = f"Laws of {laws.metric}. Intervals: {LEVEL:.0%}. {laws.series.told}".rstrip()
     measured = [] if isinstance(laws.budgets, str) else [*_measured(laws.budgets), ""]
     return "\n".join([head, "", *measured, *_frontier(laws), "", *_additive(laws), "", *_single(laws.single)])
 

@@ -89,6 +89,8 @@ def resampled_means(grid: Grid, replicates: int, seed: int = 0) -> Array:
         donors = deviations[own | pooled].reshape(-1, deviations.shape[2])
         donors = donors[np.isfinite(donors[:, there]).all(axis=1)]
         if len(donors) < 2:
+            if grid.seeds.max() < 2:
+                raise UserError("Every size has one seed, so nothing tells how runs scatter: run more seeds.")
             raise UserError(f"{grid.names[size]} has one seed, and no other size was measured at its stops: run more.")
         picked = donors[rng.integers(len(donors), size=(replicates, count))]  # (replicates, n, B)
         if not pooled:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.laws.additive import AdditiveLaw, fit_additive
 from dit_scaling.laws.frontier import FEWEST_SIZES, Frontier, Interval, Minimum, PutToTest, fit_frontier, minima_of
+from dit_scaling.laws.laws_table import Series, check_metric, one_series
 from dit_scaling.laws.run_grid import Grid, grid_of, scatter
 from dit_scaling.laws.single_laws import SingleLaw, single_laws
 from dit_scaling.losses.loss_names import HEADLINE
@@ -25,8 +25,6 @@ APART = 1.4
 """Least ratio of two budgets that are read off exports at other steps."""
 SLACK = 1.01
 """Budgets so near to a run's first or last export are at it: steps are whole numbers."""
-
-COLUMNS = ("variant", "seed", "step", "params", "gflops", "flops", "images", "budget", "role")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ class StudyLaws:
     """What a study's table tells; a law that it does not tell has the reason in its place."""
 
     metric: str
-    table: pd.DataFrame
+    series: Series
+    """The variants that the laws are of."""
     budgets: Grid | str
     """The values that the frontier was fitted to."""
     minima: tuple[Minimum, ...]
@@ -79,34 +78,20 @@ class StudyLaws:
     single: tuple[SingleLaw, ...] | str
 
 
-def read_laws_table(results: Path) -> pd.DataFrame:
-    """The table of a folder of results, a row per run and export: ``COLUMNS`` and the metrics, of one patch.
-
-    Of several patches the one with most sizes is taken; budgets are empty where a study names none.
-
-    Raises:
-        UserError: the folder holds no such table.
-    """
-    losses, metrics = results / "losses.csv", results / "metrics.parquet"
-    if losses.is_file():
-        table = pd.read_csv(losses, keep_default_na=False, na_values=[""]).fillna({"role": ""})
-    elif metrics.is_file():
-        table = _of_metrics(pd.read_parquet(metrics))
-    else:
-        raise UserError(f"{results} holds no losses.csv and no metrics.parquet. Give the folder of a finished study.")
-    patches = table["variant"].str.partition("/")[2]
-    sizes = table.groupby(patches)["variant"].nunique()
-    return table[patches == sizes.idxmax()].reset_index(drop=True)
-
-
-def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
+def fit_laws(table: pd.DataFrame, metric: str = HEADLINE, family: str | None = None) -> StudyLaws:
     """Fit what can be fitted to ``metric``: the frontier to budgets, the additive law to everything not to predict.
 
+    Args:
+        table: as `read_laws_table` gives it.
+        metric: column of a loss or a distance.
+        family: whose laws, as `one_series` chooses.
+
     Raises:
-        UserError: the table has no such column.
+        UserError: as `check_metric` and `one_series`.
     """
-    if metric not in table.columns:
-        raise UserError(f"The table has no column {metric}: its losses were not measured.")
+    check_metric(table, metric)
+    series = one_series(table, family)
+    table = series.rows
     fitted, beyond = table[table["role"] != "predict"], table[table["role"] == "predict"]
     budgets = _attempt(lambda: budget_grid(fitted, metric))
     frontier = budgets if isinstance(budgets, str) else _attempt(partial(fit_frontier, budgets))
@@ -114,7 +99,7 @@ def fit_laws(table: pd.DataFrame, metric: str = HEADLINE) -> StudyLaws:
     additive = _attempt(lambda: fit_additive(grid, images))
     return StudyLaws(
         metric=metric,
-        table=table,
+        series=series,
         budgets=budgets,
         minima=() if isinstance(budgets, str) else minima_of(budgets),
         frontier=frontier,
@@ -217,11 +202,3 @@ def _cells(law: AdditiveLaw, run_sd: float, beyond: pd.DataFrame, metric: str) -
     for stop, size in np.argwhere(np.isfinite(grid.means).T):
         told = law.predict(grid.params[size], images[size, stop], run_sd, int(grid.seeds[size]))
         yield Cell(grid.names[size], float(grid.stops[stop]), told, float(np.exp(grid.means[size, stop])))
-
-
-def _of_metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the first guidance scale under the names of the table of losses."""
-    rows: pd.DataFrame = table[table["guidance_scale"] == table["guidance_scale"].iloc[0]]
-    flops = 2e9 * rows["train_gflops"]  # a multiply-add is two operations
-    named = rows.assign(params=1e6 * rows["params_m"], flops=flops, images=rows["images_seen"])
-    return named.assign(budget=np.nan, role="")

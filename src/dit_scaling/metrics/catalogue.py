@@ -18,6 +18,8 @@ from dit_scaling.metrics.inception_score import INCEPTION_SCORE
 from dit_scaling.metrics.kernel import KERNEL
 from dit_scaling.metrics.precision_recall import PRECISION_RECALL
 
+ASIDES = {"se": "the standard error of one", "bias": "the bias of one", "sd": "the standard deviation of one"}
+"""What may stand beside a metric, in words."""
 INCEPTION = "inception"
 """Name of the features that most metrics were named on."""
 
@@ -35,7 +37,7 @@ class Metric:
     """Of the table; ``{features}`` stands for the name of the features, where several can give it."""
     measure: Measure
     asides: tuple[str, ...] = ()
-    """What stands beside it, as ``COLUMN_ASIDE``: ``se`` standard error, ``bias``, ``sd`` standard deviation."""
+    """What stands beside it, as ``COLUMN_ASIDE``; keys of ``ASIDES``."""
     mean: Literal["arithmetic", "geometric"] = "arithmetic"
     """Over seeds: geometric for what is compared by ratios."""
     of_inception: bool = False
@@ -192,6 +194,18 @@ def parse_column(name: str) -> MetricColumn | None:
         if features is not None:
             return MetricColumn(row, features, aside)
     return None
+
+
+def no_distance(name: str) -> str:
+    """Why values of a column are not judged by their logarithms, lower being better; empty where they may be.
+
+    A name that the catalogue does not know is taken for a distance.
+    """
+    column = parse_column(name)
+    if column is not None and column.aside:
+        return f"{ASIDES[column.aside]}, and no metric"
+    row = column.metric if column else next((row for row in METRICS if name in (row.key, row.label.lower())), None)
+    return f"{row.label}, where higher is better" if row is not None and row.better == "higher" else ""
 
 
 def _features_of(row: Metric, stem: str) -> str | None:

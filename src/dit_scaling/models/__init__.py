@@ -37,9 +37,11 @@ def create_model(
     return NETWORKS.get(variant.family, OwnNetwork)(variant, input_size, num_classes, in_channels)
 
 
-def count_parameters(name: str | AnyVariant, num_classes: int = 1000, in_channels: int = 4) -> int:
+def count_parameters(
+    name: str | AnyVariant, num_classes: int = 1000, in_channels: int = 4, input_size: int = 32
+) -> int:
     """Number of trainable weights; see ``dit_scaling.variants.count_parameters``."""
-    return variants.count_parameters(_as_variant(name), num_classes, in_channels)
+    return variants.count_parameters(_as_variant(name), num_classes, in_channels, input_size=input_size)
 
 
 def count_gflops(name: str | AnyVariant, input_size: int = 32, in_channels: int = 4) -> float:

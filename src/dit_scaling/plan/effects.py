@@ -15,7 +15,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import PUBLISHED_STEPS, equal_steps, gap_share, why_no_band
 from dit_scaling.plan.power import SAMPLING_COUNT, SAMPLING_SD
-from dit_scaling.variants import count_gflops, count_parameters
+from dit_scaling.variants import count_gflops
 
 DIGITS_SAMPLES = 4000
 DIGITS_STEPS = 10_000
@@ -125,7 +125,7 @@ def _describe(study: Study, name: str) -> Model:
         family=variant.line,
         size=variant.size,
         patch=variant.patch,
-        params_m=count_parameters(variant, study.data.classes, channels, size) / 1e6,
+        params_m=study.parameters(name) / 1e6,
         gflops=count_gflops(variant, size, channels),
         ln_tokens=None if variant.patch is None else -2 * math.log(variant.patch),
     )

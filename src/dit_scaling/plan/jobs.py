@@ -17,7 +17,7 @@ from dit_scaling.plan.network_costs import Autoencoder, feature_cost
 from dit_scaling.plan.rates import written_by
 from dit_scaling.plan.space import STATE_COPIES, micro_batch
 from dit_scaling.plan.statistics_costs import statistics_seconds
-from dit_scaling.variants import TRAINING_PASSES, count_gflops, count_parameters
+from dit_scaling.variants import TRAINING_PASSES, count_gflops
 from dit_scaling.variants.training_memory import FLOAT32
 
 COPYING = 5e9
@@ -185,7 +185,7 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
     forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
     ranks, steps = study.resources.gpus_per_node, end - begin
     turns = -(-batch // (ranks * micro_batch(study, variant, ranks, None)))
-    size = STATE_COPIES * FLOAT32 * count_parameters(variant, study.data.classes, study.vae.latent_channels)
+    size = STATE_COPIES * FLOAT32 * study.parameters(name)
     return Job(
         "train",
         f"{name} seed {seed} to step {end:,}",

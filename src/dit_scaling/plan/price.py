@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dit_scaling.common.cuda_probe import driver_is_here
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.spelling import did_you_mean
 from dit_scaling.common.stage_words import Stage
@@ -91,6 +92,8 @@ def computes_on_cpu(study: Study) -> bool:
     costliest = max(gflops_by_name(study).values())
     if step_operations(costliest, study.training.batch_size) >= MOST_OF_A_CPU:
         return False
+    if not driver_is_here():
+        return True
     import torch  # takes seconds, and other plans do without
 
     return not torch.cuda.is_available()

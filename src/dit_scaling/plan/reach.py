@@ -1,5 +1,6 @@
 """What a budget buys, by the laws of a finished study: size, steps, loss and distance, and how far beyond the data."""
 
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.config.stages import ReportSettings
 from dit_scaling.config.study import Study
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, fit_frontier
+from dit_scaling.laws.laws_table import one_series, read_laws_table
 from dit_scaling.laws.next_runs import NextRuns, best_next_runs, width
-from dit_scaling.laws.study_laws import budget_grid, gflops_by_size, read_laws_table
+from dit_scaling.laws.study_laws import budget_grid, gflops_by_size
 from dit_scaling.losses.loss_names import HEADLINE
 from dit_scaling.metrics.catalogue import HEADLINE as DISTANCE
 from dit_scaling.metrics.catalogue import parse_column
@@ -40,6 +42,8 @@ class Reach:
     beyond: float
     """The budget over the largest one fitted."""
     next_runs: NextRuns
+    series: str
+    """What the laws are of, and what the table has beside it; empty where it has nothing else."""
 
 
 def read_study(results: Path) -> Study:
@@ -63,8 +67,9 @@ def parse_budget(text: str) -> tuple[float, str]:
     Raises:
         UserError: it is neither.
     """
-    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*(h|hours|flops)?", text.strip().lower())
-    if match is None or not float(match[1]) > 0:
+    number = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
+    match = re.fullmatch(rf"({number})\s*(h|hours|flops)?", text.strip().lower())
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise UserError(f"--budget {text}: give device-hours, as 300, or training FLOPs, as 1e18flops.")
     return float(match[1]), "flops" if match[2] == "flops" else "hours"
 
@@ -85,8 +90,8 @@ def training_rate(devices: Devices, study: Study) -> float:
     return 2 * largest.multiply_adds / devices.seconds(replace(largest, measures=None))
 
 
-def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
-    """What a budget buys by the laws of a study.
+def reach_of(results: Path, flops: float, batch_size: int, family: str | None = None) -> Reach:
+    """What a budget buys by the laws of a study, those of a ``family`` as `one_series` chooses.
 
     Raises:
         UserError: the study's results do not tell a frontier, or the budget is more than ``FARTHEST`` times theirs; the
@@ -95,6 +100,8 @@ def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
     table = read_laws_table(results)
     if HEADLINE not in table.columns:
         raise UserError(f"{results}: its table has no held-out losses. Run its config again with this version.")
+    series = one_series(table, family)
+    table = series.rows
     fitted = table[table["role"] != "predict"]
     frontier = fit_frontier(budget_grid(fitted, HEADLINE))
     beyond = flops / frontier.largest
@@ -116,6 +123,7 @@ def reach_of(results: Path, flops: float, batch_size: int) -> Reach:
         distance=_distance(fitted, flops),
         beyond=beyond,
         next_runs=best_next_runs(frontier, flops),
+        series=series.told,
     )
 
 
@@ -129,6 +137,7 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
     )
     return "\n".join(
         [
+            *([reach.series] if reach.series else []),
             f"Budget: {reach.flops:.3g} training FLOPs, {inside}. Intervals: {LEVEL:.0%}.",
             f"Best size: {_span(reach.size)} parameters, about {reach.gflops:.3g} Gflops.",
             f"Steps at that size: {reach.steps:,.0f} of batch {batch_size}.",
@@ -158,6 +167,7 @@ def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
         "distance": distance,
         "next_runs": {"runs": reach.next_runs.what, "half_width": reach.next_runs.width},
         "half_width": width(reach.loss),
+        "series": reach.series,
     }
 
 

@@ -8,7 +8,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.price import STAGES, Devices, price_of
 from dit_scaling.plan.space import disk_of, peak_memory
-from dit_scaling.variants import count_gflops, count_parameters
+from dit_scaling.variants import count_gflops
 
 
 def plan_record(study: Study, jobs: Sequence[Job], devices: Devices, images: int, hourly: float) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _variant_row(study: Study, name: str, jobs: Sequence[Job], devices: Devices)
     return {
         "variant": name,
         "gflops": count_gflops(variant, study.latent_size, study.vae.latent_channels),
-        "parameters": count_parameters(variant, study.data.classes, study.vae.latent_channels),
+        "parameters": study.parameters(name),
         **hours,
         "peak_memory_bytes": peak_memory(study, variant, ranks, devices.memory) if name in study.trained else None,
     }

@@ -7,7 +7,7 @@ from dit_scaling.config.metrics_settings import AnyExtractor
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.sampling.images import FIRST
-from dit_scaling.variants import AnyVariant, count_parameters
+from dit_scaling.variants import AnyVariant
 from dit_scaling.variants.training_memory import FLOAT16, FLOAT32, TrainingMemory
 
 BLOCK = 512  # bytes, of tar files
@@ -39,9 +39,7 @@ class Disk:
 
 def disk_of(study: Study, images: int) -> Disk:
     """Latents as webdataset tars, float32 weights, uint8 samples."""
-    parameters = [
-        count_parameters(study.variant(name), study.data.classes, study.vae.latent_channels) for name in study.trained
-    ]
+    parameters = [study.parameters(name) for name in study.trained]
     seeds = len(study.training.seeds)
     weights = FLOAT32 * sum(parameters) * seeds
     stops = [len(study.stops(name)) for name in study.trained]
@@ -86,8 +84,7 @@ def training_mb(study: Study, variant: AnyVariant, images: int) -> int:
     """
     group, shards = study.training.shuffle_shards, study.latents.shards
     share = 1.0 if group is None else min(1.0, 2 * group / shards)
-    parameters = count_parameters(variant, study.data.classes, study.vae.latent_channels)
-    copies = STATE_COPIES * FLOAT32 * parameters
+    copies = STATE_COPIES * FLOAT32 * study.parameters(variant.name)
     processes = max(PROCESSES, study.resources.gpus_per_node) * PROCESS_BYTES
     return math.ceil((share * images * _latent_bytes(study) + copies + processes) / 1e6)
 

@@ -11,7 +11,7 @@ from dit_scaling.plan import expectation, power
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.price import STAGES, Devices, Price, price_of
 from dit_scaling.plan.space import disk_of, peak_memory
-from dit_scaling.variants import count_gflops, count_parameters
+from dit_scaling.variants import count_gflops
 
 OF_VARIANTS: tuple[Stage, ...] = ("train", "sample")
 HEADS = ("stage", "jobs", "device-hours", "core-hours", "wall")
@@ -119,7 +119,7 @@ def _variants(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[s
         yield _row(
             name,
             f"{count_gflops(variant, study.latent_size, study.vae.latent_channels):.4g}",
-            f"{count_parameters(variant, study.data.classes, study.vae.latent_channels) / 1e6:.4g}M",
+            f"{study.parameters(name) / 1e6:.4g}M",
             *(f"{_hours(spent[stage, name])} h" for stage in OF_VARIANTS),
             "unknown" if memory is None else f"{_size(memory)}{' TOO MUCH' if beyond else ''}",
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job, list_jobs
-from dit_scaling.plan.price import Devices, devices_as_measured
+from dit_scaling.plan.price import Devices, computes_on_cpu, devices_as_measured
 
 CPU = Devices(
     name="CPU core",
@@ -81,5 +81,5 @@ def price_files(jobs: Sequence[Job], devices: Devices) -> dict[str, float]:
 
 def price_study(study: Study, stages: Stages, images: int) -> TimeLeft:
     """The plan of a study, before anything of it is done."""
-    devices = CPU if study.resources.device == "cpu" else devices_as_measured("a100", 1, study)
+    devices = CPU if computes_on_cpu(study) else devices_as_measured("a100", 1, study)
     return TimeLeft(price_files(list_jobs(study, stages, images), devices))

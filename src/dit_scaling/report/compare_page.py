@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dit_scaling.common.files import atomic_path
 from dit_scaling.common.pages import STYLES, content_policy, page_environment, read_style
 from dit_scaling.results.compare import Comparison, Difference
-from dit_scaling.results.compare_text import describe_yardsticks, percent, say_difference
+from dit_scaling.results.compare_text import NOTHING_SHARED, describe_yardsticks, percent, say_difference
 from dit_scaling.results.finished_study import FinishedStudy
 
 BAR = 240
@@ -30,6 +30,7 @@ def write_compare_page(comparisons: Sequence[Comparison], output: Path) -> None:
     html = template.render(
         style=Markup(style),  # our own
         policy=content_policy([style]),
+        nothing_shared=NOTHING_SHARED,
         studies=studies,
         claims=_claims(studies),
         stages=sorted({stage for study in studies for stage in study.hours}),

@@ -1,6 +1,6 @@
 """The outcome of a study in one sentence, and what stands around the verdicts: conditions, what was not tested."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
 from dit_scaling.report.sentences import ABSENT, SUBJECTS, UNCLEAR, plain, subject_of
@@ -48,6 +48,15 @@ def say_condition(report: ClaimsReport) -> str:
     """What some verdicts would need and was not measured; empty where all was."""
     conditions = list(dict.fromkeys(claim.condition for claim in report.claims if claim.condition))
     return f"The condition: {listing(conditions)}. It was not measured here." if conditions else ""
+
+
+def say_exclusions(report: ClaimsReport, names: Mapping[str, str]) -> str:
+    """Which variants are no evidence, by reason; empty where all are. ``names`` are those that sentences have."""
+    by_reason: dict[str, list[str]] = {}
+    for exclusion in report.exclusions:
+        by_reason.setdefault(exclusion.reason, []).append(names.get(exclusion.variant, exclusion.variant))
+    told = [f"{', '.join(variants)} ({reason})" for reason, variants in by_reason.items()]
+    return f"Left out of claims 1 to 3: {'; '.join(told)}." if told else ""
 
 
 def supposed_support(claim: Claim) -> bool:

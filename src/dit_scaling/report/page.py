@@ -36,7 +36,7 @@ from dit_scaling.report.held_out_table import tabulate_held_out
 from dit_scaling.report.inputs import ReportInputs
 from dit_scaling.report.measurements import Measurements, read_measurements, read_table
 from dit_scaling.report.memorisation_table import view_memorisation
-from dit_scaling.report.outcome import conclude, describe_assumption, say_condition, say_untested
+from dit_scaling.report.outcome import conclude, describe_assumption, say_condition, say_exclusions, say_untested
 from dit_scaling.report.render import render
 from dit_scaling.report.sentences import ABSENT
 from dit_scaling.report.style import shorten
@@ -119,6 +119,7 @@ def write_report(
         claims=rows,
         untested=[say_untested(claim) for claim in claims if claim.verdict == ABSENT],
         condition=say_condition(report),
+        exclusions=say_exclusions(report, names),
         health=judge_health(preflight, gates, classes, status, names),
         differences=describe_differences(protocol),
         hindered=hindrances(study, protocol),

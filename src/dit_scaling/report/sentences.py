@@ -9,7 +9,7 @@ from typing import cast
 from dit_scaling.claims.comparisons import Comparison
 from dit_scaling.claims.correlations import MIN_VARIANTS
 from dit_scaling.claims.verdicts import Claim, Half, Verdict
-from dit_scaling.report.numbers import describe_p, describe_percent, describe_r2
+from dit_scaling.report.numbers import describe_level, describe_p, describe_percent, describe_r2
 from dit_scaling.report.style import brief_families
 from dit_scaling.report.words import count, listing, number_word, sentence
 
@@ -122,7 +122,7 @@ def _say_effect(claim: Claim, subject: Subject, names: Mapping[str, str]) -> str
     if claim.verdict == UNCLEAR and claim.confidence.low < 0 < claim.confidence.high:
         return f"No difference beyond noise: {change} on average ({interval})."
     amount = _amount(claim.effect)
-    article = "an" if amount.startswith(("8", "11%", "18%")) else "a"
+    article = "an" if amount.startswith(("8", "11%", "18%", "equal")) else "a"
     finding = f"{subject.better} had {article} {amount} distance on average ({interval})"
     if claim.verdict != UNCLEAR:
         return f"{finding}."
@@ -132,7 +132,9 @@ def _say_effect(claim: Claim, subject: Subject, names: Mapping[str, str]) -> str
 
 
 def _amount(effect: float) -> str:
-    """ "48% lower"."""
+    """ "48% lower"; "equal" where there is no difference at all."""
+    if effect == 0:
+        return "equal"
     return f"{describe_percent(math.expm1(effect))} {'lower' if effect < 0 else 'higher'}"
 
 
@@ -145,7 +147,7 @@ def describe_interval(claim: Claim) -> str:
     """The confidence interval of the mean effect: "95% CI 40 to 55%", "95% CI 11% lower to 4% higher"."""
     if claim.confidence is None:
         return ""
-    low, high, level = claim.confidence.low, claim.confidence.high, f"{claim.confidence.level:.0%} CI"
+    low, high, level = claim.confidence.low, claim.confidence.high, f"{describe_level(claim.confidence.level)} CI"
     if low < 0 < high:
         return f"{level} {_amount(low)} to {_amount(high)}"
     near, far = sorted((abs(math.expm1(low)), abs(math.expm1(high))))
@@ -158,7 +160,7 @@ def _say_agreement(claim: Claim, names: Mapping[str, str]) -> str:
         return ""
     total = len(claim.comparisons)
     if claim.verdict == "contradicted":
-        against = [c for c in claim.comparisons if c.effect >= 0]
+        against = [c for c in claim.comparisons if c.effect > 0]
         sure = sum(c.outcome == "resolved against" for c in against)
         return (
             f"{len(against)} of {count(total, 'comparison')} {_verb(len(against), 'point')} against the claim, "
@@ -185,17 +187,19 @@ def _significant(sure: int, agree: int) -> str:
 
 
 def _say_rest(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> list[str]:
-    """The comparisons that agree within noise only, and those that point the other way."""
+    """The comparisons that agree within noise only, those that point the other way, and ties."""
 
     def name(some: Sequence[Comparison]) -> str:
         return listing([f"{names[c.favoured]} against {names[c.other]}" for c in some])
 
     within = [c for c in comparisons if c.outcome == "unresolved" and c.effect < 0]
-    wrong = [c for c in comparisons if c.outcome == "unresolved" and c.effect >= 0]
+    wrong = [c for c in comparisons if c.outcome == "unresolved" and c.effect > 0]
+    ties = [c for c in comparisons if c.effect == 0]
     parts = []
     for some, one, many in (
         (within, "is within noise", "are within noise"),
         (wrong, "points the other way, within noise", "point the other way, within noise"),
+        (ties, "is a tie", "are ties"),
     ):
         if 0 < len(some) <= MOST_NAMED:
             parts.append(f"{name(some)} {one if len(some) == 1 else many}")

@@ -11,7 +11,7 @@ from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
 from dit_scaling.claims.verdicts import Claim
 from dit_scaling.paper.published import reproductions, spread_choices, table4
 from dit_scaling.report.first_screen import ClaimRow
-from dit_scaling.report.numbers import describe_number, describe_p
+from dit_scaling.report.numbers import describe_level, describe_number, describe_p
 from dit_scaling.report.outcome import say_untested
 from dit_scaling.report.sentences import describe_change, subject_of
 from dit_scaling.report.table import Column, Row, Table, number, words
@@ -59,7 +59,7 @@ def tabulate_pairs(name: str, report: Report) -> Table:
         words("expected worse", "other"),
         Column("distance", lambda row: describe_change(row["effect"]), words=True, sort=lambda row: row["effect"]),
         Column("outcome", lambda row: OUTCOMES[row["outcome"]], words=True),
-        Column("p (Holm)", _describe_holm, sort=lambda row: min(row["p_holm"], row["p_holm_against"]), narrow=False),
+        Column("p (Holm, two-sided)", lambda row: describe_p(_two_sided(row)), sort=_two_sided, narrow=False),
         Column("neighbours", lambda row: "yes" if row["neighbours"] else "no", words=True, narrow=False),
         number("standard error of ln", "standard_error", lambda value: f"{value:.3f}", narrow=False),
         Column("degrees of freedom", _describe_df, narrow=False),
@@ -79,7 +79,10 @@ def tabulate_steps(name: str, report: Report) -> Table:
         words("step"),
         number("comparisons", narrow=False),
         Column("distance", lambda row: describe_change(row["mean"]), words=True, sort=lambda row: row["mean"]),
-        Column("95% CI", lambda row: f"{_percent(row['low'])} to {_percent(row['high'])}"),
+        Column(
+            f"{describe_level(1 - report['alpha'])} CI",
+            lambda row: f"{_percent(row['low'])} to {_percent(row['high'])}",
+        ),
         number("p (one-sided)", "p", describe_p),
     )
     return Table(
@@ -115,7 +118,7 @@ def tabulate_exceptions(name: str, report: Report) -> Table:
         number("Gflops, worse", "gflops_worse", lambda value: f"{value:.4g}", narrow=False),
         number("distance, better", "metric_better", describe_number, narrow=False),
         number("distance, worse", "metric_worse", describe_number, narrow=False),
-        number("p", form=describe_p),
+        number("p (one-sided)", "p", describe_p),
     )
     return Table(name, data, columns)
 
@@ -191,8 +194,9 @@ def _percent(effect: float) -> str:
     return f"{100 * math.expm1(effect):+.0f}%".replace("-", "−")
 
 
-def _describe_holm(row: Row) -> str:
-    return describe_p(min(row["p_holm"], row["p_holm_against"]))
+def _two_sided(row: Row) -> float:
+    """Below the level of the claims where the comparison is beyond noise: each direction is tested at half of it."""
+    return min(1.0, 2 * float(min(row["p_holm"], row["p_holm_against"])))
 
 
 def _collect(report: Report, part: str, columns: list[str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from dit_scaling.config.evaluation import Evaluation
 from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.config.study import Study
 from dit_scaling.losses.paired import above_best
-from dit_scaling.variants import count_gflops, count_parameters, count_tokens, training_gflops
+from dit_scaling.variants import count_gflops, count_tokens, training_gflops
 
 GIVEN = {"device": "none, weights were given"}
 """What the table says of the training device of weights that the study did not train."""
@@ -171,14 +171,13 @@ def _describe(study: Study, row: Evaluation) -> dict[str, Any]:
     """What is known of an evaluation before it is scored."""
     variant, channels = study.variant(row.variant), study.vae.latent_channels
     gflops = count_gflops(variant, study.latent_size, channels)
-    parameters = count_parameters(variant, study.data.classes, channels, study.latent_size)
     images = row.step * study.training.batch_size
     return {
         "variant": variant.name,
         "size": variant.size,
         "patch": variant.patch,
         "tokens": count_tokens(variant, study.latent_size),
-        "params_m": parameters / 1e6,
+        "params_m": study.parameters(row.variant) / 1e6,
         "gflops": gflops,
         "seed": row.seed,
         "step": row.step,

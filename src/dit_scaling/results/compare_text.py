@@ -8,6 +8,7 @@ from typing import Any
 from dit_scaling.results.compare import Comparison, Difference
 from dit_scaling.results.finished_study import FinishedStudy
 
+NOTHING_SHARED = "No distance is compared: no variant is the same in both studies."
 LINE = "{:<16}{:>12}{:>12}{:>10}{:>20}{:>9}  {}"
 
 
@@ -97,6 +98,9 @@ def _beside(each: Comparison) -> Iterator[str]:
         yield f"  of the same name, but another size: {', '.join(each.namesakes)}"
     if each.unsound:
         yield f"  {describe_yardsticks(each)}"
+        return
+    if not each.at_end:
+        yield f"  {NOTHING_SHARED}"
         return
     yield from _table(each, "at the end of training", each.at_end)
     if each.at_equal_compute == each.at_end:

@@ -94,9 +94,7 @@ def read_finished(results: Path) -> FinishedStudy:
         metric, _ = str(verdicts["metric"]), verdicts["claims"]
     except (KeyError, TypeError, ValidationError) as error:
         raise UserError(f"{results}: provenance.json or claims.json is of another version ({error!r}).") from None
-    rows = read_metrics_table(table, metric)
-    headline = rows[rows["guidance_scale"] == study.sampling.guidance_scales[0]].reset_index(drop=True)
-    return FinishedStudy(results, study, verdicts, headline)
+    return FinishedStudy(results, study, verdicts, read_metrics_table(table, metric, study.sampling.guidance_scales[0]))
 
 
 def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from dit_scaling.common.csv_file import write_csv
 from dit_scaling.config.laws_settings import FLOPS_PER_GFLOP
 from dit_scaling.config.study import Study
 from dit_scaling.results.aggregate import add_losses
-from dit_scaling.variants import count_gflops, count_parameters
+from dit_scaling.variants import count_gflops
 
 
 def write_loss_table(study: Study, records: list[Path], output: Path) -> None:
@@ -31,8 +31,8 @@ def write_loss_table(study: Study, records: list[Path], output: Path) -> None:
 
 
 def _rows(study: Study, name: str, seed: int) -> list[dict[str, object]]:
-    variant, channels = study.variant(name), study.vae.latent_channels
-    gflops, budgets = count_gflops(variant, study.latent_size, channels), study.budgets(name)
+    gflops = count_gflops(study.variant(name), study.latent_size, study.vae.latent_channels)
+    parameters, budgets = study.parameters(name), study.budgets(name)
     rows: list[dict[str, object]] = []
     for step in study.exports(name):
         images, budget = step * study.training.batch_size, budgets.get(step)
@@ -41,7 +41,7 @@ def _rows(study: Study, name: str, seed: int) -> list[dict[str, object]]:
                 "variant": name,
                 "seed": seed,
                 "step": step,
-                "params": count_parameters(variant, study.data.classes, channels),
+                "params": parameters,
                 "gflops": gflops,
                 "flops": FLOPS_PER_GFLOP * gflops * images,
                 "images": images,

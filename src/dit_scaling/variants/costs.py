@@ -13,7 +13,7 @@ def count_tokens(variant: AnyVariant, input_size: int) -> int | None:
     return None if variant.patch is None else (input_size // variant.patch) ** 2
 
 
-def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: int = 4, input_size: int = 32) -> int:
+def count_parameters(variant: AnyVariant, num_classes: int = 1000, in_channels: int = 4, *, input_size: int) -> int:
     """Number of trained weights; ``input_size`` matters to classes of one's own alone."""
     return family_row(variant).parameters(variant, num_classes, in_channels, input_size)
 

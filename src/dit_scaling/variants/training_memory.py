@@ -39,7 +39,7 @@ class TrainingMemory:
         """
         if not isinstance(self.variant, Variant):
             return None
-        parameters = count_parameters(self.variant, self.num_classes, self.in_channels)
+        parameters = count_parameters(self.variant, self.num_classes, self.in_channels, input_size=self.input_size)
         copies = TRAINING_COPIES + (self.ranks > 1 and held < self.share)
         per_parameter = FLOAT32 * copies + (FLOAT16 if self.precision == "bfloat16" else 0)
         tokens = (self.input_size // self.variant.patch) ** 2
