@@ -126,7 +126,7 @@ def test_the_modern_block_sees_positions_and_starts_at_zero() -> None:
             "weights are apart",
         ),
         ({"extra": "self.also = self.x"}, "weights are apart"),
-        ({"extra": "self.half = nn.Parameter(self.x.weight[:2].detach())"}, "weights are apart"),
+        ({"extra": "self.upper = nn.Parameter(self.x.weight[:2].detach())"}, "weights are apart"),
         ({"extra": "self.register_buffer('seen', self.x.weight.detach())"}, "weights are apart"),
         ({"extra": "self.register_buffer('seen', self.x.weight.detach(), persistent=False)"}, "weights are apart"),
         (
