@@ -26,19 +26,41 @@ def costliest_first(wildcards):
     return COSTS[wildcards.variant]
 
 
-def earlier_stop(file):
-    """`file` of the stop before this one, so that each training job trains only its own steps."""
-
-    def files_of_stop(wildcards):
-        earlier = [step for step in stops_of(wildcards.variant) if step < int(wildcards.step)]
-        return [f"{RUN}/step-{earlier[-1]}/{file}"] if earlier else []
-
-    return files_of_stop
+TRAINING_STAGES = ("train", "train_milestone")
 
 
-def stopping(files):
-    """`files` where a gate that finds a run broken stops it; otherwise nothing waits for gates but the report."""
-    return files if STUDY.training.gates == "stop" else []
+def steps_before(wildcards):
+    """The stops of the run before this one, ascending."""
+    return [step for step in stops_of(wildcards.variant) if step < int(wildcards.step)]
+
+
+def earlier_stops():
+    """The record of every stop before this one, so that a run's training jobs train only their own steps, one at a time.
+
+    Of every stop and not only of the last before it: where that is done, it waits for none that was added before it.
+    """
+
+    def records_of_stops(wildcards):
+        return [f"{RUN}/step-{step}/provenance.json" for step in steps_before(wildcards)]
+
+    # Earlier versions waited for weights.
+    return as_made(
+        {"provenance.json", "ema.safetensors"},
+        records_of_stops,
+        f"{STEP}/provenance.json",
+        run_settings,
+        TRAINING_STAGES,
+    )
+
+
+def gate_before():
+    """The gate of the stop before this one, where it can stop the run."""
+
+    def gate_of_stop(wildcards):
+        before = steps_before(wildcards)[-1:] if STUDY.training.gates == "stop" else []
+        return [f"{RUN}/step-{step}/gate.json" for step in before]
+
+    return as_made({"gate.json"}, gate_of_stop, f"{STEP}/provenance.json", run_settings, TRAINING_STAGES)
 
 
 @cache
@@ -79,9 +101,14 @@ def weights(wildcards):
     return ancient(str(given)) if given else f"{STEP}/ema.safetensors"
 
 
-def gate_of_weights(wildcards):
+def gate_of_weights(record, settings):
     """The gate of the weights that are sampled, where it can stop them; given weights have none."""
-    return stopping([f"{STEP}/gate.json"] if wildcards.variant in TRAINED else [])
+
+    def gate_of_step(wildcards):
+        stops = STUDY.training.gates == "stop" and wildcards.variant in TRAINED
+        return [f"{STEP}/gate.json"] if stops else []
+
+    return as_made({"gate.json"}, gate_of_step, record, settings, ("sample", "sample_part"))
 
 
 def given_file(key):

@@ -6,7 +6,7 @@ rule sample_part:
     input:
         outdated(f"{SAMPLES}.provenance.json", sample_settings),
         checkpoint=weights,
-        gate=gate_of_weights,
+        gate=gate_of_weights(f"{SAMPLES}.provenance.json", sample_settings),
         preflight=preflight_of(f"{SAMPLES}.provenance.json", sample_settings),
         vae=settled(f"{RESULTS}/vae/vae.json", f"{SAMPLES}.provenance.json", sample_settings),
     output:

@@ -3,8 +3,8 @@ rule train_milestone:
         outdated(f"{STEP}/provenance.json", run_settings),
         manifest=settled(f"{RESULTS}/latents/manifest.json", f"{STEP}/provenance.json", run_settings),
         preflight=settled(f"{RESULTS}/preflight/preflight.json", f"{STEP}/provenance.json", run_settings),
-        earlier=earlier_stop("ema.safetensors"),
-        gate=stopping(earlier_stop("gate.json")),
+        earlier=earlier_stops(),
+        gate=gate_before(),
     output:
         ema="<step>/ema.safetensors",
         raw="<step>/raw.safetensors",

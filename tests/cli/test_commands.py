@@ -61,6 +61,23 @@ def test_check_accepts_the_embedded_study() -> None:
     assert "Doubtful" not in answer.output
 
 
+def test_check_counts_given_weights_as_no_training_runs(tmp_path: Path) -> None:
+    config = [str(ROOT / "config" / "config.yaml"), str(tmp_path / "given.yaml")]
+    weights = tmp_path / "given.safetensors"
+    weights.touch()
+    given = [f'DiT-{size}/2: "{weights}"' for size in ("Nano", "Micro")]
+    for number, told in (
+        (1, "1 training runs of 10,000 steps and 1 variants with given weights"),
+        (2, "2 variants with"),
+    ):
+        Path(config[1]).write_text(
+            f"variants: [DiT-Nano/2, DiT-Micro/2]\ncheckpoints: {{ {', '.join(given[:number])} }}\n"
+        )
+        answer = CliRunner().invoke(app, ["check", *config])
+        assert answer.exit_code == 0, answer.output
+        assert f"study 'embedded', {told}" in answer.output
+
+
 def test_check_asks_for_reasons(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text((ROOT / "config" / "config.yaml").read_text().replace("  warm-up:", "  precision:"))

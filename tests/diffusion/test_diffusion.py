@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,32 @@ def test_ddim_that_would_start_from_half_an_image_is_refused(num_steps: int, bet
     with pytest.raises(UserError, match=f"choose {better} steps"):
         strided_timesteps(PAPER_PROCESS, num_steps)
     assert strided_timesteps(PAPER_PROCESS, better)[-1] > 990
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "complaint", "better"),
+    [
+        (500, "would visit two timesteps of 1000 from 987 on, the noisiest that schedule cosine lets", 495),
+        (250, "would visit two timesteps of 1000 from 987 on", 248),
+        (374, "would start at timestep 746 of 1000, where a part of the image is still there", 330),
+    ],
+)
+def test_ddim_says_which_end_its_steps_miss(num_steps: int, complaint: str, better: int) -> None:
+    with pytest.raises(UserError, match=f"DDIM in {num_steps} steps {complaint}.*: choose {better} steps"):
+        strided_timesteps(process("cosine"), num_steps)
+
+
+@given(schedule=st.sampled_from(sorted(SCHEDULES)), num_timesteps=st.integers(21, 1200), share=st.floats(0, 1))
+@settings(deadline=None)
+def test_ddim_accepts_the_number_of_steps_that_it_names(schedule: str, num_timesteps: int, share: float) -> None:
+    diffusion = process(schedule, num_timesteps)
+    num_steps = 2 + round(share * (diffusion.sampled_timesteps - 2))
+    try:
+        assert len(set(strided_timesteps(diffusion, num_steps))) == num_steps
+    except UserError as error:
+        named = re.search(r"choose (\d+) steps", str(error))
+        assert named
+        assert len(set(strided_timesteps(diffusion, int(named[1])))) == int(named[1])
 
 
 def test_a_diffusion_too_short_for_linear_betas_is_refused() -> None:

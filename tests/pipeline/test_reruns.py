@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dit_scaling.common.files import read_json, write_json
+from dit_scaling.config import parse_study
+from dit_scaling.data.assets import open_stages
 from pipeline import TINY, edited, plan, python, snakemake
 from tiny import EVALUATION, REFERENCE, RESULTS, TRAINING, VARIANTS, VERDICT, trained
 
@@ -69,6 +72,90 @@ def test_appended_milestone_trains_only_the_rest(study: Path, tmp_path: Path) ->
     assert trained(jobs) == {f"{variant}/step-30" for variant in VARIANTS}
     assert jobs.keys() == {*TRAINING, *EVALUATION}
     assert len(jobs["sample_part"]) == len(jobs["score_samples"]) == 4
+
+
+# --- stops and gates of a finished study
+
+
+def test_early_gates_that_are_added_train_only_to_them_and_sample_nothing(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"training.gates": "stop", "training.gate_steps": [4]}))
+    assert trained(jobs) == {f"{variant}/step-4" for variant in VARIANTS}
+    assert jobs["gate"] == {
+        f"{RESULTS}/{variant}/seed-0/step-{step}/gate.json" for variant in VARIANTS for step in (4, 10, 20)
+    }
+    assert jobs.keys() == {"train_milestone", "gate", *VERDICT}
+
+
+def test_an_early_milestone_that_is_added_is_trained_and_scored_alone(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"training.milestones": [5, 10]}))
+    assert trained(jobs) == {f"{variant}/step-5" for variant in VARIANTS}
+    assert jobs["score_samples"] == {
+        f"{RESULTS}/{variant}/seed-0/step-5/guidance-1.0/metrics.json" for variant in VARIANTS
+    }
+
+
+def test_a_milestone_that_is_dropped_trains_and_samples_nothing(study: Path, tmp_path: Path) -> None:
+    jobs = plan(study, config=edited(tmp_path, {"training.milestones": []}))
+    assert jobs.keys() == {"held_out_loss", *VERDICT}
+
+
+def test_stops_added_before_and_after_a_finished_one_are_trained_one_at_a_time(study: Path, tmp_path: Path) -> None:
+    """Jobs of one run at the same time would find its folder locked."""
+    changes = {"training.gates": "stop", "training.gate_steps": [4], "training.milestones": [10, 20]}
+    config = edited(tmp_path, {**changes, "training.steps": 30})
+    jobs = plan(study, config=config)
+    assert trained(jobs) == {f"{variant}/step-{step}" for variant in VARIANTS for step in (4, 30)}
+    last = f"{RESULTS}/DiT-Nano-2/seed-0/step-30/ema.safetensors"
+    assert trained(plan(study, last, config=config)) == {"DiT-Nano-2/step-4", "DiT-Nano-2/step-30"}
+    evaluations = jobs["score_samples"]
+    assert evaluations == {f"{RESULTS}/{variant}/seed-0/step-30/guidance-1.0/metrics.json" for variant in VARIANTS}
+
+
+def test_a_study_finished_under_gates_that_stop_is_not_sampled_again_without_them(copied: Path) -> None:
+    stopping = edited(copied, {"training.gates": "stop"})
+    finish_with_gates(copied, stopping)
+    assert plan(copied, config=stopping).keys() <= VERDICT
+    assert plan(copied, config=edited(copied, {"training.gates": "warn"})).keys() <= VERDICT
+    assert plan(copied, config=edited(copied, {"training.gates": "off"})).keys() <= VERDICT
+    longer = {"training.gates": "stop", "training.steps": 30, "training.milestones": [10, 20]}
+    jobs = plan(copied, config=edited(copied, longer))
+    assert trained(jobs) == {f"{variant}/step-30" for variant in VARIANTS}
+    assert jobs["score_samples"] == {
+        f"{RESULTS}/{variant}/seed-0/step-30/guidance-1.0/metrics.json" for variant in VARIANTS
+    }
+
+
+def test_a_forced_stage_is_repeated_for_every_step_also_where_those_before_it_are_forced(copied: Path) -> None:
+    stopping = edited(copied, {"training.gates": "stop"})
+    finish_with_gates(copied, stopping)
+    jobs = plan(copied, "report", "--forcerun", "gate", "sample", "train", config=stopping)
+    assert {rule: len(jobs[rule]) for rule in ("train_milestone", "gate", "sample_part")} == {
+        "train_milestone": 8,
+        "gate": 8,
+        "sample_part": 8,
+    }
+    jobs = plan(copied, "report", "--forcerun", "gate", "sample", config=stopping)
+    assert "train_milestone" not in jobs
+    assert len(jobs["sample_part"]) == 8
+
+
+def finish_with_gates(folder: Path, config: Path) -> None:
+    """Make a finished study without gates, in ``folder``, one that ``config`` with gates that stop had finished."""
+    study = parse_study(yaml.safe_load(config.read_text()))
+    stages, results = open_stages(study, folder / RESULTS), folder / RESULTS
+    for slug in VARIANTS:
+        for step in study.training.stops:
+            gate = Path(RESULTS, slug, "seed-0", f"step-{step}", "gate.json")
+            record = {"settings_digest": stages.gate(slug, 0, step).digest, "status": "on track"}
+            write_json(folder / gate, record)
+            (folder / gate).with_suffix(".html").touch()
+            for sampled in (folder / gate).parent.glob("guidance-1.0/samples/part-*.provenance.json"):
+                content = read_json(sampled)
+                write_json(sampled, content | {"inputs": content["inputs"] | {str(gate): "0"}})
+    aggregated = results / "provenance.json"
+    write_json(aggregated, read_json(aggregated) | {"settings_digest": stages.aggregate().digest})
+    touch = snakemake(folder, "--cores", "1", "--touch", "--forceall", config=config)
+    assert touch.returncode == 0, touch.stderr
 
 
 @pytest.mark.parametrize("changes", [{"claims.alpha": 0.01}, {"deviations": {"batch size": "a test"}}])

@@ -111,6 +111,39 @@ def test_records_with_every_default_written_out_are_of_the_same_run(results: Pat
     assert named(study(tmp_path, states=False), results) == before != set()
 
 
+LAWS = {"budgets": [{"flops": flops, "variants": ["DiT-Nano/2"]} for flops in (1.0e9, 2.0e9)]}
+
+
+@pytest.fixture
+def measured(results: Path, tmp_path: Path) -> Path:
+    """A measured run of a study for laws, which publishes its losses alone; gives its config."""
+    changes = {"variants": ["DiT-Nano/2"], "laws": LAWS, "keep": {"states": False, "checkpoints": "last"}}
+    config = edited(tmp_path, changes)
+    shutil.rmtree(results / "DiT-Nano-2")
+    losses = {"training": SETTINGS.digest, "steps": load_study(config).exports("DiT-Nano/2")}
+    record = {"settings": {**losses, "images": 20, "draws": 1, "seed": 0}}
+    write(results / "DiT-Nano-2" / "seed-0" / "losses.json")
+    write(results / "DiT-Nano-2" / "seed-0" / "losses.provenance.json").write_text(json.dumps(record))
+    return config
+
+
+def test_states_of_measured_runs_of_a_study_for_laws_go_and_their_weights_stay(results: Path, measured: Path) -> None:
+    expected = {f"states/finished/state-0000000{step}.{end}" for step in (10, 20) for end in ("safetensors", "json")}
+    assert named(load_study(measured), results) == expected
+
+
+@pytest.mark.parametrize("lost", ["losses.json", "losses.provenance.json"])
+def test_a_run_for_laws_that_is_not_measured_is_unfinished(results: Path, measured: Path, lost: str) -> None:
+    (results / "DiT-Nano-2" / "seed-0" / lost).unlink()
+    assert named(load_study(measured), results) == set()
+
+
+def test_a_run_for_laws_that_has_a_budget_to_spend_is_unfinished(results: Path, measured: Path) -> None:
+    more = [*LAWS["budgets"], {"flops": 4.0e9, "variants": ["DiT-Nano/2"]}]
+    config = edited(measured.parent, {"laws": {"budgets": more}}, measured)
+    assert named(load_study(config), results) == set()
+
+
 def test_checkpoints_go_with_all_their_links(results: Path, tmp_path: Path) -> None:
     places = ("states/finished", "DiT-Nano-2/seed-0")
     raw = {f"{place}/step-{step}/raw.safetensors" for place in places for step in (10, 20)}

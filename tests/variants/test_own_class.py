@@ -126,6 +126,18 @@ def test_the_modern_block_sees_positions_and_starts_at_zero() -> None:
         ({"after": ".missing"}, "runs"),
         ({"extra": "type(self).multiply_adds = staticmethod(lambda **_: 7)"}, "Gflops by its own formula"),
         (
+            {"extra": "self.tied = nn.Conv2d(in_channels, width, 1); self.tied.weight = self.x.weight"},
+            "weights are apart",
+        ),
+        ({"extra": "self.also = self.x"}, "weights are apart"),
+        ({"extra": "self.upper = nn.Parameter(self.x.weight[:2].detach())"}, "weights are apart"),
+        ({"extra": "self.register_buffer('seen', self.x.weight.detach())"}, "weights are apart"),
+        ({"extra": "self.register_buffer('seen', self.x.weight.detach(), persistent=False)"}, "weights are apart"),
+        (
+            {"extra": "c = torch.ones(2); self.register_buffer('c', c); self.register_buffer('d', c)"},
+            "weights are apart",
+        ),
+        (
             {"extra": "self.out.weight.data = torch.rand(self.out.weight.shape, generator=GENERATOR)"},
             "weights follow from the seed",
         ),
@@ -142,6 +154,22 @@ def test_a_sound_class_of_few_lines_passes(lab: Any) -> None:
     assert failed(lab()) == set()
     assert failed(lab(channels="1"), FLOW) == set()
     assert "shape of the output" in failed(lab(channels="1"))
+
+
+def test_shared_weights_are_named_with_what_to_do(lab: Any) -> None:
+    variant = lab(extra="self.tied = nn.Conv2d(in_channels, width, 1); self.tied.weight = self.x.weight")
+    (check,) = (check for check in check_contract(variant, PAPER_PROCESS, SHAPE, 3) if not check.passed)
+    assert check.value == "(network.x.weight, network.tied.weight) are shared"
+    assert "Give each module its own" in check.meaning
+
+
+def test_constants_in_no_file_and_modules_used_twice_are_no_shared_weights(lab: Any) -> None:
+    constant = "c = torch.ones(2); [self.register_buffer(name, c, persistent=False) for name in 'cd']"
+    assert failed(lab(extra=constant)) == set()
+    assert (
+        failed(lab(condition="self.y(y) + self.t(self.t.weight.sum() * 0 + self.t(t.float()[:, None])[:, :1])"))
+        == set()
+    )
 
 
 def test_a_class_that_raises_or_is_not_there_is_told(lab: Any) -> None:

@@ -1,7 +1,7 @@
 """What every script shares: its log, its device, and errors that people can read.
 
-A script also runs alone, for a debugger: `python workflow/scripts/score.py FILE` builds the job that makes
-FILE, as Snakemake would, without running the jobs before it.
+A script also runs alone, for a debugger: `python workflow/scripts/score_samples.py FILE` builds the job
+that makes FILE, as Snakemake would, without running the jobs before it.
 """
 
 import logging

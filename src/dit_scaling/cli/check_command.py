@@ -37,13 +37,20 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
     refuse_broken_contracts(study)
     for warning in (*study.warnings(), *doubtful_reasons(study, compare_protocol(study, images, origin_of(study)))):
         typer.echo(f"Doubtful: {warning}.")
-    runs = len(study.variants) * len(study.training.seeds)
-    found = f"{named(config)}: study '{study.study}', {runs} training runs of {study.lengths}"
+    found = f"{named(config)}: study '{study.study}', {_describe_runs(study)}"
     if fault is not None:
         typer.echo(f"{found}. Everything but the images was checked; docs/imagenet.md says how images lie.")
         raise fault
     require_given_files(study)
     typer.echo(f"{found}. No errors.")
+
+
+def _describe_runs(study: "Study") -> str:
+    """How many runs are trained, and how many variants come with weights."""
+    runs, given = len(study.trained) * len(study.training.seeds), len(study.checkpoints)
+    parts = [f"{runs} training runs of {study.lengths}"] if runs else []
+    parts += [f"{given} variants with given weights"] if given else []
+    return " and ".join(parts)
 
 
 def _expected(study: "Study") -> int | None:

@@ -39,19 +39,45 @@ def strided_timesteps(process: DiffusionSettings, num_steps: int) -> tuple[int, 
     """Timesteps 0, k, 2k, ... with k = num_timesteps // num_steps, as DDIM samples; the last no noisier than allowed.
 
     Raises:
-        UserError: ``num_steps`` is not from 2 to the number of those that samplers may visit, or the last timestep is
-            so small that the chain would begin with noise where training had seen images.
+        UserError: ``num_steps`` is not from 2 to the number of those that samplers may visit; the last timestep is so
+            small that the chain would begin with noise where training had seen images; or the last two lie beyond
+            what samplers may visit. The nearest number whose steps reach the noisiest of these is named.
     """
     _check_steps(process, num_steps, process.sampled_timesteps)
-    total = process.num_timesteps
-    stride = total // num_steps
+    complaint = _stride_complaint(process, num_steps)
+    if complaint:
+        better = _nearest_strided(process, num_steps)
+        advice = "choose another sampler" if better is None else f"choose {better} steps"
+        raise UserError(f"DDIM in {num_steps} steps {complaint}: {advice}.")
+    stride = process.num_timesteps // num_steps
     last = min((num_steps - 1) * stride, process.sampled_timesteps - 1)
-    if last < STARTS_IN_NOISE * (total - 1) or last <= (num_steps - 2) * stride:
-        raise UserError(
-            f"DDIM in {num_steps} steps would start at timestep {(num_steps - 1) * stride} of {total}, where a "
-            f"part of the image is still there or nothing of it at all: choose {total // (stride + 1)} steps."
-        )
     return (*(step * stride for step in range(num_steps - 1)), last)
+
+
+def _stride_complaint(process: DiffusionSettings, num_steps: int) -> str | None:
+    """Why DDIM cannot sample in so many steps; None where it can."""
+    total, end = process.num_timesteps, process.sampled_timesteps - 1
+    stride = total // num_steps
+    start = (num_steps - 1) * stride
+    if (num_steps - 2) * stride >= end:
+        return (
+            f"would visit two timesteps of {total} from {end} on, the noisiest that schedule {process.schedule} lets "
+            "samplers visit"
+        )
+    if min(start, end) < STARTS_IN_NOISE * (total - 1):
+        return f"would start at timestep {start} of {total}, where a part of the image is still there"
+    return None
+
+
+def _nearest_strided(process: DiffusionSettings, num_steps: int) -> int | None:
+    """The nearest number of steps that DDIM can sample in, of those that reach the noisiest timestep where some do."""
+
+    def rank(count: int) -> tuple[bool, int, int]:
+        reaches = count * (process.num_timesteps // count) >= process.sampled_timesteps - 1
+        return not reaches, abs(count - num_steps), count
+
+    counts = range(2, process.sampled_timesteps + 1)
+    return min((count for count in counts if _stride_complaint(process, count) is None), key=rank, default=None)
 
 
 def _check_steps(process: DiffusionSettings, num_steps: int, most: int) -> None:

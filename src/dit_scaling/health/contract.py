@@ -1,6 +1,7 @@
 """The contract of classes of one's own: what a network has to be before anything is trained."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -49,6 +50,7 @@ def check_contract(
     first: list[Callable[[], list[Check]]] = [
         lambda: [_check_shape(network(x, t, y), x, process.objective)],
         lambda: [_check_seed(network, again)],
+        lambda: [_check_apart(network)],
     ]
     then: list[Callable[[], list[Check]]] = [
         lambda: _check_conditions(network, x, t, y, other, classes),
@@ -124,6 +126,25 @@ def _check_seed(network: OwnNetwork, again: OwnNetwork) -> Check:
         not differing,
         "initial weights are drawn from another generator than torch's, or left as the memory was: runs could not be "
         f"repeated ({', '.join(differing[:3])})",
+    )
+
+
+def _check_apart(network: OwnNetwork) -> Check:
+    """No tensor of the weights' file lies in the memory of another weight or buffer."""
+    held = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    names = defaultdict[int, list[str]](list)
+    for name, tensor in held:
+        if tensor.numel():
+            names[tensor.untyped_storage().data_ptr()].append(name)
+    filed = network.state_dict().keys()
+    shared = [alike for alike in names.values() if len(alike) > 1 and not filed.isdisjoint(alike)]
+    return Check(
+        "weights are apart",
+        " and ".join("(" + ", ".join(alike[:3]) + ")" for alike in shared[:3]) + " are shared" if shared else "all",
+        "all",
+        not shared,
+        "one tensor stands under several names, as tied weights do, and would be averaged and written wrongly. Give "
+        "each module its own, or use one module twice; constants that modules share are buffers with persistent=False",
     )
 
 

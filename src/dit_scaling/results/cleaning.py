@@ -7,16 +7,20 @@ Snakemake makes a deleted file again only for a job that has to run anew.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, leftovers, read_json
 from dit_scaling.common.seals import forget
+from dit_scaling.common.section import Section
 from dit_scaling.config.sampling_settings import folder_of_further
-from dit_scaling.config.stages import TrainSettings
+from dit_scaling.config.stages import LossSettings, TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.results.run_control import is_running
 from dit_scaling.training.lock import in_use
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,15 @@ class Heap:
 def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Heap]:
     """What can be deleted from the folder ``results`` of a study.
 
-    States of a run are named only if its last step is published, or if it is none of the study's runs as its config,
-    images and given files are now and ``other_runs`` asks for such; never while a process works on the run. Weights and
-    samples are named only if all that reads them is made, half-written files only if nothing works on the study.
+    States of a run are named only if its last step is published, or in a study for laws measured, or if it is none of
+    the study's runs as its config, images and given files are now and ``other_runs`` asks for such; never while a
+    process works on the run. Weights and samples are named only if all that reads them is made, half-written files only
+    if nothing works on the study.
 
     Raises:
         UserError: ``other_runs``, and the images or a given file are not here.
     """
-    finished = _finished_runs(study, results)
+    finished = _measured_runs(study, results) if study.laws else _finished_runs(study, results)
     wanted = _wanted_runs(study, results) if other_runs else set()
     states: list[Path] = []
     checkpoints: list[Path] = []
@@ -59,7 +64,8 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
             continue
         if not study.keep.states:
             states += folder.glob("state-*")
-        for place in (folder, published.parent):
+        # In a study for laws all weights lie in `states`, and a budget more measures those of the others again.
+        for place in (folder, published.parent) if not study.laws else ():
             checkpoints += _unwanted_checkpoints(study, published.parent, place)
     heaps = [
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
@@ -97,7 +103,7 @@ def _halves(results: Path) -> tuple[Path, ...]:
 
 
 def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
-    """Training settings, as text, to the published folder of the last step."""
+    """Digest of the training settings to the published folder of the last step."""
     last = f"step-{study.training.steps}"
     runs = [(study.variant(name).slug, f"seed-{seed}") for name in study.variants for seed in study.training.seeds]
     folders = (results / slug / seed / last for slug, seed in runs)
@@ -105,10 +111,22 @@ def _finished_runs(study: Study, results: Path) -> dict[str, Path]:
     return {_settings(folder / "provenance.json"): folder for folder in published}
 
 
+def _measured_runs(study: Study, results: Path) -> dict[str, Path]:
+    """Digest of the training settings to the record of the run's losses, which a study for laws publishes alone."""
+    measured = {}
+    for name in study.trained:
+        for seed in study.training.seeds:
+            folder = results / study.variant(name).slug / f"seed-{seed}"
+            settings = _read_settings(folder / "losses.provenance.json", LossSettings)
+            if settings and study.exports(name)[-1] in settings.steps and (folder / "losses.json").exists():
+                measured[settings.training] = folder / "losses.json"
+    return measured
+
+
 def _wanted_runs(study: Study, results: Path) -> set[str]:
-    """Training settings, as text, of every run that the study has now: one that is under way resumes from its state."""
+    """Digests of the training settings of every run that the study has now: what is under way resumes from a state."""
     stages, seeds = open_stages(study, results), study.training.seeds
-    return {stages.train(study.variant(name).slug, seed).canonical() for name in study.trained for seed in seeds}
+    return {stages.train(study.variant(name).slug, seed).digest for name in study.trained for seed in seeds}
 
 
 def _unwanted_checkpoints(study: Study, run: Path, place: Path) -> Iterator[Path]:
@@ -153,8 +171,14 @@ def _is_read(file: Path, readers: list[Path]) -> bool:
 
 
 def _settings(record: Path) -> str:
-    """The settings that a JSON record holds, as text; where it is broken its path, which no other record equals."""
+    """Digest of the training settings that a JSON record holds; where it is broken its path, which no other equals."""
+    settings = _read_settings(record, TrainSettings)
+    return settings.digest if settings else str(record)
+
+
+def _read_settings(record: Path, kind: type[Settings]) -> Settings | None:
+    """The settings that a JSON record holds; None where it is missing or broken."""
     try:
-        return TrainSettings.parse(canonical_json(read_json(record)["settings"])).canonical()
+        return kind.parse(canonical_json(read_json(record)["settings"]))
     except (UserError, KeyError, TypeError, ValueError):
-        return str(record)
+        return None
