@@ -168,9 +168,9 @@ def _frames(root: Path, _: Path) -> None:
 def _damaged(root: Path, _: Path) -> None:
     save(root, Image.fromarray(GREY))
     path = root / "one/a.png"
-    path.write_bytes(path.read_bytes()[:-30])
-    refused(r"one/a\.png cannot be read as an image", lambda: read(root))
     for content, words in (
+        (path.read_bytes()[:-30], "truncated"),
+        (jpeg()[:-30], "truncated"),
         (b"version https://git-lfs", "Git LFS"),
         (b"<html>", "web page"),
         (huge(), "more than the 50,0"),
@@ -178,6 +178,12 @@ def _damaged(root: Path, _: Path) -> None:
         path.write_bytes(content)
         refused(words, lambda: read(root))
         refused(words, lambda: require_readable(survey(open_source(folder(root)), folder(root))))
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(GREY).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
 
 
 def huge() -> bytes:

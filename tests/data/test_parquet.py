@@ -284,7 +284,7 @@ def test_an_image_that_cannot_be_decoded_is_named_by_file_and_row(tmp_path: Path
     for row, words in ((1, "truncated|cut"), (2, "the file is empty")):
         with pytest.raises(UserError, match=rf"a\.parquet/{row} cannot be read as an image \(.*({words})"):
             source.image(row)
-    with pytest.raises(UserError, match=r"1 of 4 images looked at cannot be read: a\.parquet/2"):
+    with pytest.raises(UserError, match=r"2 of 4 images looked at cannot be read: a\.parquet/1"):
         require_readable(survey(source, data(tmp_path)))
 
 
