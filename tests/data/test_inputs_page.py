@@ -341,6 +341,19 @@ def _members(root: Path, _: Path) -> None:
     assert tar(root, ("README.md", b"x"), png(), ("x.cls", b"0"))() == [0]
 
 
+@row("images that are links, or whose names hold a dot before the suffix (IMG.01.png)")
+def _lost(root: Path, _: Path) -> None:
+    name, content = png()
+    dotted = tar(root / "dots", (name, content), ("x.cls", b"0"), ("IMG.01.png", content), ("IMG.01.cls", b"0"))
+    refused(r"member 'IMG\.01\.png' is left over: a key ends at the first dot", dotted)
+    labels = tar(root / "links", (name, content), ("x.cls", b"0"))
+    with tarfile.open(root / "links/a.tar", "a") as archive:
+        link = tarfile.TarInfo("y.png")
+        link.type, link.linkname = tarfile.LNKTYPE, name
+        archive.addfile(link)
+    refused(r"member 'y\.png' is a link to 'x\.png'", labels)
+
+
 @row("no samples at all")
 def _no_samples(root: Path, _: Path) -> None:
     refused(r"hold no samples: 1 \.npy\. Wanted is one image each", tar(root, ("x.npy", b"x")))

@@ -24,8 +24,8 @@ from dit_scaling.data.tars import open_tars
 LOOKED_AT = 2_000
 """Images opened for a quick look; all of them where there are fewer."""
 DECODED = 4
-"""One in so many of those that may be opened is decoded whole: 500 of a quick look, a second for photos as ImageNet's and
-20 for those of 12 megapixels."""
+"""One in so many of those that may be opened is decoded whole: 500 of a quick look, which takes a second for photos as
+ImageNet's and 20 for those of 12 megapixels."""
 HASHED = 500
 """Images compared by content, at most."""
 UNREADABLE = "unreadable"

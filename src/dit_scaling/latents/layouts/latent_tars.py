@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.data.tars import TarError, require_end, stated_class, tar_members
+from dit_scaling.data.tars import TarError, require_end, require_plain_names, stated_class, tar_members
 from dit_scaling.latents.layouts.foreign_latents import (
     MOST_BYTES,
     Foreign,
@@ -28,6 +28,7 @@ from dit_scaling.latents.layouts.foreign_latents import (
 )
 
 OURS, OTHERS = "latent.npy", "npy"
+SUFFIXES = (f".{OURS}", f".{OTHERS}")
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ def _open(root: Path) -> Foreign:
 
 def _scan(path: Path) -> Iterator[_Member]:
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
-        for key, found in groupby(tar_members(archive), key=lambda member: member[0]):
+        for key, found in groupby(tar_members(archive, SUFFIXES), key=lambda member: member[0]):
             parts: dict[str, tarfile.TarInfo] = {}
             for _, suffix, member in found:
                 if suffix in parts:
                     raise TarError(f"member {member.name} is there twice")
                 parts[suffix] = member
+            require_plain_names(parts, SUFFIXES)
             latents = [suffix for suffix in (OURS, OTHERS) if suffix in parts]
             if not latents:
                 continue
