@@ -416,6 +416,28 @@ def _count(root: Path, _: Path) -> None:
     refused("there are 3; number 1 is missing", lambda: labels_of(root))
 
 
+@row("numbered files without such a count (part-0, part-1; also Spark's names)")
+def _numbered(root: Path, _: Path) -> None:
+    for number in range(2):
+        for name in (
+            f"plain/part-{number}",
+            f"spark/part-0000{number}-3c1e2d4a-0f65-4c1e-9d2c-5b4f1f0a1b2c-c000.snappy",
+        ):
+            images = [parquet_sets.encoded(seed) for seed in range(3)]
+            parquet_sets.write(root / f"{name}.parquet", parquet_sets.table(images, [0, 1, 2]))
+    assert labels_of(root / "plain") == labels_of(root / "spark") == [0, 1, 2, 0, 1, 2]
+
+
+@row("other files whose names differ by a number (cifar10 and cifar100, train and train2017, train-0 and train-2)")
+def _gaps(root: Path, _: Path) -> None:
+    for folder, names in (("a", ("cifar10", "cifar100")), ("b", ("train", "train2017")), ("c", ("train-0", "train-2"))):
+        for name in names:
+            images = [parquet_sets.encoded(seed) for seed in range(3)]
+            parquet_sets.write(root / folder / f"{name}.parquet", parquet_sets.table(images, [0, 1, 2]))
+        refused("holds 2 splits", lambda folder=folder: labels_of(root / folder))  # type: ignore[misc]
+        assert labels_of(root / folder, split=names[1]) == [0, 1, 2]
+
+
 @row("files whose names for the classes differ")
 def _names_differ(root: Path, _: Path) -> None:
     for number, names in enumerate((["ant", "bee", "cat"], ["bee", "ant", "cat"])):

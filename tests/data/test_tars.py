@@ -196,7 +196,9 @@ def test_hard_links_as_tar_writes_them_lose_no_image(tmp_path: Path) -> None:
 
 
 def test_images_whose_names_hold_dots_are_not_left_out(tmp_path: Path) -> None:
-    dotted = [(f"IMG_2020.01.{n}.{suffix}", content) for n in (1, 2) for suffix, content in (("png", PNG), ("cls", b"0"))]
+    dotted = [
+        (f"IMG_2020.01.{n}.{suffix}", content) for n in (1, 2) for suffix, content in (("png", PNG), ("cls", b"0"))
+    ]
     write_tar(tmp_path / "a.tar", [("a.png", PNG), ("a.cls", b"0"), *dotted])
     with pytest.raises(UserError, match=r"member 'IMG_2020\.01\.1\.png' is left over: a key ends at the first dot"):
         open_source(data(tmp_path))
