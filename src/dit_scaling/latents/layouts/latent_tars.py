@@ -2,7 +2,8 @@
 
 A sample is KEY.npy, one latent of shape (C, h, w), and its class in KEY.cls, KEY.cls.txt, KEY.txt or KEY.json, as in
 tars of images. KEY.latent.npy is the member of this package's own shards: (2, 2C, h, w), image and mirror; mean, then
-log-variance; with the image's name in KEY.json.
+log-variance; with the image's name in KEY.json. Shards of imported latents may lack the mirror or the log-variance,
+which `import_latents` learns from the record beside them.
 """
 
 import json
@@ -21,6 +22,7 @@ from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
     Layout,
+    by_folder,
     one_view,
     parse_npy,
     read_in_order,
@@ -76,6 +78,7 @@ def _open(root: Path) -> Foreign:
         holds="mean-logvar" if ours else None,
         multiplied_by=1.0 if ours else None,
         named=True,
+        ours=ours,
     )
 
 
@@ -119,4 +122,4 @@ def _sample(member: _Member) -> ForeignSample:
     return ForeignSample(where, views, whole_label(member.label, where), member.image)
 
 
-WEBDATASET = Layout("webdataset", "*.tar with KEY.npy and KEY.cls", _found, _open)
+WEBDATASET = Layout("webdataset", "*.tar with KEY.npy and KEY.cls", _found, _open, by_folder)
