@@ -96,7 +96,7 @@ def require_fetched(hub: str, root: Path) -> HubRecord:
 
 
 def require_whole_files(record: HubRecord, names: Iterable[str], hub: str, root: Path) -> None:
-    """See that files of the record are there; looks at names and sizes alone. Those of other splits may be on their way.
+    """See that files of the record are there; looks at names and sizes alone. Those of other splits may be missing.
 
     Raises:
         UserError: one of ``names`` was not fetched, or not all of it.

@@ -18,8 +18,8 @@ NUMBERED = re.compile(
     r"((-of-(?P<of>\d+))?(-[0-9a-f]{16})?|(-tid-\d+)?-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-\d+){0,2}[-.]c\d+)"
     r"(\.(snappy|gz|gzip|zstd|lz4|brotli))?"
 )
-"""Names of files among several, without suffix: train-00000-of-00294, train-00000-of-00001-0123456789abcdef, part_7, and
-as Spark has it, part-00000-01234567-89ab-cdef-0123-456789abcdef-c000.snappy."""
+"""Names of files among several, without suffix: train-00000-of-00294, train-00000-of-00001-0123456789abcdef, part_7,
+and as Spark has it, part-00000-01234567-89ab-cdef-0123-456789abcdef-c000.snappy."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def choose_split(paths: Iterable[str], wanted: str | None, where: str) -> list[s
     if not meant:
         raise UserError(f"{where} holds no split {wanted!r} (data.split), only {listed}.{hint}")
     raise UserError(
-        f"{where} holds {len(meant)} splits: {listed}. One is read; name it in data.split, like split: {meant[0]}.{hint}"
+        f"{where} holds {len(meant)} splits: {listed}. One is read; name it in data.split, like split: {meant[0]}."
+        f"{hint}"
     )
 
 

@@ -208,7 +208,7 @@ def _record(
 ) -> Imported:
     views, channels, height, width = shape
     mean, std = converter.statistics()
-    seen = {"log_variance": converter.log_variance, "mirrored": converter.mirrored}
+    seen: dict[str, bool | str] = {"log_variance": converter.log_variance, "mirrored": converter.mirrored}
     if foreign.ours and origin.log_variance and not converter.log_variance:
         seen["each"] = NO_DRAWS
     return Imported(
