@@ -228,6 +228,14 @@ def test_a_look_at_many_images_reads_few_row_groups(tmp_path: Path, monkeypatch:
     assert survey(source, data(tmp_path / "set")).looked_at == 60
 
 
+def test_a_look_at_images_needs_row_groups_that_have_rows(tmp_path: Path) -> None:
+    content = table([PNG] * 30, [0, 1, 2] * 10)
+    with pq.ParquetWriter(tmp_path / "a.parquet", content.schema) as writer:
+        writer.write_table(content.slice(0, 0))
+        writer.write_table(content)
+    assert survey(source_of(tmp_path), data(tmp_path), limit=2).looked_at == 2
+
+
 def test_index_is_kept_and_made_again_when_a_file_changes(root: Path) -> None:
     before = list(source_of(root).keys)
     made = (root / module.INDEX_FILE).stat().st_ino
