@@ -238,6 +238,20 @@ def test_jobs_and_checks_ask_for_prefetch_where_nothing_or_not_all_was_fetched(t
         check_source(data(folder))
 
 
+def test_a_split_whose_fetch_was_stopped_leaves_the_others_as_they_are(hub: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    fetch_all(folder)
+    before = fingerprint(data(folder))
+    hub.altered = b"x"
+    with pytest.raises(UserError, match="its sha256 is"):
+        fetch_all(folder, split="validation")
+    assert VALIDATION in json.loads((folder / RECORD_FILE).read_text())["files"]
+    check_source(data(folder))
+    assert (fingerprint(data(folder)), len(open_source(data(folder)))) == (before, 11)
+    with pytest.raises(UserError, match=r"validation-00000-of-00001\.parquet is missing\. Run"):
+        check_source(data(folder, split="validation"))
+
+
 @pytest.mark.usefixtures("hub")
 def test_what_was_not_fetched_is_left_out(tmp_path: Path) -> None:
     fetch_all(tmp_path / "here")

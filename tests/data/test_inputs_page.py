@@ -168,9 +168,9 @@ def _frames(root: Path, _: Path) -> None:
 def _damaged(root: Path, _: Path) -> None:
     save(root, Image.fromarray(GREY))
     path = root / "one/a.png"
-    path.write_bytes(path.read_bytes()[:-30])
-    refused(r"one/a\.png cannot be read as an image", lambda: read(root))
     for content, words in (
+        (path.read_bytes()[:-30], "truncated"),
+        (jpeg()[:-30], "truncated"),
         (b"version https://git-lfs", "Git LFS"),
         (b"<html>", "web page"),
         (huge(), "more than the 50,0"),
@@ -178,6 +178,12 @@ def _damaged(root: Path, _: Path) -> None:
         path.write_bytes(content)
         refused(words, lambda: read(root))
         refused(words, lambda: require_readable(survey(open_source(folder(root)), folder(root))))
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(GREY).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
 
 
 def huge() -> bytes:
@@ -335,6 +341,19 @@ def _members(root: Path, _: Path) -> None:
     assert tar(root, ("README.md", b"x"), png(), ("x.cls", b"0"))() == [0]
 
 
+@row("images that are links, or whose names hold a dot before the suffix (IMG.01.png)")
+def _lost(root: Path, _: Path) -> None:
+    name, content = png()
+    dotted = tar(root / "dots", (name, content), ("x.cls", b"0"), ("IMG.01.png", content), ("IMG.01.cls", b"0"))
+    refused(r"member 'IMG\.01\.png' is left over: a key ends at the first dot", dotted)
+    labels = tar(root / "links", (name, content), ("x.cls", b"0"))
+    with tarfile.open(root / "links/a.tar", "a") as archive:
+        link = tarfile.TarInfo("y.png")
+        link.type, link.linkname = tarfile.LNKTYPE, name
+        archive.addfile(link)
+    refused(r"member 'y\.png' is a link to 'x\.png'", labels)
+
+
 @row("no samples at all")
 def _no_samples(root: Path, _: Path) -> None:
     refused(r"hold no samples: 1 \.npy\. Wanted is one image each", tar(root, ("x.npy", b"x")))
@@ -395,6 +414,28 @@ def _count(root: Path, _: Path) -> None:
     parquet_sets.write_set(root, files=3)
     (root / "train-00001-of-00003.parquet").unlink()
     refused("there are 3; number 1 is missing", lambda: labels_of(root))
+
+
+@row("numbered files without such a count (part-0, part-1; also Spark's names)")
+def _numbered(root: Path, _: Path) -> None:
+    for number in range(2):
+        for name in (
+            f"plain/part-{number}",
+            f"spark/part-0000{number}-3c1e2d4a-0f65-4c1e-9d2c-5b4f1f0a1b2c-c000.snappy",
+        ):
+            images = [parquet_sets.encoded(seed) for seed in range(3)]
+            parquet_sets.write(root / f"{name}.parquet", parquet_sets.table(images, [0, 1, 2]))
+    assert labels_of(root / "plain") == labels_of(root / "spark") == [0, 1, 2, 0, 1, 2]
+
+
+@row("other files whose names differ by a number (cifar10 and cifar100, train and train2017, train-0 and train-2)")
+def _gaps(root: Path, _: Path) -> None:
+    for folder, names in (("a", ("cifar10", "cifar100")), ("b", ("train", "train2017")), ("c", ("train-0", "train-2"))):
+        for name in names:
+            images = [parquet_sets.encoded(seed) for seed in range(3)]
+            parquet_sets.write(root / folder / f"{name}.parquet", parquet_sets.table(images, [0, 1, 2]))
+        refused("holds 2 splits", lambda folder=folder: labels_of(root / folder))  # type: ignore[misc]
+        assert labels_of(root / folder, split=names[1]) == [0, 1, 2]
 
 
 @row("files whose names for the classes differ")

@@ -20,11 +20,14 @@ from dit_scaling.config.image_settings import Parquet
 from dit_scaling.data import row_groups as module
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.fingerprint import fingerprint
+from dit_scaling.data.parquet_split import choose_split
 from dit_scaling.data.reading_order import reading_order, sample_evenly, together
 from dit_scaling.data.sources import ParquetSource, check_source, open_source, read_images
 from dit_scaling.data.split import split_indices
 from dit_scaling.data.survey import describe_inventory, require_readable, survey
 from parquet_sets import encoded, table, write, write_set
+
+UUID = "3c1e2d4a-0f65-4c1e-9d2c-5b4f1f0a1b2c"
 
 
 def data(path: Path, classes: int = 3, **more: Any) -> Parquet:
@@ -128,12 +131,51 @@ def test_only_one_split_is_read(root: Path) -> None:
         (["0.parquet", "1.parquet"], ["all"]),
         (["train-00000-of-00001-b1a9c3d2e4f50617.parquet", "train.parquet"], ["train"]),
         (["part_1.parquet", "part_2.parquet", "a/part_1.parquet"], ["a/part", "part"]),
+        ([f"part-0000{n}-{UUID}-c000.snappy.parquet" for n in (0, 1)], ["part"]),
+        ([f"part-0000{n}-tid-12345-{UUID}-17-1-c000.zstd.parquet" for n in (0, 1)], ["part"]),
+        ([f"part-r-0000{n}-{UUID}.c000.gz.parquet" for n in (0, 1)], ["part-r"]),
     ],
 )
 def test_a_split_is_a_name_before_numbers_or_a_folder(names: list[str], splits: list[str]) -> None:
     from dit_scaling.data.parquet_split import split_of
 
     assert sorted({split_of(name) for name in names}) == splits
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["cifar10", "cifar100"], ["cifar10", "cifar100"]),
+        (["images-128", "images-64"], ["images-128", "images-64"]),
+        (["train", "train2017"], ["train", "train2017"]),
+        (["train-0", "train-2"], ["train-0", "train-2"]),
+        (["a10", "a10-0", "a10-1", "a20"], ["a10", "a10.parquet", "a20"]),
+        ([f"part-00000-{UUID}-c000.snappy", f"part-00000-{UUID[:-1]}d-c000.snappy"], None),
+    ],
+)
+def test_files_that_differ_by_a_number_alone_are_not_one_set(names: list[str], splits: list[str] | None) -> None:
+    files = [f"{name}.parquet" for name in names]
+    with pytest.raises(UserError, match=rf"holds {len(splits or names)} splits: .* without a gap\.") as refused:
+        choose_split(files, None, "here")
+    for name in splits or names:
+        assert f"{name} (" in str(refused.value)
+        assert len(choose_split(files, name, "here")) == (2 if name == "a10" else 1)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("pattern", ["train-{}", "{:04d}", "sub/{}", f"part-{{:05d}}-{UUID}-c000.snappy"])
+def test_numbers_without_a_gap_are_one_set(first: int, pattern: str) -> None:
+    files = sorted(f"{pattern.format(number)}.parquet" for number in range(first, first + 12))
+    assert choose_split(files, None, "here") == files
+    assert choose_split(files, files[3].removesuffix(".parquet"), "here") == files[3:4]
+    with pytest.raises(UserError, match=r"without a gap"):
+        choose_split(files[:5] + files[6:], None, "here")
+
+
+def test_what_is_left_out_is_of_its_own_split(tmp_path: Path) -> None:
+    for name in ("cifar10", "cifar100"):
+        write(tmp_path / f"{name}.parquet", table([encoded(0)] * 3, [0, 1, 2]))
+    assert "1 .parquet (of split cifar100)" in describe_inventory(data(tmp_path, split="cifar10"))[1]
 
 
 # How it is read
@@ -184,6 +226,14 @@ def test_a_look_at_many_images_reads_few_row_groups(tmp_path: Path, monkeypatch:
     seen = survey(source, data(tmp_path / "set"), limit=12)
     assert (seen.looked_at, sorted(set(reads.groups))) == (12, [0, 6, 12, 19])
     assert survey(source, data(tmp_path / "set")).looked_at == 60
+
+
+def test_a_look_at_images_needs_row_groups_that_have_rows(tmp_path: Path) -> None:
+    content = table([PNG] * 30, [0, 1, 2] * 10)
+    with pq.ParquetWriter(tmp_path / "a.parquet", content.schema) as writer:
+        writer.write_table(content.slice(0, 0))
+        writer.write_table(content)
+    assert survey(source_of(tmp_path), data(tmp_path), limit=2).looked_at == 2
 
 
 def test_index_is_kept_and_made_again_when_a_file_changes(root: Path) -> None:
@@ -284,7 +334,7 @@ def test_an_image_that_cannot_be_decoded_is_named_by_file_and_row(tmp_path: Path
     for row, words in ((1, "truncated|cut"), (2, "the file is empty")):
         with pytest.raises(UserError, match=rf"a\.parquet/{row} cannot be read as an image \(.*({words})"):
             source.image(row)
-    with pytest.raises(UserError, match=r"1 of 4 images looked at cannot be read: a\.parquet/2"):
+    with pytest.raises(UserError, match=r"2 of 4 images looked at cannot be read: a\.parquet/1"):
         require_readable(survey(source, data(tmp_path)))
 
 

@@ -85,6 +85,20 @@ def test_images_that_cannot_be_read_are_refused_with_the_reason(root: Path, monk
         require_readable(look_at(root))
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"format": "MPO"}], ids=str)
+def test_photos_cut_short_are_seen_among_those_that_are_decoded(root: Path, options: dict[str, Any]) -> None:
+    for path in sorted(root.rglob("*.png")):
+        photo = path.with_suffix(".jpg")
+        Image.open(path).resize((200, 160)).save(photo, quality=90, **options)
+        path.unlink()
+    require_readable(look_at(root))
+    for photo in root.rglob("*.jpg"):
+        photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"12 of 12 images looked at .*: rose/00\.jpg \(.*truncated.*\) first"):
+        require_readable(look_at(root))
+    assert look_at(root, limit=8).traits["unreadable"].count == 2
+
+
 def test_of_many_images_a_sample_is_opened(root: Path) -> None:
     make_odd(root)
     found = look_at(root, limit=9)

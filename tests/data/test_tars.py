@@ -175,10 +175,42 @@ def test_tar_of_a_wrong_content_is_refused_by_name(
     assert not (tmp_path / module.INDEX_FILE).exists()
 
 
-def test_links_are_no_images(tmp_path: Path) -> None:
-    write_tar(tmp_path / "links.tar", [("a.png", b""), ("a.cls", b"")], tarfile.SYMTYPE)
-    with pytest.raises(UserError, match="hold no samples: no files"):
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_images_that_are_links_are_refused(tmp_path: Path, kind: bytes) -> None:
+    write_tar(tmp_path / "links.tar", [("a.PNG", b""), ("a.cls", b"")], kind)
+    with pytest.raises(UserError, match=r"member 'a\.PNG' is a link to 'elsewhere' .*--hard-dereference"):
         open_source(data(tmp_path))
+
+
+def test_hard_links_as_tar_writes_them_lose_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    os.link(tmp_path / "a.png", tmp_path / "b.png")
+    (tmp_path / "set").mkdir()
+    with tarfile.open(tmp_path / "set/a.tar", "w") as archive:
+        for key in ("a", "b"):
+            (tmp_path / f"{key}.json").write_text('{"label": 0}')
+            archive.add(tmp_path / f"{key}.png", f"{key}.png")
+            archive.add(tmp_path / f"{key}.json", f"{key}.json")
+    with pytest.raises(UserError, match=r"member 'b\.png' is a link to 'a\.png'"):
+        open_source(data(tmp_path / "set"))
+
+
+def test_images_whose_names_hold_dots_are_not_left_out(tmp_path: Path) -> None:
+    dotted = [
+        (f"IMG_2020.01.{n}.{suffix}", content) for n in (1, 2) for suffix, content in (("png", PNG), ("cls", b"0"))
+    ]
+    write_tar(tmp_path / "a.tar", [("a.png", PNG), ("a.cls", b"0"), *dotted])
+    with pytest.raises(UserError, match=r"member 'IMG_2020\.01\.1\.png' is left over: a key ends at the first dot"):
+        open_source(data(tmp_path))
+
+
+def test_an_index_by_other_rules_is_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INDEXED", 1)
+    module.open_tars(root)
+    made = (root / module.INDEX_FILE).stat().st_ino
+    monkeypatch.undo()
+    module.open_tars(root)
+    assert (root / module.INDEX_FILE).stat().st_ino != made
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torchvision import datasets
 from typer.testing import CliRunner
 
 from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import load_study, parse_study
+from dit_scaling.config.image_settings import ImageFolder
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.data.sources import open_source
 from dit_scaling.latents import importing
 from dit_scaling.latents.imported import NO_SPREAD, Imported, ImportedLatents, require_usable
 from dit_scaling.latents.importing import import_latents
@@ -169,6 +173,49 @@ def test_the_folder_above_repas_latents_will_do(source: Path, folder: Path, mome
     assert import_latents(source, folder).count == COUNT
 
 
+@pytest.mark.parametrize("layout", ["fast-dit", "repa", "lightningdit"])
+def test_an_imported_folder_can_be_imported(source: Path, folder: Path, layout: str, moments: Moments) -> None:
+    """Its record says what its shards hold: without it a latent's channels would pass for mean and log-variance."""
+    first = imported(source, folder, layout, moments)
+    second = import_latents(folder, folder.with_name("again"))
+    assert second.origin == first.origin
+    assert (second.latent_shape, second.channels, second.repeats) == (first.latent_shape, 2, first.repeats)
+    again = latents_of(folder.with_name("again"))
+    np.testing.assert_array_equal(again.moments(again.rows_of(Images())), as_seen(moments, layout))
+
+
+def test_an_imported_folder_without_its_record_is_asked_for_it(source: Path, folder: Path, moments: Moments) -> None:
+    imported(source, folder, "fast-dit", moments)
+    record = json.loads((folder / "imported.json").read_text())
+    (folder / "imported.json").write_text(json.dumps(record | {"count": COUNT + 1}))
+    with pytest.raises(UserError, match=r"its tars hold 11 latents, but imported\.json says 12"):
+        import_latents(folder, folder.with_name("again"))
+    (folder / "imported.json").unlink()
+    with pytest.raises(
+        UserError, match=r"no imported\.json that says what they are. Put it beside them, or say with --h"
+    ):
+        import_latents(folder, folder.with_name("again"))
+    assert import_latents(folder, folder.with_name("again"), holds="latent").channels == 2
+
+
+@pytest.mark.parametrize("layout", ["fast-dit", "repa", "lightningdit"])
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_shards_of_a_study_from_imported_latents_keep_what_is_known(
+    source: Path, folder: Path, layout: str, moments: Moments, with_manifest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = imported(source, folder, layout, moments)
+    seen = as_seen(moments, layout)
+    write_ours(folder.with_name("study"), seen, LABELS)
+    if with_manifest:
+        (folder.with_name("study") / "manifest.json").touch()
+        monkeypatch.setattr(importing, "read_manifest", lambda _: SimpleNamespace(imported=first.origin))
+    again = import_latents(folder.with_name("study"), folder.with_name("again")).origin
+    assert (again.log_variance, again.mirrored) == (layout == "repa", layout == "lightningdit")
+    if with_manifest:
+        assert again.layout == layout
+    assert ("log-variance" in again.each and "without" not in again.each) == (layout == "repa" and not with_manifest)
+
+
 def test_nothing_is_unpickled(source: Path, folder: Path, moments: Moments) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
@@ -249,6 +296,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("lightningdit", cut(S), r"latents_rank01_shard000\.safetensors is no whole safetensors file"),
     ("lightningdit", lambda s: (s / S).unlink(), r"latents_rank01_shard000\.safetensors is missing"),
     ("lightningdit", lambda s: (s / S.replace("000", "001")).unlink(), r"its ranks hold 6, 5 latents"),
+    ("lightningdit", lambda s: shutil.copy(s / S, s / S.replace("01", "1")), r"rank01_.* and .*rank1_.*, two files of"),
     (
         "lightningdit",
         edited(S, lambda t: t.pop("latents_flip")),
@@ -376,6 +424,60 @@ def test_damaged_shards_are_named_with_what_to_do(
     damage(folder / "part-00000.tar")
     with pytest.raises(UserError, match=r"part-00000\.tar is .*Import the latents again: dit-scaling import-latents"):
         latents_of(folder)
+
+
+def image_folder(root: Path, names: Sequence[str]) -> ImageFolder:
+    """A folder of images, each of its number in ``names``."""
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number).save(root / name)
+    classes = len({name.partition("/")[0] for name in names})
+    return ImageFolder(source="image_folder", path=str(root), image_size=8, channels=1, held_out=2, classes=classes)
+
+
+NESTED = ["cat/z.png", "cat/a/1.png", "cat/a-b/2.png", "cat/B.png", "cat-big/0.png", "cat-big/x/y/3.png", "dog/5.png"]
+
+
+def written_by_path(root: Path) -> tuple[list[str], list[int]]:
+    """The images of a folder as EDM2's and REPA's dataset_tools.py list and label them."""
+    found = [str(Path(where, name)) for where, _, names in os.walk(root) for name in names]
+    listed = [os.path.relpath(path, root) for path in sorted(found)]
+    classes = sorted({name.split("/")[0] for name in listed})
+    return listed, [classes.index(name.split("/")[0]) for name in listed]
+
+
+def written_by_torchvision(root: Path) -> tuple[list[str], list[int]]:
+    """The images of a folder as torchvision lists and labels them."""
+    found = datasets.ImageFolder(str(root)).samples
+    return [os.path.relpath(path, root) for path, _ in found], [label for _, label in found]
+
+
+@pytest.mark.parametrize("layout", ["fast-dit", "lightningdit", "repa"])
+@pytest.mark.parametrize("reversed_labels", [False, True])
+def test_images_in_any_folders_get_the_latents_of_their_own(
+    tmp_path: Path, source: Path, folder: Path, moments: Moments, layout: str, reversed_labels: bool
+) -> None:
+    data = image_folder(tmp_path / "images", NESTED)
+    listed, labels = (written_by_path if layout == "repa" else written_by_torchvision)(tmp_path / "images")
+    if reversed_labels:
+        (tmp_path / "names.txt").write_text("dog\ncat-big\ncat\n")
+        data = data.model_copy(update={"class_names": str(tmp_path / "names.txt")})
+        labels = [2 - label for label in labels]
+    WRITERS[layout](source, moments[: len(listed)], labels)
+    import_latents(source, folder)
+    images = open_source(data)
+    rows = latents_of(folder).rows_of(images)
+    assert [listed[row] for row in rows] == list(images.keys)
+
+
+def test_repeated_latents_are_those_of_the_first_images(source: Path, folder: Path, moments: Moments) -> None:
+    """Of 12 latents by four ranks the last three may repeat the first; of images that were deleted they do not."""
+    labels = [0] * 6 + [1] * 5
+    write_lightningdit(source, moments, labels, ranks=4)
+    import_latents(source, folder)
+    assert latents_of(folder).rows_of(Images(labels)).tolist() == list(range(COUNT))
+    with pytest.raises(UserError, match=r"has 12 latents, but `data` has 9 images"):
+        latents_of(folder).rows_of(Images(labels[:9], KEYS[:9]))
 
 
 # --- what a study asks

@@ -1,6 +1,6 @@
 """What `dit-scaling prefetch` fetched of a data set on the hub, as it recorded it beside the files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,10 @@ def pinned(data: ImageSettings) -> ImageSettings:
 
 
 def require_fetched(hub: str, root: Path) -> HubRecord:
-    """The record of a folder into which ``hub`` was fetched; looks at names and sizes alone.
+    """The record of a folder into which ``hub`` was fetched.
 
     Raises:
-        UserError: nothing was fetched into it, not all, or another data set or commit.
+        UserError: nothing was fetched into it, or another data set or commit.
     """
     record = read_record(root)
     if record is None:
@@ -92,11 +92,19 @@ def require_fetched(hub: str, root: Path) -> HubRecord:
             f"data.hub: {hub}, but what was fetched to {root} is {record.name}. Correct data.hub, or choose another "
             "data.path and fetch it there."
         )
-    for name, size in record.files.items():
-        path = root / name
+    return record
+
+
+def require_whole_files(record: HubRecord, names: Iterable[str], hub: str, root: Path) -> None:
+    """See that files of the record are there; looks at names and sizes alone. Those of other splits may be missing.
+
+    Raises:
+        UserError: one of ``names`` was not fetched, or not all of it.
+    """
+    for name in names:
+        path, size = root / name, record.files[name]
         if not path.is_file() or path.stat().st_size != size:
             found = f"has {path.stat().st_size:,} bytes instead of {size:,}" if path.is_file() else "is missing"
             raise UserError(
                 f"data.hub: of what was fetched of {hub}, {path} {found}. {HOW}: it fetches what is missing."
             )
-    return record

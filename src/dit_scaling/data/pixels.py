@@ -120,6 +120,16 @@ def require_usable(image: Image.Image) -> None:
     _white_of(image)
 
 
+def require_whole(image: Image.Image) -> None:
+    """Decode an opened image, whose pixels nobody wants: JPEG at an eighth of its size, in half the time.
+
+    Raises:
+        Exception: nearly any, where its content is damaged or cut short.
+    """
+    image.draft("L", (1, 1))
+    image.load()
+
+
 def describe_fault(content: bytes, error: Exception) -> str:
     """Why an encoded image cannot be read, from what reading it raised."""
     if not isinstance(error, UnidentifiedImageError):

@@ -31,12 +31,13 @@ def sample_evenly(source: ImageSource, limit: int) -> NDArray[np.int64]:
     """Indices of at most ``limit`` images, ascending, spread evenly over the source; from few row groups of it."""
     places = np.arange(len(source))
     if isinstance(source, ParquetSource):
-        groups = int(source.group[-1]) + 1
-        few = min(groups, max(1, limit * groups // len(source)))
-        places = places[np.isin(source.group, _evenly(groups, few))]
-    chosen: NDArray[np.int64] = places[_evenly(len(places), limit)]
+        groups = np.unique(source.group)  # some of a file may have no rows
+        few = min(len(groups), max(1, limit * len(groups) // len(source)))
+        places = places[np.isin(source.group, groups[spread_evenly(len(groups), few)])]
+    chosen: NDArray[np.int64] = places[spread_evenly(len(places), limit)]
     return chosen
 
 
-def _evenly(count: int, wanted: int) -> NDArray[np.int64]:
+def spread_evenly(count: int, wanted: int) -> NDArray[np.int64]:
+    """At most ``wanted`` of the numbers 0..count-1, ascending, as far apart as they can be."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))

@@ -90,7 +90,7 @@ def open_source(data: ImageSettings) -> ImageSource:
         return _ShapesSource(data)
     if isinstance(data, Parquet):
         return ParquetSource(data)
-    return _FolderSource(data) if isinstance(data, ImageFolder) else _TarSource(data)
+    return FolderSource(data) if isinstance(data, ImageFolder) else _TarSource(data)
 
 
 def read_images(source: ImageSource, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -160,7 +160,7 @@ class _ShapesSource:
         return self._drawn[index]
 
 
-class _FolderSource:
+class FolderSource:
     """Images under one folder per class, at any depth."""
 
     def __init__(self, data: ImageFolder) -> None:

@@ -2,7 +2,8 @@
 
 A sample is consecutive members KEY.SUFFIX: one image, and the number of its class. KEY.cls holds it as text; where
 there is none, KEY.cls.txt, KEY.txt or one of `JSON_KEYS` in KEY.json may, as long as they agree. Members that belong
-to neither an image nor a label are counted and left out. Nothing is unpacked and nothing unpickled.
+to neither an image nor a label are counted and left out; images without bytes of their own, or whose names hold a
+further dot, are refused. Nothing is unpacked and nothing unpickled.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from dit_scaling.common.files import atomic_path, digest, parse_json_once
 from dit_scaling.data.listing import IMAGE_SUFFIXES, tar_files
 
 INDEX_FILE = ".dit-scaling-index.npz"
+INDEXED = 2
+"""Counts the rules by which members become samples: an index that was made by others is made anew."""
 LABEL_BYTES = 20
 JSON_BYTES = 1 << 20
 JSON_KEYS = ("label", "cls", "class", "class_id")
@@ -77,7 +80,7 @@ def open_tars(root: Path) -> TarIndex:
     """
     tars = tar_files(root)
     names = [name for name, _ in tars]
-    stamp = digest([(name, size, (root / name).stat().st_mtime_ns) for name, size in tars])
+    stamp = digest([INDEXED, *((name, size, (root / name).stat().st_mtime_ns) for name, size in tars)])
     kept = _read_kept(root / INDEX_FILE, stamp, names)
     if kept is not None:
         return kept
@@ -112,7 +115,7 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
     """Add the samples of one tar to ``rows``."""
     seen, length = set(), path.stat().st_size
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
-        for key, members in groupby(tar_members(archive), key=lambda member: member[0]):
+        for key, members in groupby(tar_members(archive, IMAGE_SUFFIXES), key=lambda member: member[0]):
             if key in seen:
                 raise TarError(f"the members of {key} do not follow each other")
             seen.add(key)
@@ -121,6 +124,7 @@ def _scan(path: Path, number: int, rows: _Rows) -> None:
                 if suffix in parts:
                     raise TarError(f"member {member.name} is there twice")
                 parts[suffix] = member
+            require_plain_names(parts, IMAGE_SUFFIXES)
             images = [member for suffix, member in parts.items() if f".{suffix}" in IMAGE_SUFFIXES]
             label = stated_class(stream, parts, key) if images or _has_label(parts) else None
             if label is None and not images:
@@ -153,11 +157,11 @@ def require_end(archive: tarfile.TarFile, stream: BinaryIO) -> None:
         raise TarError(f"no header at byte {archive.offset}")
 
 
-def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+def tar_members(archive: tarfile.TarFile, wanted: Container[str]) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """(key, suffix, member) of each file, named as webdataset names them: the suffix begins at the first dot.
 
     Raises:
-        TarError: a member leads out of the tar, or is sparse.
+        TarError: a member leads out of the tar, is sparse, or is a link whose name ends like those of ``wanted``.
     """
     for member in archive:
         path = PurePosixPath(member.name)
@@ -165,9 +169,30 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.Ta
             raise TarError(f"member {member.name!r} leads out of the tar")
         if member.issparse():
             raise TarError(f"member {member.name!r} is sparse")
+        if (member.islnk() or member.issym()) and path.suffix.lower() in wanted:
+            raise TarError(
+                f"member {member.name!r} is a link to {member.linkname!r} and has no bytes of its own (tar writes them "
+                "with --dereference --hard-dereference)"
+            )
         stem, dot, suffix = path.name.partition(".")
         if member.isreg() and stem and dot and not member.name.startswith("__"):
             yield str(path.with_name(stem)), suffix.lower(), member
+
+
+def require_plain_names(parts: Mapping[str, tarfile.TarInfo], wanted: Container[str]) -> None:
+    """See that a sample has a member whose whole suffix is ``wanted``, or none that only ends like one.
+
+    Raises:
+        TarError: its key was cut at a dot that belongs to the name.
+    """
+    if any(f".{suffix}" in wanted for suffix in parts):
+        return
+    for suffix, member in parts.items():
+        if PurePosixPath(f"x.{suffix}").suffix in wanted:
+            raise TarError(
+                f"member {member.name!r} is left over: a key ends at the first dot, which makes .{suffix} its suffix "
+                "and that of no sample. Leave dots out of the names before the suffix"
+            )
 
 
 def _has_label(parts: Mapping[str, tarfile.TarInfo]) -> bool:

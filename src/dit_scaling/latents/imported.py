@@ -14,7 +14,8 @@ from dit_scaling.common.files import read_json
 from dit_scaling.common.section import PositiveFloat, Section
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import IMPORTED, imported_record
-from dit_scaling.data.sources import ImageSource, check_source
+from dit_scaling.data.sources import FolderSource, ImageSource, check_source
+from dit_scaling.latents.layouts.layout_table import LAYOUTS
 from dit_scaling.latents.manifest import Finite, NonNegative, Origin, Shard
 from dit_scaling.latents.reader import ShardRows
 
@@ -141,18 +142,35 @@ class ImportedLatents:
     def rows_of(self, images: ImageSource) -> NDArray[np.int64]:
         """The latent of each image, (N,): that of its name where all have one, else the one at its place.
 
+        Places in image folders are counted as the latents' layout counts them, elsewhere as the source does.
+
         Raises:
             UserError: there are more or fewer latents than images, or a label is not that of its image.
         """
         rows = self._rows_by_name(images.keys) if self.facts.named else None
         if rows is None:
-            if not len(images) <= len(self) <= len(images) + self.facts.repeats:
-                raise UserError(
-                    f"latents.source: {self.record.parent} has {len(self):,} latents, but `data` has {len(images):,} "
-                    "images. `data` must name the images that the latents were made of, all of them and no others."
-                )
-            rows = np.arange(len(images))
+            self._require_count(len(images))
+            rows = self._rows_by_place(images)
         self._require_labels(rows, images)
+        return rows
+
+    def _require_count(self, images: int) -> None:
+        """See that there are as many latents as images, but for those at the end that are the first once more."""
+        more = len(self) - images
+        repeated = 0 <= more <= self.facts.repeats and np.array_equal(self.labels[images:], self.labels[:more])
+        if not repeated:
+            raise UserError(
+                f"latents.source: {self.record.parent} has {len(self):,} latents, but `data` has {images:,} "
+                "images. `data` must name the images that the latents were made of, all of them and no others."
+            )
+
+    def _rows_by_place(self, images: ImageSource) -> NDArray[np.int64]:
+        """The latent at the place of each image, in an image folder that of the order in which the layout lists it."""
+        rows = np.arange(len(images))
+        if isinstance(images, FolderSource):
+            order = LAYOUTS[self.facts.origin.layout].image_order
+            listed = sorted(range(len(images)), key=lambda index: order(images.keys[index]))
+            rows[listed] = np.arange(len(images))
         return rows
 
     def _rows_by_name(self, keys: Iterable[str]) -> NDArray[np.int64] | None:

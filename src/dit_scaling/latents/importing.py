@@ -1,6 +1,7 @@
 """Importing latents that others have published or extracted, into a folder of shards that studies read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from dit_scaling.common.files import atomic_folder, digest, sha256_file, write_j
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import write_provenance
 from dit_scaling.data.assets import IMPORTED
-from dit_scaling.latents.imported import NO_SPREAD, Imported, ImportedLatents, complete
+from dit_scaling.latents.imported import NO_SPREAD, Imported, ImportedLatents, complete, read_imported
 from dit_scaling.latents.layouts.foreign_latents import Foreign, ForeignSample, Holds
 from dit_scaling.latents.layouts.layout_table import layout_of
-from dit_scaling.latents.manifest import ChannelSums, Origin, Shard
+from dit_scaling.latents.manifest import ChannelSums, Origin, Shard, read_manifest
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 
 PART = 20_000
@@ -23,6 +24,10 @@ PART = 20_000
 USUAL = (0.3, 3.0)
 """Standard deviation of latents that were scaled for a diffusion model."""
 MOST_LOG_VARIANCE = 20.0  # of diffusers' posteriors
+MANIFEST = "manifest.json"
+"""What a study has beside its shards."""
+NO_DRAWS = "one latent of the image, without log-variance"
+"""In the place of a layout's words on shards of this package."""
 
 
 class _Converter:
@@ -31,12 +36,18 @@ class _Converter:
     def __init__(self, holds: Holds, multiplied_by: float, first: ForeignSample) -> None:
         self.holds, self.multiplied_by = holds, multiplied_by
         self._first, self._shape = first.where, first.values.shape
-        channels = self._shape[1]
+        views, channels = self._shape[:2]
+        if 0 in self._shape or views > 2:
+            raise UserError(
+                f"{first.where} is of shape {self._shape}, which no latents of an image and its mirror have."
+            )
         if holds != "latent" and channels % 2:
             raise UserError(f"{first.where} has {channels} channels: no halves for {holds} (--holds).")
         self.channels = channels if holds == "latent" else channels // 2
         self.sums = ChannelSums(self.channels, scale=1.0)
         self.labels: list[int] = []
+        self.log_variance = self.mirrored = False
+        """Whether any latent so far has a spread, or a mirror that is not the image again."""
 
     def sample(self, index: int, sample: ForeignSample) -> LatentSample:
         """One latent for a shard, counted.
@@ -50,6 +61,8 @@ class _Converter:
             )
         rounded = to_float16(self._moments(sample), sample.where, "it holds {fault}. Get it again, or leave it out.")
         self.sums.add(complete(rounded[None], self.channels)[0])
+        self.log_variance |= bool((rounded[:, self.channels :] != NO_SPREAD).any())
+        self.mirrored |= bool((rounded[0] != rounded[-1]).any())
         self.labels.append(sample.label)
         return LatentSample(index, rounded, sample.label, sample.image)
 
@@ -120,8 +133,8 @@ def import_latents(
     if folder.exists():
         raise UserError(f"{folder} is there already. Name a new folder, or delete it.")
     row = layout_of(source, layout)
-    foreign = row.open(source)
-    chosen, factor = holds or foreign.holds, multiplied_by or foreign.multiplied_by
+    foreign, origin = _with_record(source, row.open(source))
+    chosen, factor = holds or foreign.holds, foreign.multiplied_by if multiplied_by is None else multiplied_by
     if chosen is None or factor is None:
         raise UserError(
             f"{source}: tars do not say what their latents are. Add --scale S, what they were multiplied by (0.18215 "
@@ -132,6 +145,11 @@ def import_latents(
         raise UserError(f"{source} holds no latents.")
     tracked = track(foreign.samples, foreign.count, "latent", log_seconds)
     first = next(tracked)
+    if foreign.ours and origin is None and holds is None and len(first.values) == 1:
+        raise UserError(
+            f"{source} holds imported latents, and no {IMPORTED} that says what they are. Put it beside them, or say "
+            "with --holds whether their channels are of one latent (latent) or of mean and log-variance (mean-logvar)."
+        )
     converter = _Converter(chosen, factor, first)
     numbered = (converter.sample(index, sample) for index, sample in enumerate(chain([first], tracked)))
     with atomic_folder(folder) as temporary:
@@ -143,7 +161,7 @@ def import_latents(
             shards.append(Shard(file=path.name, sha256=sha256_file(path), count=count))
             if number == 0 and multiplied_by is None and factor != 1.0:
                 converter.require_usual_scale()
-        record = _record(row.name, foreign, converter, first.values.shape, shards)
+        record = _record(origin or _origin(row.name, foreign), foreign, converter, first.values.shape, shards)
         write_json(temporary / IMPORTED, record.stored())
         ImportedLatents(temporary / IMPORTED)  # keeps the indices, so that no job has to make them
         settings = {"source": str(source.resolve()), "layout": row.name, "holds": chosen, "multiplied_by": factor}
@@ -159,14 +177,42 @@ def _parts(samples: Iterator[LatentSample]) -> Iterator[Iterator[LatentSample]]:
         yield chain([sample], islice(samples, PART - 1))
 
 
+def _with_record(source: Path, foreign: Foreign) -> tuple[Foreign, Origin | None]:
+    """Latents with what is known of them where they went through this package before; None of others.
+
+    Raises:
+        UserError: the record beside them is broken, or about more or fewer latents.
+    """
+    if not foreign.ours:
+        return foreign, None
+    if not (source / IMPORTED).is_file():
+        manifest = source / MANIFEST
+        return foreign, read_manifest(manifest).imported if manifest.is_file() else None
+    facts = read_imported(source / IMPORTED)
+    if facts.count != foreign.count:
+        raise UserError(
+            f"{source}: its tars hold {foreign.count:,} latents, but {IMPORTED} says {facts.count:,}. Get the folder "
+            "again, whole."
+        )
+    holds: Holds = "latent" if facts.latent_shape[1] == facts.channels else "mean-logvar"
+    return replace(foreign, holds=holds, named=facts.named, repeats=facts.repeats), facts.origin
+
+
+def _origin(layout: str, foreign: Foreign) -> Origin:
+    """What a layout says of its latents; whether that is so shows when all are read."""
+    return Origin(layout=layout, log_variance=foreign.holds != "latent", mirrored=True, each=foreign.each)
+
+
 def _record(
-    layout: str, foreign: Foreign, converter: _Converter, shape: tuple[int, ...], shards: list[Shard]
+    origin: Origin, foreign: Foreign, converter: _Converter, shape: tuple[int, ...], shards: list[Shard]
 ) -> Imported:
     views, channels, height, width = shape
     mean, std = converter.statistics()
-    origin = Origin(layout=layout, log_variance=converter.holds != "latent", mirrored=views == 2, each=foreign.each)
+    seen: dict[str, bool | str] = {"log_variance": converter.log_variance, "mirrored": converter.mirrored}
+    if foreign.ours and origin.log_variance and not converter.log_variance:
+        seen["each"] = NO_DRAWS
     return Imported(
-        origin=origin,
+        origin=origin.model_copy(update=seen),
         latent_shape=(views, channels, height, width),
         channels=converter.channels,
         multiplied_by=converter.multiplied_by,

@@ -15,6 +15,7 @@ from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
     Layout,
+    by_folder,
     one_view,
     read_in_order,
     read_npy,
@@ -74,4 +75,4 @@ def _numbers(folder: Path) -> set[int]:
     return {int(match[1]) for path in folder.iterdir() if (match := NUMBERED.fullmatch(path.name))}
 
 
-FAST_DIT = Layout("fast-dit", "NAME_features/0.npy and NAME_labels/0.npy", _found, _open)
+FAST_DIT = Layout("fast-dit", "NAME_features/0.npy and NAME_labels/0.npy", _found, _open, by_folder)

@@ -46,7 +46,7 @@ class Foreign:
 
     count: int
     samples: Iterator[ForeignSample]
-    """All of them, read as one asks for them, in the order in which an image folder lists their images."""
+    """All of them, read as one asks for them, in the order that `Layout.image_order` gives their images."""
     each: str
     """What one of them is, in words."""
     holds: Holds | None
@@ -57,6 +57,8 @@ class Foreign:
     """Whether `ForeignSample.image` may be the name of an image in its source."""
     repeats: int = 0
     """So many of the last may be the first once more."""
+    ours: bool = False
+    """Whether they lie in shards of this package, beside which a record may tell what they are."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,19 @@ class Layout:
     """Whether a folder looks like it."""
     open: Callable[[Path], Foreign]
     """Raises UserError where files are missing, double or not what they should be."""
+    image_order: Callable[[str], Any]
+    """What sorts the paths of the images in an image folder, CLASS/.../FILE, into the order of their latents."""
+
+
+def by_path(path: str) -> str:
+    """Images of all classes and folders in the order of their paths as text: cat-big/x.png stands before cat/x.png."""
+    return path
+
+
+def by_folder(path: str) -> tuple[str, str, str]:
+    """The order of torchvision's ImageFolder: class by class, the images of a folder before those of folders in it."""
+    folder, _, name = path.rpartition("/")
+    return folder.partition("/")[0], folder, name
 
 
 def read_npy(path: Path, name: str) -> NDArray[Any]:

@@ -2,7 +2,8 @@
 
 A sample is KEY.npy, one latent of shape (C, h, w), and its class in KEY.cls, KEY.cls.txt, KEY.txt or KEY.json, as in
 tars of images. KEY.latent.npy is the member of this package's own shards: (2, 2C, h, w), image and mirror; mean, then
-log-variance; with the image's name in KEY.json.
+log-variance; with the image's name in KEY.json. Shards of imported latents may lack the mirror or the log-variance,
+which `import_latents` learns from the record beside them.
 """
 
 import json
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.data.tars import TarError, require_end, stated_class, tar_members
+from dit_scaling.data.tars import TarError, require_end, require_plain_names, stated_class, tar_members
 from dit_scaling.latents.layouts.foreign_latents import (
     MOST_BYTES,
     Foreign,
     ForeignSample,
     Layout,
+    by_folder,
     one_view,
     parse_npy,
     read_in_order,
@@ -28,6 +30,7 @@ from dit_scaling.latents.layouts.foreign_latents import (
 )
 
 OURS, OTHERS = "latent.npy", "npy"
+SUFFIXES = (f".{OURS}", f".{OTHERS}")
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,19 @@ def _open(root: Path) -> Foreign:
         holds="mean-logvar" if ours else None,
         multiplied_by=1.0 if ours else None,
         named=True,
+        ours=ours,
     )
 
 
 def _scan(path: Path) -> Iterator[_Member]:
     with tarfile.open(path, "r:") as archive, path.open("rb") as stream:
-        for key, found in groupby(tar_members(archive), key=lambda member: member[0]):
+        for key, found in groupby(tar_members(archive, SUFFIXES), key=lambda member: member[0]):
             parts: dict[str, tarfile.TarInfo] = {}
             for _, suffix, member in found:
                 if suffix in parts:
                     raise TarError(f"member {member.name} is there twice")
                 parts[suffix] = member
+            require_plain_names(parts, SUFFIXES)
             latents = [suffix for suffix in (OURS, OTHERS) if suffix in parts]
             if not latents:
                 continue
@@ -117,4 +122,4 @@ def _sample(member: _Member) -> ForeignSample:
     return ForeignSample(where, views, whole_label(member.label, where), member.image)
 
 
-WEBDATASET = Layout("webdataset", "*.tar with KEY.npy and KEY.cls", _found, _open)
+WEBDATASET = Layout("webdataset", "*.tar with KEY.npy and KEY.cls", _found, _open, by_folder)

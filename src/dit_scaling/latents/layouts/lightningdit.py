@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.foreign import name_foreign_file
-from dit_scaling.latents.layouts.foreign_latents import Foreign, ForeignSample, Layout, whole_label
+from dit_scaling.latents.layouts.foreign_latents import Foreign, ForeignSample, Layout, by_folder, whole_label
 
 NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
 CHUNK = 64
@@ -33,7 +33,11 @@ def _open(root: Path) -> Foreign:
     ranks: dict[int, dict[int, Path]] = defaultdict(dict)
     for path in sorted(root.glob("*.safetensors")):
         if match := NAME.fullmatch(path.name):
-            ranks[int(match[1])][int(match[2])] = path
+            other = ranks[int(match[1])].setdefault(int(match[2]), path)
+            if other is not path:
+                raise UserError(
+                    f"{root} holds {other.name} and {path.name}, two files of one rank and shard. Keep one."
+                )
     for rank in range(max(ranks) + 1):
         for shard in range(max(ranks[rank], default=0) + 1):
             if shard not in ranks[rank]:
@@ -112,4 +116,4 @@ def _opened(path: Path) -> Any:
         raise UserError(f"{path} is {told}. Get it again.") from None
 
 
-LIGHTNINGDIT = Layout("lightningdit", "latents_rank00_shard000.safetensors", _found, _open)
+LIGHTNINGDIT = Layout("lightningdit", "latents_rank00_shard000.safetensors", _found, _open, by_folder)

@@ -19,6 +19,7 @@ from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
     Layout,
+    by_path,
     one_view,
     read_in_order,
     read_npy,
@@ -90,5 +91,5 @@ def _sample(root: Path, labels: dict[str, Any], name: str) -> ForeignSample:
 
 
 REPA = Layout(
-    "repa", f"{LABELS} beside 00000/img-mean-std-00000000.npy", lambda folder: _root(folder) is not None, _open
+    "repa", f"{LABELS} beside 00000/img-mean-std-00000000.npy", lambda folder: _root(folder) is not None, _open, by_path
 )
