@@ -546,7 +546,32 @@ def test_the_command_says_what_to_write_into_a_config(source: Path, folder: Path
     assert answer.exit_code == 0, answer.output
     assert f"{folder}: 11 latents of 2x4x4 without mirrors, of 3 classes, from fast-dit" in answer.output
     assert "They have no log-variance" in answer.output
-    assert f"  latents: {{source: {folder}}}\n  training: {{horizontal_flip: false}}" in answer.output
+    line = next(line for line in answer.output.splitlines() if line.startswith("  latents:"))
+    assert yaml.safe_load(line) == {"latents": {"source": str(folder)}}
+    assert f"{line}\n  training: {{horizontal_flip: false}}" in answer.output
+
+
+def test_the_line_to_copy_is_one_path_whatever_its_letters(source: Path, tmp_path: Path, moments: Moments) -> None:
+    write_fast_dit(source, moments, LABELS)
+    folder = tmp_path / 'my latents, "v2": {1}'
+    answer = CliRunner().invoke(app, ["import-latents", str(source), str(folder)])
+    line = next(line for line in answer.output.splitlines() if line.startswith("  latents:"))
+    assert yaml.safe_load(line) == {"latents": {"source": str(folder)}}
+
+
+def test_what_a_killed_import_left_goes_with_the_next(source: Path, folder: Path, moments: Moments) -> None:
+    write_fast_dit(source, moments, LABELS)
+    ours, other = (folder.with_name(f".tmp-0123456789ab-{name}") for name in (folder.name, f"big-{folder.name}"))
+    for left in (ours, other):
+        left.mkdir(parents=True)
+    import_latents(source, folder)
+    assert (ours.exists(), other.exists()) == (False, True)
+
+
+def test_a_scale_that_is_no_number_is_refused(source: Path, folder: Path, moments: Moments) -> None:
+    write_fast_dit(source, moments, LABELS)
+    assert CliRunner().invoke(app, ["import-latents", str(source), str(folder), "--scale", "inf"]).exit_code == 2
+    assert not folder.exists()
 
 
 def config_with_images(tmp_path: Path, folder: Path) -> Path:
@@ -581,6 +606,21 @@ def test_check_compares_all_labels_and_says_how_latents_are_drawn(
     shutil.rmtree(tmp_path / "images")
     answer = CliRunner().invoke(app, ["check", str(config)])
     assert "Imported latents spare encoding, not the images" in str(answer.exception)
+
+
+def test_check_needs_only_the_record_once_the_shards_are_deleted(
+    tmp_path: Path, source: Path, folder: Path, moments: Moments
+) -> None:
+    imported(source, folder, "fast-dit", moments)
+    config = config_with_images(tmp_path, folder)
+    for tar in folder.glob("part-*"):
+        tar.unlink()
+    answer = CliRunner().invoke(app, ["check", str(config)])
+    assert answer.exit_code == 0, answer.output
+    assert "whose shards are gone; by their record each class has as many as images" in answer.output
+    (tmp_path / "images" / KEYS[0]).rename(tmp_path / "images" / KEYS[0].replace("class-0", "class-1"))
+    answer = CliRunner().invoke(app, ["check", str(config)])
+    assert "latents of class 0, but `data` has" in str(answer.exception)
 
 
 def test_the_digest_of_a_study_follows_the_latents_and_not_their_path(

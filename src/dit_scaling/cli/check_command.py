@@ -74,15 +74,21 @@ def _tell_images(study: "Study", source: "ImageSource") -> None:
     from dit_scaling.data.imagenet import compare_count
     from dit_scaling.data.split import require_shards, require_training_images
     from dit_scaling.data.survey import describe_inventory, require_readable, survey
-    from dit_scaling.latents.imported import ImportedLatents
+    from dit_scaling.latents.imported import ImportedLatents, has_shards, read_imported, require_record_fits
 
     images = len(source)
     require_training_images(source.labels, source.class_names, study.data.held_out, study.seed)
     require_shards(images, study.data.held_out, study.latents.shards, study.latents.held_out_shards)
     if study.latents.source is not None:
-        latents = ImportedLatents(imported_record(study))
-        latents.rows_of(source)
-        typer.echo(f"Latents: {images:,} imported ones ({latents.facts.origin.each}) with the labels of their images.")
+        record = imported_record(study)
+        found = read_imported(record)
+        if has_shards(record, found):
+            ImportedLatents(record).rows_of(source)
+            told = "with the labels of their images"
+        else:
+            require_record_fits(record, found, source)
+            told = "whose shards are gone; by their record each class has as many as images"
+        typer.echo(f"Latents: {images:,} imported ones ({found.origin.each}) {told}.")
     if isinstance(study.data, ImageFiles):
         if study.data.count not in (None, images):
             typer.echo(f"Doubtful: data.count: {study.data.count:,}, but there are {images:,} images.")

@@ -1,5 +1,6 @@
 """``import-latents``: latents of others become shards."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,7 @@ def import_latents(
         float | None,
         typer.Option(
             min=1e-6,
+            max=1e6,
             help="What the latents are multiplied by already: 1 for nothing. By default 0.18215 for fast-dit, 1 for "
             "repa and lightningdit; webdataset does not say.",
             show_default=False,
@@ -55,6 +57,6 @@ def import_latents(
     if not found.origin.log_variance:
         typer.echo("They have no log-variance: training sees each as it is, at every step.")
     typer.echo("In a study whose images are those of these latents, in a config file:")
-    typer.echo(f"  latents: {{source: {folder}}}")
+    typer.echo(f"  latents: {{source: {json.dumps(str(folder), ensure_ascii=False)}}}")  # quoted, as YAML reads it too
     if not found.origin.mirrored:
         typer.echo("  training: {horizontal_flip: false}")

@@ -66,7 +66,7 @@ def remove_leftovers(folder: Path) -> None:
 def remove_leftovers_of(path: Path) -> None:
     """Delete what killed processes left of ``path`` itself, beside it; nobody else may be writing it."""
     for left in path.parent.glob(f"{TEMPORARY}*"):
-        if left.name.endswith(f"-{path.name}"):
+        if left.name.removeprefix(TEMPORARY).partition("-")[2] == path.name:
             _remove(left)
 
 

@@ -66,11 +66,8 @@ def encode_shard(
         UserError: an image or the autoencoder is unusable, latents do not fit float16, the memory is not enough, or a
             shard would be empty.
     """
-    data = settings.vae.data
-    source = open_source(data.data)
-    train, held_out = split_indices(len(source), data.data.held_out, data.seed)
-    ordered = reading_order(source, train if split == "train" else held_out)
-    indices = shard_indices(settings, split, shard, ordered)
+    source = open_source(settings.vae.data.data)
+    indices = shard_indices(settings, split, shard, split_in_order(settings, source, split))
     vae = for_encoding(open_vae(vae_json), how.device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
     samples = _encode(vae, source, indices, sums, how, settings.latents.precision)
@@ -78,6 +75,13 @@ def encode_shard(
         write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", how.log_seconds))
     histogram = np.bincount(source.labels[indices], minlength=len(source.class_names))
     write_facts(facts, output, (split, shard), histogram, sums, settings, vae_json)
+
+
+def split_in_order(settings: LatentsSettings, source: ImageSource, split: str) -> NDArray[np.int64]:
+    """Indices of a split's images, in the order in which they are read fast: its shards are runs of them."""
+    data = settings.vae.data
+    train, held_out = split_indices(len(source), data.data.held_out, data.seed)
+    return reading_order(source, train if split == "train" else held_out)
 
 
 def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:

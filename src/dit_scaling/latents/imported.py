@@ -116,6 +116,28 @@ def require_usable(study: Study) -> None:
         )
 
 
+def has_shards(record: Path, found: Imported) -> bool:
+    """Whether a shard is there; all may be deleted once the studies have their latents."""
+    return any((record.parent / shard.file).exists() for shard in found.shards)
+
+
+def require_record_fits(record: Path, found: Imported, images: ImageSource) -> None:
+    """See that a record whose shards are gone is of these images, as far as the number in each class tells.
+
+    Raises:
+        UserError: a class has another number of latents than of images.
+    """
+    ours = np.bincount(images.labels, minlength=len(found.label_histogram))
+    theirs = np.pad(found.label_histogram, (0, len(ours) - len(found.label_histogram)))
+    more = theirs - ours
+    if more.min() < 0 or more.sum() > found.repeats:
+        label = int(np.flatnonzero(more)[0])
+        raise UserError(
+            f"latents.source: {record} tells of {theirs[label]:,} latents of class {label}, but `data` has "
+            f"{ours[label]:,} images of it. `data` must name the images that the latents were made of."
+        )
+
+
 class ImportedLatents:
     """Imported latents, memory-mapped, in the order in which they came."""
 

@@ -12,8 +12,7 @@ from dit_scaling.common.files import read_json
 from dit_scaling.common.progress import track
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.sources import ImageSource, open_source
-from dit_scaling.data.split import split_indices
-from dit_scaling.latents.encode import shard_indices
+from dit_scaling.latents.encode import shard_indices, split_in_order
 from dit_scaling.latents.imported import ImportedLatents
 from dit_scaling.latents.manifest import ChannelSums, write_facts
 from dit_scaling.latents.shards import LatentSample, write_shard
@@ -47,11 +46,9 @@ def take_shard(
     Raises:
         UserError: the latents are not those of the study's images, or damaged, or a shard would be empty.
     """
-    data = settings.vae.data
-    source, latents = open_source(data.data), ImportedLatents(imported)
+    source, latents = open_source(settings.vae.data.data), ImportedLatents(imported)
     rows = latents.rows_of(source)
-    train, held_out = split_indices(len(source), data.data.held_out, data.seed)
-    indices = shard_indices(settings, split, shard, train if split == "train" else held_out)
+    indices = shard_indices(settings, split, shard, split_in_order(settings, source, split))
     sums = ChannelSums(latents.facts.channels, _scale(vae_json))
     samples = _samples(latents, rows, source, indices, sums)
     write_shard(output, track(samples, len(indices), f"{split} shard {shard}, latent", log_seconds))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import atomic_folder, digest, sha256_file, write_json
+from dit_scaling.common.files import atomic_folder, digest, remove_leftovers_of, sha256_file, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import write_provenance
 from dit_scaling.data.assets import IMPORTED
@@ -132,6 +132,7 @@ def import_latents(
     """
     if folder.exists():
         raise UserError(f"{folder} is there already. Name a new folder, or delete it.")
+    remove_leftovers_of(folder.resolve())
     row = layout_of(source, layout)
     foreign, origin = _with_record(source, row.open(source))
     chosen, factor = holds or foreign.holds, foreign.multiplied_by if multiplied_by is None else multiplied_by
