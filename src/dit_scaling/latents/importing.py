@@ -200,7 +200,7 @@ def _with_record(source: Path, foreign: Foreign) -> tuple[Foreign, Origin | None
 
 
 def _origin(layout: str, foreign: Foreign) -> Origin:
-    """What a layout says of its latents; whether that is so shows when all are read."""
+    """What a layout says of its latents."""
     return Origin(layout=layout, log_variance=foreign.holds != "latent", mirrored=True, each=foreign.each)
 
 
@@ -209,9 +209,11 @@ def _record(
 ) -> Imported:
     views, channels, height, width = shape
     mean, std = converter.statistics()
-    seen: dict[str, bool | str] = {"log_variance": converter.log_variance, "mirrored": converter.mirrored}
-    if foreign.ours and origin.log_variance and not converter.log_variance:
-        seen["each"] = NO_DRAWS
+    seen: dict[str, bool | str] = {"log_variance": converter.holds != "latent", "mirrored": views == 2}
+    if foreign.ours:  # their place is there also where there was none to fill it
+        seen = {"log_variance": converter.log_variance, "mirrored": converter.mirrored}
+        if origin.log_variance and not converter.log_variance:
+            seen["each"] = NO_DRAWS
     return Imported(
         origin=origin.model_copy(update=seen),
         latent_shape=(views, channels, height, width),
