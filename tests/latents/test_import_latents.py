@@ -596,7 +596,7 @@ def test_check_compares_all_labels_and_says_how_latents_are_drawn(
     assert answer.exit_code == 0, answer.output
     assert "Latents: 11 imported ones (one draw of the posterior of the image or of its mirror" in answer.output
     assert "'draws of the posterior'" in answer.output
-    planned = CliRunner().invoke(app, ["plan", str(config)])
+    planned = CliRunner().invoke(app, ["plan", str(config), "--device", "h200"])
     assert planned.exit_code == 0, planned.output
     moved = KEYS[0].replace("class-0", "class-1")
     (tmp_path / "images" / KEYS[0]).rename(tmp_path / "images" / moved)

@@ -83,7 +83,7 @@ def status(config: Path) -> int:
     return counted(lambda: describe_status(read_status(study, Stages(study, "0" * 16), results), results))
 
 
-@pytest.mark.parametrize("look", [dry_run, plan, status])
+@pytest.mark.parametrize("look", [pytest.param(dry_run, marks=pytest.mark.slow), plan, status])
 def test_twice_the_variants_cost_about_twice_as_much(tmp_path: Path, look: Callable[[Path], int]) -> None:
     look(study_of(2, tmp_path))  # What is loaded and remembered once.
     few, many = (look(study_of(variants, tmp_path)) for variants in (FEW, MANY))

@@ -20,10 +20,10 @@ from tiny import EVALUATION, REFERENCE, RESULTS, TRAINING, VARIANTS, VERDICT, tr
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [
-        ("score", {"score_samples", *VERDICT}),
-        ("features", {"extract_features", "score_samples", *VERDICT}),
-        ("levels", {"levels", *VERDICT}),
-        ("losses", {"held_out_loss", *VERDICT}),
+        pytest.param("score", {"score_samples", *VERDICT}, marks=pytest.mark.slow),
+        pytest.param("features", {"extract_features", "score_samples", *VERDICT}, marks=pytest.mark.slow),
+        pytest.param("levels", {"levels", *VERDICT}, marks=pytest.mark.slow),
+        pytest.param("losses", {"held_out_loss", *VERDICT}, marks=pytest.mark.slow),
         ("sample", EVALUATION),
         ("train", {*TRAINING, *EVALUATION}),
     ],
@@ -111,6 +111,7 @@ def test_stops_added_before_and_after_a_finished_one_are_trained_one_at_a_time(s
     assert evaluations == {f"{RESULTS}/{variant}/seed-0/step-30/guidance-1.0/metrics.json" for variant in VARIANTS}
 
 
+@pytest.mark.slow
 def test_a_study_finished_under_gates_that_stop_is_not_sampled_again_without_them(copied: Path) -> None:
     stopping = edited(copied, {"training.gates": "stop"})
     finish_with_gates(copied, stopping)
@@ -125,6 +126,7 @@ def test_a_study_finished_under_gates_that_stop_is_not_sampled_again_without_the
     }
 
 
+@pytest.mark.slow
 def test_a_forced_stage_is_repeated_for_every_step_also_where_those_before_it_are_forced(copied: Path) -> None:
     stopping = edited(copied, {"training.gates": "stop"})
     finish_with_gates(copied, stopping)
@@ -227,7 +229,9 @@ def test_learning_rate_retrains_every_variant_on_the_same_latents(study: Path, t
 )
 def test_plan_says_in_advance_what_the_workflow_would_run(study: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = edited(tmp_path, changes)
-    told = python(study, "-m", "dit_scaling.cli", "plan", "--configfile", str(config), "--diff", RESULTS)
+    told = python(
+        study, "-m", "dit_scaling.cli", "plan", "--configfile", str(config), "--device", "h200", "--diff", RESULTS
+    )
     assert told.returncode == 0, told.stderr
     rows = {
         row[0]: int(row[1]) for line in told.stdout.splitlines() if len(row := line.split()) > 2 and row[1].isdigit()

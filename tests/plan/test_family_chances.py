@@ -109,7 +109,7 @@ def test_as_json_a_chance_has_the_numbers_of_its_sentence(tmp_path: Path) -> Non
         "claims: {families: [{better: DiT@flow, than: DiT}]}\n"
     )
     files = [str(CONFIG / "embedded-families.yaml"), str(overlay)]
-    told = CliRunner().invoke(app, ["plan", *files, "--chances", "--json"])
+    told = CliRunner().invoke(app, ["plan", *files, "--device", "h200", "--chances", "--json"])
     (chance,) = json.loads(told.output)["family_chances"]
     (line,) = describe_family_chances(load_study(*map(Path, files)), 5000)
     assert chance["question"] == {"claim": "DiT@flow over DiT", "better": "DiT@flow", "than": "DiT"}
