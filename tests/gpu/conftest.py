@@ -1,6 +1,7 @@
 """What the tests on a GPU share: the device, and a table of what was measured, printed at the end.
 
 `TEST_DEVICE=cpu pytest -m gpu tests/gpu` walks the same paths on the CPU: what can break without a GPU breaks there.
+`TEST_DEVICE=pretended` walks them on a GPU that is none: what mixes devices, or waits for one, breaks there.
 """
 
 import os
@@ -12,10 +13,12 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+import pretended_cuda
 from bounds import Below
 from pipeline import TINY, edited, snakemake
 
 DEVICE = os.environ.get("TEST_DEVICE", "cuda")
+PRETENDED = DEVICE == "pretended"
 MEASURED = pytest.StashKey[list[str]]()
 
 # One GPU is enough; and a job that found several would choose one by a variable that is read before CUDA starts.
@@ -23,6 +26,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if PRETENDED:  # in this process, and in all that it starts
+        os.environ["PYTHONPATH"] = str(Path(pretended_cuda.__file__).parent)
+        pretended_cuda.pretend()
     config.stash[MEASURED] = []
 
 
@@ -46,7 +52,13 @@ def device() -> torch.device:
     """The device under test; without it there is nothing to test."""
     if DEVICE == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device here (TEST_DEVICE=cpu walks these tests on the CPU)")
-    return torch.device(DEVICE)
+    return torch.device("cuda" if PRETENDED else DEVICE)
+
+
+@pytest.fixture(scope="session")
+def full_size() -> bool:
+    """Whether networks are as wide as the paper's: a CPU computes with narrower ones."""
+    return DEVICE == "cuda"
 
 
 @pytest.fixture
@@ -55,6 +67,13 @@ def cuda(device: torch.device) -> torch.device:
     if device.type != "cuda":
         pytest.skip("only CUDA has this")
     return device
+
+
+@pytest.fixture
+def real() -> None:
+    """For tests of what a pretended GPU lacks: memory, compiled graphs, NCCL, places for several processes."""
+    if PRETENDED:
+        pytest.skip("a pretended GPU has none of this")
 
 
 @pytest.fixture
@@ -89,7 +108,7 @@ def study_run(
         yield None
         return
     folder = tmp_path_factory.mktemp("study")
-    cores = len(os.sched_getaffinity(0)) // 2 if device.type == "cuda" else 2
+    cores = len(os.sched_getaffinity(0)) // 2 if DEVICE == "cuda" else 2
     config = edited(folder, {"resources.device": device.type, "resources.jobs_per_gpu": cores}, TINY)
     with ThreadPoolExecutor(1) as pool:
         yield folder, pool.submit(snakemake, folder, "--cores", str(cores), config=config)

@@ -24,7 +24,7 @@ def compute(folder: str, jobs_per_gpu: int, pipe: Connection) -> None:
     pipe.recv()
 
 
-@pytest.mark.usefixtures("cuda")
+@pytest.mark.usefixtures("cuda", "real")
 @pytest.mark.parametrize("jobs_per_gpu", [1, 2])
 def test_of_jobs_that_want_the_one_gpu_one_too_many_waits(tmp_path: Path, jobs_per_gpu: int) -> None:
     pipes, processes = [], []

@@ -59,6 +59,7 @@ def test_samples_from_the_same_noise(
     )
 
 
+@pytest.mark.usefixtures("real")
 @pytest.mark.parametrize(("guidance", "graphs"), [(1.0, False), (4.0, False), (4.0, True)])
 def test_compiled_sampling_has_one_graph_also_for_a_smaller_batch(
     network: DiT, device: torch.device, guidance: float, graphs: bool, below: Below

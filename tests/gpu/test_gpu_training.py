@@ -37,9 +37,9 @@ BOUNDS = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 1e-1}
 
 
 @pytest.fixture
-def run(toy_run: TrainSettings, device: torch.device) -> TrainSettings:
+def run(toy_run: TrainSettings, full_size: bool) -> TrainSettings:
     """Two blocks as wide as DiT-S on 64 tokens; narrower on the CPU."""
-    hidden_size, num_heads = (64, 1) if device.type == "cpu" else (384, 6)
+    hidden_size, num_heads = (384, 6) if full_size else (64, 1)
     variant = Variant(size="Toy", patch=1, depth=2, hidden_size=hidden_size, num_heads=num_heads)
     return toy_run.model_copy(update={"variant": variant}).with_recipe(batch_size=16, learning_rate=1e-3)
 
@@ -154,6 +154,7 @@ def start(run: TrainSettings, device: torch.device, ranks: Ranks | None = None) 
     )
 
 
+@pytest.mark.usefixtures("real")
 def test_a_compiled_network_is_one_graph_and_stays_it(run: TrainSettings, device: torch.device) -> None:
     from torch._dynamo.utils import counters
 
@@ -207,6 +208,7 @@ def train_in_a_group(run: TrainSettings, device: str, port: int, output: Path) -
             torch.save(step.tensors, output / f"{name}.pt")
 
 
+@pytest.mark.usefixtures("real")
 @pytest.mark.parametrize("fast", [False, True], ids=["float32 eager", "bfloat16 compiled"])
 def test_one_rank_of_a_group_trains_as_none(
     run: TrainSettings, tmp_path: Path, device: torch.device, fast: bool
@@ -226,6 +228,7 @@ def test_one_rank_of_a_group_trains_as_none(
         assert torch.equal(tensor, replicated[name]), name
 
 
+@pytest.mark.usefixtures("real")
 def test_out_of_memory_names_the_setting_and_a_value_that_fits(
     run: TrainSettings, toy_latents: Path, tmp_path: Path, cuda: torch.device
 ) -> None:
