@@ -13,6 +13,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+import pipeline
 import pretended_cuda
 from bounds import Below
 from pipeline import TINY, edited, snakemake
@@ -27,7 +28,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
 
 def pytest_configure(config: pytest.Config) -> None:
     if PRETENDED:  # in this process, and in all that it starts
-        os.environ["PYTHONPATH"] = str(Path(pretended_cuda.__file__).parent)
+        pipeline.OFFLINE = Path(pretended_cuda.__file__).parent
+        os.environ["PYTHONPATH"] = str(pipeline.OFFLINE)
         pretended_cuda.pretend()
     config.stash[MEASURED] = []
 
