@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import open_regular
+from dit_scaling.common.spelling import same_letters
 from dit_scaling.config.image_settings import ImageFolder, Parquet, WebDataset
 from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
@@ -30,7 +31,7 @@ def folder_classes(data: ImageFolder) -> list[str]:
         )
     if data.class_names is None:
         return found
-    names = _read_as_many(data.class_names, data.classes)
+    names = _as_folders(_read_as_many(data.class_names, data.classes), found)
     for there, missing, where in ((found, names, data.class_names), (names, found, data.path)):
         lacking = sorted(set(there) - set(missing))
         if lacking:
@@ -39,6 +40,12 @@ def folder_classes(data: ImageFolder) -> list[str]:
                 f"folders in {data.path}, one a line, in the order of the labels."
             )
     return names
+
+
+def _as_folders(names: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Names as the folders spell them that look like them: a folder's may end with a space, which no line does."""
+    spelled = {same_letters(folder): folder for folder in folders} | {folder: folder for folder in folders}
+    return [spelled.get(name, spelled.get(same_letters(name), name)) for name in names]
 
 
 def numbered_classes(data: WebDataset | Parquet, told: Sequence[str] | None = None) -> list[str]:

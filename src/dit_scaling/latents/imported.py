@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.section import PositiveFloat, Section
+from dit_scaling.common.spelling import same_letters
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import IMPORTED, imported_record
 from dit_scaling.data.sources import FolderSource, ImageSource, check_source
@@ -198,7 +199,7 @@ class ImportedLatents:
     def _rows_by_name(self, keys: Iterable[str]) -> NDArray[np.int64] | None:
         """The latent with the name of each image, in whole or without folders and suffix; None unless all have one."""
         names = self._rows.sources
-        for shorten in (lambda name: name, _without_suffix, _without_folders):
+        for shorten in (str, same_letters, _without_suffix, _without_folders):
             places = {shorten(name): row for row, name in enumerate(names)}
             wanted = [shorten(key) for key in keys]
             if len(places) == len(names) == len(wanted) == len(set(wanted)) and places.keys() == set(wanted):
@@ -238,7 +239,7 @@ def complete(stored: NDArray[np.float16], channels: int) -> NDArray[np.float16]:
 
 
 def _without_suffix(name: str) -> str:
-    return re.sub(r"\.[^./]*$", "", name)
+    return re.sub(r"\.[^./]*$", "", same_letters(name))
 
 
 def _without_folders(name: str) -> str:
