@@ -174,6 +174,16 @@ def test_the_folder_above_repas_latents_will_do(source: Path, folder: Path, mome
     assert import_latents(source, folder).count == COUNT
 
 
+def test_links_to_folders_of_latents_are_followed(source: Path, folder: Path, moments: Moments) -> None:
+    write_repa(source, moments, LABELS)
+    (source / "00000").rename(source.parent / "elsewhere")
+    (source / "00000").symlink_to(source.parent / "elsewhere")
+    for place in (source / "00000/elsewhere", source / "source"):  # ln -s, run twice
+        place.symlink_to(source.parent / place.name)
+    assert import_latents(source, folder).count == COUNT
+    np.testing.assert_array_equal(latents_of(folder).moments(np.arange(COUNT)), as_seen(moments, "repa"))
+
+
 @pytest.mark.parametrize("layout", ["fast-dit", "repa", "lightningdit"])
 def test_an_imported_folder_can_be_imported(source: Path, folder: Path, layout: str, moments: Moments) -> None:
     """Its record says what its shards hold: without it a latent's channels would pass for mean and log-variance."""
