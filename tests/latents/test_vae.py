@@ -279,7 +279,7 @@ def put_into(inside: str, record: str) -> Callable[[Path], object]:
         (put_into("elsewhere", "vae.json"), r"study with a given autoencoder: .*/vae\.json says where that is\."),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
-        (drop_weight, r"lacks 1 weights of its autoencoder, decoder\.conv_in\.weight among them"),
+        (drop_weight, r"lacks 1 weight of its autoencoder, decoder\.conv_in\.weight among them"),
     ],
 )
 def test_broken_folder_is_refused(broken: Path, damage: Callable[[Path], object], reason: str) -> None:

@@ -418,6 +418,15 @@ def test_other_data_get_no_figures_of_imagenet() -> None:
 # --- the command
 
 
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path) -> None:
+    study = parse_study(CONFIG | {"variants": ["DiT-B/2"], "data": CONFIG["data"] | {"count": IMAGES}})
+    longer = written(tmp_path, study.model_copy(update={"seed": 1}))
+    devices = stated_devices("a100-80gb", 8, 0.4, study)
+    told = tell_plan(study, devices, None) + tell_plan(study, devices, longer)
+    assert "1 variant, 1 seed," in told
+    assert not re.findall(r"(?<![\d.,])1 [a-z]+s\b", told)
+
+
 def test_plan_is_told_on_the_command_line_without_torch(tmp_path: Path) -> None:
     config = written(tmp_path, study_of())
     program = "import sys; from dit_scaling.cli import app; sys.argv[1:] = ['plan', '--configfile', sys.argv[1]]\n"

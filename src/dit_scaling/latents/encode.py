@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
+from dit_scaling.common.words import count
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.reading_order import reading_order
 from dit_scaling.data.sources import ImageSource, open_source
@@ -93,7 +94,7 @@ def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: ND
     key = "shards" if split == "train" else "held_out_shards"
     shards = settings.latents.shards if split == "train" else settings.latents.held_out_shards
     if shards > len(indices):
-        raise UserError(f"latents.{key}: {shards} shards for {len(indices)} images; choose fewer.")
+        raise UserError(f"latents.{key}: {shards} shards for {count(len(indices), 'image')}; choose fewer.")
     if not 0 <= shard < shards:
         raise UserError(f"latents.{key}: {shards}, so there is no {split} shard {shard}.")
     return np.array_split(indices, shards)[shard]

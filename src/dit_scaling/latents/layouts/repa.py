@@ -15,6 +15,7 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import count
 from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
@@ -58,7 +59,7 @@ def _open(folder: Path) -> Foreign:
     for there, missing, told in ((labels, set(files), "is missing"), (files, labels, f"has no label in {LABELS}")):
         lacking = next((name for name in there if name not in missing), None)
         if lacking is not None:
-            counts = f"{len(files):,} latents and {len(labels):,} labels"
+            counts = f"{count(len(files), 'latent')} and {count(len(labels), 'label')}"
             raise UserError(f"{root / lacking} {told}; there are {counts}. Get the folder again, whole.")
     return Foreign(
         count=len(files),
