@@ -23,6 +23,7 @@ from dit_scaling.data.sources import open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import weights_sha256
 from dit_scaling.latents.encode import Encoding, encode_shard
+from dit_scaling.latents.manifest import ShardJob
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -103,7 +104,7 @@ def encode_to_shard(setting: Setting, channels: tuple[int, ...], count: int, sid
 
     def run() -> None:
         how = Encoding(torch.device("cpu"), ENCODE_BATCH, log_seconds=3600.0)
-        encode_shard(settings, "train", 0, record, shard, facts, how)
+        encode_shard(ShardJob(settings, "train", 0, record, shard, facts), how)
 
     def outcome() -> Outcome:
         found: dict[str, NDArray[Any]] = {}

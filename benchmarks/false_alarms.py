@@ -30,7 +30,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
 from dit_scaling.health.gates.gate import GateFiles, run_gate
 from dit_scaling.latents.encode import Encoding, encode_shard
-from dit_scaling.latents.manifest import write_manifest
+from dit_scaling.latents.manifest import ShardJob, SplitName, write_manifest
 from dit_scaling.latents.vae_stage import make_vae
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
@@ -61,16 +61,17 @@ def make_latents(study: Study, stages: Stages, folder: Path) -> None:
     vae, latents = folder / "vae" / "vae.json", folder / "latents"
     if not vae.exists():
         make_vae(stages.vae(), vae, vae.with_name("autoencoder"), vae.with_name("reconstructions.png"), CPU)
-    facts = [latents / f"train-{shard:05d}.json" for shard in range(study.latents.shards)]
-    held_out = [latents / f"held_out-{shard:05d}.json" for shard in range(study.latents.held_out_shards)]
-    for shard, fact in enumerate(facts):
-        if not fact.exists():
-            encode_shard(stages.latents(), "train", shard, vae, fact.with_suffix(".tar"), fact, Encoding(CPU, 64))
-    for shard, fact in enumerate(held_out):
-        if not fact.exists():
-            encode_shard(stages.latents(), "held_out", shard, vae, fact.with_suffix(".tar"), fact, Encoding(CPU, 64))
+    shards: dict[SplitName, int] = {"train": study.latents.shards, "held_out": study.latents.held_out_shards}
+    jobs = [
+        ShardJob(stages.latents(), split, number, vae, latents / f"{place}.tar", latents / f"{place}.json")
+        for split, count in shards.items()
+        for number, place in enumerate(f"{split}-{number:05d}" for number in range(count))
+    ]
+    for job in jobs:
+        if not job.facts.exists():
+            encode_shard(job, Encoding(CPU, 64))
     if not (latents / "manifest.json").exists():
-        write_manifest(stages.latents(), [*facts, *held_out], vae, latents / "manifest.json")
+        write_manifest(stages.latents(), [job.facts for job in jobs], vae, latents / "manifest.json")
 
 
 def record_path(folder: Path, gate: GateSettings) -> Path:

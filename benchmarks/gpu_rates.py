@@ -23,6 +23,7 @@ from dit_scaling.common.devices import describe_device
 from dit_scaling.config.recipe import Precision, Recipe
 from dit_scaling.config.vae_settings import Latents
 from dit_scaling.latents.encode import Encoding, encode_shard
+from dit_scaling.latents.manifest import ShardJob
 from dit_scaling.models.compiling import compiler_found
 from dit_scaling.plan.bench import Ran, Setting, measure_gemm, measure_training, measured_row
 from dit_scaling.plan.bench_stages import measure_autoencoder, measure_sampling
@@ -122,12 +123,7 @@ class Measurement:
                 latents = Latents.model_validate({"shards": shards, "precision": precision})
                 started = time.perf_counter()
                 encode_shard(
-                    settings.model_copy(update={"latents": latents}),
-                    "train",
-                    0,
-                    record,
-                    shard,
-                    facts,
+                    ShardJob(settings.model_copy(update={"latents": latents}), "train", 0, record, shard, facts),
                     Encoding(self.device, self.size(64), readers, log_seconds=3600.0),
                 )
                 taken.append(time.perf_counter() - started)

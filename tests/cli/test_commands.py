@@ -67,7 +67,7 @@ def test_check_counts_given_weights_as_no_training_runs(tmp_path: Path) -> None:
     weights.touch()
     given = [f'DiT-{size}/2: "{weights}"' for size in ("Nano", "Micro")]
     for number, told in (
-        (1, "1 training runs of 10,000 steps and 1 variants with given weights"),
+        (1, "1 training run of 10,000 steps and 1 variant with given weights"),
         (2, "2 variants with"),
     ):
         Path(config[1]).write_text(
@@ -112,7 +112,7 @@ def test_several_config_files_are_one_study(tmp_path: Path, monkeypatch: pytest.
     }
     assert all(answer.exit_code == 0 for answer in answers.values()), answers
     told = {command: answer.output for command, answer in answers.items()}
-    assert f"{files[0]}, {files[1]}: study 'other', 1 training runs of 5,000 steps" in told["check"]
+    assert f"{files[0]}, {files[1]}: study 'other', 1 training run of 5,000 steps" in told["check"]
     assert [line.split()[0] for line in told["variants"].splitlines()] == ["variant", "DiT-Mini/2"]
     assert "Study other in results/other" in told["status"]
     assert "DiT-Mini/2" in told["plan"]

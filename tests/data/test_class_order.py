@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.config import parse_study
 from dit_scaling.config.image_settings import ImageFolder
-from dit_scaling.data.class_order import describe_names, describe_order, require_order
+from dit_scaling.data.class_order import describe_names, describe_order, folder_classes, require_order
 from dit_scaling.data.fingerprint import cached_fingerprint, fingerprint
 from dit_scaling.data.sources import open_source
 
@@ -72,6 +73,34 @@ def test_a_file_of_other_names_is_refused(numbered: Path, names: Path, text: str
     names.write_text(text)
     with pytest.raises(UserError, match=rf"data\.class_names: .*{reason}"):
         open_source(data(numbered, names=names))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_of_folders_need_only_look_like_those_of_the_file(tmp_path: Path, form: Any) -> None:
+    """Folders from macOS are decomposed, and a folder's name may end with a space."""
+    folders, root, names = [normalize(form, "café"), "apple "], tmp_path / "photos", tmp_path / "names.txt"
+    for name in folders:
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(root / name / "x.png")
+    for other in ("NFC", "NFD"):
+        names.write_text(normalize(other, "café\napple\n"), encoding="utf-8")
+        source = open_source(data(root, 2, names))
+        assert source.class_names == folders
+        assert source.keys == [f"{name}/x.png" for name in folders]
+    spelled = fingerprint(data(root, 2, names))
+    names.write_text(normalize(form, "café\napple\n"), encoding="utf-8")
+    assert fingerprint(data(root, 2, names)) == spelled
+
+
+def test_a_folder_is_named_as_it_is_where_another_looks_like_it(tmp_path: Path) -> None:
+    folders, names = [normalize(form, "café") for form in ("NFC", "NFD")], tmp_path / "names.txt"
+    for name in folders:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    names.write_text("\n".join(folders), encoding="utf-8")
+    assert folder_classes(data(tmp_path / "photos", 2, names)) == folders
+    names.write_text("café\nthe", encoding="utf-8")
+    with pytest.raises(UserError, match=r"names\.txt has no caf"):
+        folder_classes(data(tmp_path / "photos", 2, names))
 
 
 def test_a_missing_or_binary_file_of_names_is_named(numbered: Path, tmp_path: Path) -> None:

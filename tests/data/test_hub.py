@@ -260,7 +260,7 @@ def test_what_was_not_fetched_is_left_out(tmp_path: Path) -> None:
 
 
 def test_several_splits_need_a_name_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds 2 splits: data/train \(2 files\), data/validation \(1 files\)"):
+    with pytest.raises(UserError, match=r"holds 2 splits: data/train \(2 files\), data/validation \(1 file\)"):
         fetch_all(tmp_path / "here", split=None)
     with pytest.raises(UserError, match=rf"data\.hub: {NAME}@{SECOND} holds no split 'test'"):
         fetch_all(tmp_path / "here", split="test")

@@ -602,10 +602,13 @@ def _vae(root: Path, vae: Path) -> None:
     altered(root, vae)()
 
 
-@row("a whole pipeline")
+@row("a whole pipeline, or the vae stage of a study")
 def _pipeline(root: Path, vae: Path) -> None:
-    altered(root / "vae", vae)
-    refused(r"the autoencoder is in .*vae: name that", lambda: load_any_vae(str(root)))
+    for inside in ("vae", "autoencoder"):
+        altered(root / inside / inside, vae)
+        refused(
+            rf"the autoencoder is in .*/{inside}: name that", lambda folder=root / inside: load_any_vae(str(folder))
+        )
 
 
 @row("weights in half precision alone")

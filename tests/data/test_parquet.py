@@ -111,12 +111,12 @@ def test_only_one_split_is_read(root: Path) -> None:
     (root / ".cache").mkdir()
     (root / ".cache" / "other-00000-of-00001.parquet").write_text("hidden")
     with pytest.raises(
-        UserError, match=r"holds 2 splits: data/validation \(1 files\), train \(2 files\).* like split: data/validation"
+        UserError, match=r"holds 2 splits: data/validation \(1 file\), train \(2 files\).* like split: data/validation"
     ):
         source_of(root)
     assert len(source_of(root, split="train")) == 10
     assert len(source_of(root, split="validation")) == len(source_of(root, split="data/validation")) == 4
-    with pytest.raises(UserError, match=r"no split 'test' \(data\.split\), only data/validation \(1 files\), train"):
+    with pytest.raises(UserError, match=r"no split 'test' \(data\.split\), only data/validation \(1 file\), train"):
         check_source(data(root, split="test"))
     assert describe_inventory(data(root, split="train")) == [
         "10 rows of 2 .parquet files used, the first train-00000-of-00002.parquet",
@@ -380,11 +380,11 @@ def test_files_that_are_missing_or_twice_are_told(root: Path) -> None:
     (root / "train-00000-of-00002.parquet").rename(root / "train-00000-of-00002-0123456789abcdef.parquet")
     assert len(source_of(root)) == 10
     write_set(root, 4, 1)
-    with pytest.raises(UserError, match=r"there are 1 files and 2 files\. Keep one set"):
+    with pytest.raises(UserError, match=r"there are 1 file and 2 files\. Keep one set"):
         source_of(root)
     (root / "train-00000-of-00001.parquet").unlink()
     (root / "train-00000-of-00002-0123456789abcdef.parquet").unlink()
-    with pytest.raises(UserError, match=r"1 files such as train-00001-of-00002.*there are 2; number 0 is missing"):
+    with pytest.raises(UserError, match=r"1 file such as train-00001-of-00002.*there are 2; number 0 is missing"):
         check_source(data(root))
     (root / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"holds no \.parquet files"):

@@ -37,7 +37,7 @@ from dit_scaling.health.preflight.loss_checks import untrained_loss
 from dit_scaling.health.preflight.sampler_checks import check_calls, check_moments
 from dit_scaling.latents import autoencoder, encode, importing
 from dit_scaling.latents.imported_shard import take_shard
-from dit_scaling.latents.manifest import read_manifest, write_manifest
+from dit_scaling.latents.manifest import ShardJob, read_manifest, write_manifest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.shards import LatentSample
 from dit_scaling.latents.vae_stage import make_vae
@@ -80,7 +80,7 @@ class Toy:
         for split in ("train", "held_out"):
             facts.append(folder / "latents" / f"{split}.json")
             shard, how = facts[-1].with_suffix(".tar"), encode.Encoding(CPU, 64)
-            encode.encode_shard(latents, split, 0, self.vae, shard, facts[-1], how)
+            encode.encode_shard(ShardJob(latents, split, 0, self.vae, shard, facts[-1]), how)
         write_manifest(latents, facts, self.vae, folder / "latents" / "manifest.json")
         for name in ("vae.json", "autoencoder"):
             if folder != self.folder:
@@ -606,7 +606,7 @@ def with_imported(toy: Toy, folder: Path, write: Callable[[Path], object], mirro
     for split in ("train", "held_out"):
         facts.append(folder / "latents" / f"{split}.json")
         record = folder / "imported" / "imported.json"
-        take_shard(latents, split, 0, record, toy.vae, facts[-1].with_suffix(".tar"), facts[-1])
+        take_shard(ShardJob(latents, split, 0, toy.vae, facts[-1].with_suffix(".tar"), facts[-1]), record)
     write_manifest(latents, facts, toy.vae, folder / "latents" / "manifest.json")
     for name in ("vae.json", "autoencoder"):
         (folder / name).symlink_to(toy.folder / name)

@@ -17,6 +17,7 @@ from dit_scaling.config.vae_settings import Latents, TrainedVae
 from dit_scaling.data import sources
 from dit_scaling.latents import encode
 from dit_scaling.latents.encode import BATCHES_AHEAD, Encoding, encode_shard
+from dit_scaling.latents.manifest import ShardJob
 
 BATCH, BATCHES = 4, 10
 SETTINGS = LatentsSettings(
@@ -35,7 +36,7 @@ def encoded(folder: Path, vae: Path, readers: int) -> str:
     """sha256 of a shard of forty pictures."""
     shard = folder / f"{readers}.tar"
     how = Encoding(torch.device("cpu"), BATCH, readers)
-    encode_shard(SETTINGS, "train", 0, vae, shard, folder / "facts.json", how)
+    encode_shard(ShardJob(SETTINGS, "train", 0, vae, shard, folder / "facts.json"), how)
     return sha256_file(shard)
 
 

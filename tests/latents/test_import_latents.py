@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -171,6 +172,16 @@ def test_many_latents_are_several_shards(
 def test_the_folder_above_repas_latents_will_do(source: Path, folder: Path, moments: Moments) -> None:
     write_repa(source / "vae-sd", moments, LABELS)
     assert import_latents(source, folder).count == COUNT
+
+
+def test_links_to_folders_of_latents_are_followed(source: Path, folder: Path, moments: Moments) -> None:
+    write_repa(source, moments, LABELS)
+    (source / "00000").rename(source.parent / "elsewhere")
+    (source / "00000").symlink_to(source.parent / "elsewhere")
+    for place in (source / "00000/elsewhere", source / "source"):  # ln -s, run twice
+        place.symlink_to(source.parent / place.name)
+    assert import_latents(source, folder).count == COUNT
+    np.testing.assert_array_equal(latents_of(folder).moments(np.arange(COUNT)), as_seen(moments, "repa"))
 
 
 @pytest.mark.parametrize("layout", ["fast-dit", "repa", "lightningdit"])
@@ -389,6 +400,18 @@ def test_tars_in_any_order_are_found_by_name(source: Path, folder: Path, moments
     for keys in (KEYS, TAR_KEYS, [f"train/{key.split('/')[1]}" for key in KEYS]):
         rows = latents.rows_of(Images(keys=keys))
         np.testing.assert_array_equal(rows, np.argsort(order))
+
+
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_names_in_another_form_of_unicode_are_the_same(
+    source: Path, folder: Path, suffix: str, moments: Moments
+) -> None:
+    order = np.random.default_rng(2).permutation(COUNT)
+    keys = [f"été/é{number:02d}" for number in range(COUNT)]
+    write_tars(source, moments[order], [0] * COUNT, [keys[i] for i in order])
+    import_latents(source, folder, **TARS)
+    images = Images([0] * COUNT, [normalize("NFD", f"{key}{suffix}") for key in keys])
+    np.testing.assert_array_equal(latents_of(folder).rows_of(images), np.argsort(order))
 
 
 def test_labels_are_compared_with_those_of_the_images(source: Path, folder: Path, moments: Moments) -> None:

@@ -20,7 +20,7 @@ from dit_scaling.data.split import split_indices
 from dit_scaling.latents import encode
 from dit_scaling.latents.autoencoder import encode_moments, open_vae
 from dit_scaling.latents.encode import Encoding, encode_shard, shard_indices
-from dit_scaling.latents.manifest import read_manifest, write_manifest
+from dit_scaling.latents.manifest import ShardJob, read_manifest, write_manifest
 from dit_scaling.latents.reader import LatentReader
 from dit_scaling.latents.vae_stage import make_vae
 
@@ -43,7 +43,7 @@ def encode_into(folder: Path, split: str, shard: int, settings: LatentsSettings 
     facts = folder / f"facts/{split}-{shard}.json"
     vae_json = folder / "vae.json"
     output, how = folder / f"latents/{split}-{shard}.tar", Encoding(CPU, batch)
-    encode_shard(settings, split, shard, vae_json, output, facts, how)
+    encode_shard(ShardJob(settings, split, shard, vae_json, output, facts), how)
     return facts
 
 

@@ -269,7 +269,7 @@ FACTS = b'{"label": 0, "source": "x"}'
         ([("0.json", b'{"label": -1, "source": "x"}'), ("0.latent.npy", GOOD)], "impossible label"),
         ([("0.json", b'{"label": "cat", "source": "x"}'), ("0.latent.npy", GOOD)], "impossible label"),
         ([], r"holds 0 images, but .*manifest\.json says 4"),
-        ([("0.json", FACTS), ("0.latent.npy", GOOD)], "holds 1 images, but"),
+        ([("0.json", FACTS), ("0.latent.npy", GOOD)], "holds 1 image, but"),
         ([(f"{n}.{end}", body) for n in range(4) for end, body in (("json", FACTS), ("latent.npy", GOOD))], "labels"),
     ],
 )

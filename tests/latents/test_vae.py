@@ -236,12 +236,15 @@ def keep_half_precision(folder: Path) -> None:
     file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
 
 
-def put_into_pipeline(folder: Path) -> None:
-    (folder / "vae").mkdir()
-    for path in list(folder.iterdir()):
-        if path.is_file():
-            path.rename(folder / "vae" / path.name)
-    (folder / "model_index.json").write_text("{}")
+def put_into(inside: str, record: str) -> Callable[[Path], object]:
+    def put(folder: Path) -> None:
+        (folder / inside).mkdir()
+        for path in list(folder.iterdir()):
+            if path.is_file():
+                path.rename(folder / inside / path.name)
+        (folder / record).write_text("{}")
+
+    return put
 
 
 @pytest.mark.parametrize(
@@ -265,10 +268,18 @@ def put_into_pipeline(folder: Path) -> None:
             keep_half_precision,
             r"has no diffusion_pytorch_model\.safetensors, but .*\.fp16\.safetensors: its weights in",
         ),
-        (put_into_pipeline, r"It is a whole pipeline; the autoencoder is in .*vae: name that folder"),
+        (
+            put_into("vae", "model_index.json"),
+            r"It is a whole pipeline; the autoencoder is in .*/vae: name that folder",
+        ),
+        (
+            put_into("autoencoder", "vae.json"),
+            r"It is the vae stage of a study; the autoencoder is in .*/autoencoder: name that folder",
+        ),
+        (put_into("elsewhere", "vae.json"), r"study with a given autoencoder: .*/vae\.json says where that is\."),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
-        (drop_weight, r"lacks 1 weights of its autoencoder, decoder\.conv_in\.weight among them"),
+        (drop_weight, r"lacks 1 weight of its autoencoder, decoder\.conv_in\.weight among them"),
     ],
 )
 def test_broken_folder_is_refused(broken: Path, damage: Callable[[Path], object], reason: str) -> None:

@@ -182,7 +182,7 @@ def test_a_studys_reference_serves_its_own_features(tmp_path: Path) -> None:
     ("sentence", "make"),
     [
         ("20 samples: published figures are of 50,000", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
-        ("20 samples are stored as JPEG", lambda folder: as_jpeg(folder / "s", SIDE)),
+        ("Stored as JPEG: 20 samples", lambda folder: as_jpeg(folder / "s", SIDE)),
         ("of another size than the samples", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
         ("Precision, recall", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
         ("not ADM's VIRTUAL_imagenet256", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),

@@ -338,7 +338,7 @@ def test_a_process_of_v_is_read(exported: Path, schedule: str) -> None:
 
 def test_class_names_go_with_it(exported: Path, ema: DiT, toy_vae: Path, tmp_path: Path) -> None:
     assert load_pipeline(exported).labels == {"ant": 0, "bee": 1, "cat": 2}
-    with pytest.raises(UserError, match="knows 3 classes, but 1 class names are given"):
+    with pytest.raises(UserError, match="knows 3 classes, but the class names given for it number 1"):
         export_pipeline(tmp_path / "tiny.pt", tmp_path / "other", str(toy_vae), ["ant"])
     study = tmp_path / "study"
     (study / "run").mkdir(parents=True)

@@ -278,7 +278,7 @@ LATENTS = [
         "shard of other images",
         shard_of(("0.json", LABEL), ("0.latent.npy", npy(LATENT))),
         "job train_milestone",
-        (SHARD, "holds 1 images"),
+        (SHARD, "holds 1 image"),
     ),
     Bad(
         "shard's member climbs out",

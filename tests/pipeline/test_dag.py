@@ -20,7 +20,7 @@ from dit_scaling.data.assets import open_stages
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.cost_tables import PARTS
 from dit_scaling.results.status import read_status
-from pipeline import ROOT, TINY, edited, plan, snakemake
+from pipeline import ROOT, TINY, asked, edited, plan, snakemake
 from tiny import RESULTS, VARIANTS
 
 # --- end to end
@@ -249,9 +249,6 @@ def test_doubtful_config_is_warned_of(nothing: Path, tmp_path: Path) -> None:
 
 
 def test_training_asks_a_scheduler_for_the_memory_that_it_needs(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "--dry-run")
-    asked = re.findall(
-        r"^rule train_milestone:\n(?:    .*\n)*?    resources: .*?mem_mb=(\d+)", run.stdout + run.stderr, re.MULTILINE
-    )
-    assert asked
-    assert all(32_000 < int(figure) < 33_000 for figure in asked)
+    figures = asked(tmp_path, "train_milestone", "mem_mb")
+    assert figures
+    assert all(32_000 < figure < 33_000 for figure in figures)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,7 +91,10 @@ def test_every_rule_that_computes_on_a_gpu_has_a_row_for_slurm() -> None:
     on_gpus = {name for name, body in rules().items() if re.search(r"^ +gpu=", body, re.MULTILINE)}
     assert {"train_milestone", "train_and_measure", "held_out_loss", "gate"} <= on_gpus
     assert rows.keys() == on_gpus
-    assert all(row["gpu"] >= 1 and row["gpu_model"] == "TYPE" for row in rows.values())
+    assert all(row["gpu_model"] == "TYPE" for row in rows.values())
+    # Snakemake evaluates what is no number. Of imported latents nothing is computed: tests/pipeline/test_scripts.py.
+    encoding = SimpleNamespace(imported=[])
+    assert all(eval(str(row["gpu"]), {"input": encoding}) >= 1 for row in rows.values())
     on_ranks = {name for name, body in rules().items() if re.search(r"^ +ranks=", body, re.MULTILINE)}
     assert threads.keys() == on_ranks
     assert all(rows[name] == rows["train_milestone"] for name in on_ranks)

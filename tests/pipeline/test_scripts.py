@@ -11,7 +11,7 @@ import yaml
 
 from dit_scaling.latents.importing import import_latents
 from jobs import RESULTS, SmallStudy, job_of, run_job
-from pipeline import ROOT, TINY, python
+from pipeline import ROOT, TINY, asked, python
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 
@@ -63,6 +63,8 @@ def test_the_job_of_a_shard_takes_imported_latents(
     config |= {"vae": vae, "latents": {"shards": 1, "source": "imported"}}
     Path("study.yaml").write_text(yaml.safe_dump(config))
     shard.unlink()
+    on_cluster = (str(shard), "--profile", str(ROOT / "slurm"))
+    assert asked(Path(), "encode_shard", "gpu", *on_cluster, config=Path("study.yaml")) == [0]
     job = job_of("encode_shard", str(shard))
     assert job.input.imported == "imported/imported.json"
     assert run_job("encode_shard", job) == 0

@@ -31,6 +31,7 @@ from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
 from dit_scaling.plan.price import Devices, price_of, stated_devices
 from dit_scaling.plan.space import disk_of, peak_memory, training_mb
+from dit_scaling.plan.time_left import price_files
 from dit_scaling.variants import Variant
 from dit_scaling.variants.training_memory import BLOCK_BYTES
 from pipeline import edited
@@ -52,7 +53,7 @@ def study_of(**changes: Any) -> Study:
     config = json.loads(json.dumps(CONFIG))
     for key, value in changes.items():
         section, name = key.split("__")
-        config[section][name] = value
+        config.setdefault(section, {})[name] = value
     return parse_study(config)
 
 
@@ -186,6 +187,19 @@ def test_metrics_are_priced_on_cpu_cores_and_features_on_the_device() -> None:
     price = price_of([scoring], devices)
     assert (price.device_seconds, price.core_seconds) == (0, scoring.core_seconds)
     assert price.wall_seconds == pytest.approx(scoring.core_seconds / 4)
+
+
+def test_imported_latents_are_priced_by_the_bytes_that_a_core_copies() -> None:
+    """1,281,167 images of 34,816 bytes at 0.14 GB/s, in 32 shards on eight devices."""
+    latents = {"latents__source": "imported", "latents__shards": 32}
+    study = study_of(**latents, training__horizontal_flip=False)
+    (job,) = (job for job in list_jobs(study, Stages(study, ""), IMAGES) if job.stage == "latents")
+    devices = Devices("any", 8, 1e14, 1e13, 1e12, None, "measured")
+    price = price_of([job], devices)
+    assert (price.device_seconds, price.core_seconds) == (0, pytest.approx(318.6, rel=1e-3))
+    assert price.core_seconds == pytest.approx(disk_of(study, IMAGES).latents / 0.14e9)
+    assert price.wall_seconds == pytest.approx(price.core_seconds / 8)
+    assert price_files([job], devices) == {"latents/provenance.json": pytest.approx(price.core_seconds / 32)}
 
 
 def test_a_given_reference_spares_the_features_of_the_training_images() -> None:
@@ -402,6 +416,15 @@ def test_other_data_get_no_figures_of_imagenet() -> None:
 
 
 # --- the command
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path) -> None:
+    study = parse_study(CONFIG | {"variants": ["DiT-B/2"], "data": CONFIG["data"] | {"count": IMAGES}})
+    longer = written(tmp_path, study.model_copy(update={"seed": 1}))
+    devices = stated_devices("a100-80gb", 8, 0.4, study)
+    told = tell_plan(study, devices, None) + tell_plan(study, devices, longer)
+    assert "1 variant, 1 seed," in told
+    assert not re.findall(r"(?<![\d.,])1 [a-z]+s\b", told)
 
 
 def test_plan_is_told_on_the_command_line_without_torch(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from scipy import stats
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json, write_json
+from dit_scaling.common.words import of_all
 from dit_scaling.paper.deviations import compare_protocol, hindrances
 from dit_scaling.paper.published import reproduction_spread
 from dit_scaling.plan.peaks import peak_of
@@ -32,7 +33,6 @@ from dit_scaling.report.sentences import describe_change
 from dit_scaling.report.study_tables import tabulate_variants
 from dit_scaling.report.style import shorten
 from dit_scaling.report.verdict_lines import describe_outcome
-from dit_scaling.report.words import of_all
 from dit_scaling.sampling.images import Samples, write_samples
 from report_study import StudyFiles, make_study
 

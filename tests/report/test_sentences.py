@@ -12,13 +12,13 @@ import pytest
 from dit_scaling.claims import ClaimsReport, evaluate_claims
 from dit_scaling.claims.comparisons import Outcome
 from dit_scaling.claims.verdicts import Claim, Verdict
+from dit_scaling.common.words import count, listing, number_word, of_all, span
 from dit_scaling.paper.published import table4
 from dit_scaling.report.first_screen import claim_rows
 from dit_scaling.report.outcome import conclude, say_condition, say_exclusions, say_untested
 from dit_scaling.report.sentences import BADGES, describe_change, say
 from dit_scaling.report.style import shorten
 from dit_scaling.report.verdict_tables import tabulate_pairs, tabulate_steps
-from dit_scaling.report.words import count, listing, number_word, of_all, span
 
 GRID = [("Nano", 2), ("Nano", 1), ("Micro", 4), ("Micro", 2), ("Micro", 1), ("Mini", 4), ("Mini", 2), ("Mini", 1)]
 PARAMS = {"Nano": 0.05, "Micro": 0.15, "Mini": 0.33}

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,23 @@ def _environment() -> dict[str, str]:
 
 def plan(folder: Path, *arguments: str, config: Path | None = TINY) -> Plan:
     """What a dry run would run, apart from rules that only gather."""
-    run = snakemake(folder, "--dry-run", *arguments, config=config)
-    assert run.returncode == 0, run.stderr
     jobs = defaultdict(set)
-    for job in JOB.finditer(run.stdout + run.stderr):
+    for job in _dry_run(folder, arguments, config):
         if output := FIRST_OUTPUT.search(job["details"]):
             jobs[job["rule"]].add(output["file"])
     return dict(jobs)
+
+
+def asked(folder: Path, rule: str, resource: str, *arguments: str, config: Path | None = TINY) -> list[int]:
+    """How much of a resource each job of a rule asks for that a dry run would run."""
+    jobs = [job["details"] for job in _dry_run(folder, arguments, config) if job["rule"] == rule]
+    return [int(found[1]) for job in jobs if (found := re.search(rf"^    resources: .*\b{resource}=(\d+)", job, re.M))]
+
+
+def _dry_run(folder: Path, arguments: Sequence[str], config: Path | None) -> Iterator[re.Match[str]]:
+    run = snakemake(folder, "--dry-run", *arguments, config=config)
+    assert run.returncode == 0, run.stderr
+    return JOB.finditer(run.stdout + run.stderr)
 
 
 def edited(folder: Path, changes: dict[str, Any], base: Path = TINY) -> Path:

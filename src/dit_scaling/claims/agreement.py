@@ -20,6 +20,7 @@ from scipy import stats
 
 from dit_scaling.claims.metrics_table import at_common_step
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.common.words import count
 from dit_scaling.losses.loss_names import HEADLINE as HELD_OUT_LOSS
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.variants import UNET, family_of, network_of, objective_of
@@ -147,7 +148,9 @@ def describe_agreement(metrics: Sequence[MetricAgreement]) -> str:
         members = [_describe(metric) for metric in others if metric.agreement == agreement]
         if members:
             parts.append(f"{', '.join(members)} {text.format(headline.metric)}")
-    return f"Of {len(others)} other metrics on the same samples, by rank correlation: {'; '.join(parts)}.{losses}"
+    return (
+        f"Of {count(len(others), 'other metric')} on the same samples, by rank correlation: {'; '.join(parts)}.{losses}"
+    )
 
 
 def _describe_loss(loss: MetricAgreement, headline: MetricAgreement) -> str:

@@ -5,6 +5,7 @@ from dit_scaling.claims.contrasts import homogeneity_p
 from dit_scaling.claims.correlations import MIN_VARIANTS, Correlations, correlate
 from dit_scaling.claims.pairs_verdict import PairsVerdict, confidence_of, judge_pairs
 from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence, Half, Verdict
+from dit_scaling.common.words import count
 
 NUMBER = "3"
 STATEMENT = "Gflops, rather than the number of parameters, go with the metric"
@@ -26,7 +27,7 @@ def judge_gflops(evidence: Evidence) -> Claim:
     halves = (Half(GFLOPS_HELP, judged.verdict, judged.reason), _judge_correlations(correlations, evidence))
     verdict, qualification, lead = _decide(judged, halves[1], correlations)
     exceptions = gflops_exceptions(usable, evidence.noise, evidence.alpha)
-    misplaced = f"{len(exceptions)} pair{'' if len(exceptions) == 1 else 's'} that Gflops misplace"
+    misplaced = f"{count(len(exceptions), 'pair')} that Gflops misplace"
     parts = "; ".join(f"{half.statement}: {half.verdict} ({half.reason})" for half in halves)
     remainder = _describe_remainder(correlations, evidence)
     return Claim(
@@ -49,7 +50,7 @@ def _judge_correlations(correlations: Correlations | None, evidence: Evidence) -
     """The second half: whether the metric goes closer with Gflops than with parameters."""
     usable = evidence.usable
     if len(usable) < MIN_VARIANTS:
-        return Half(PARAMETERS_DO_NOT, "not testable", f"{len(usable)} variants, and it takes {MIN_VARIANTS}")
+        return Half(PARAMETERS_DO_NOT, "not testable", f"{count(len(usable), 'variant')}, and it takes {MIN_VARIANTS}")
     if correlations is None or correlations.advantage is None:
         return Half(PARAMETERS_DO_NOT, "not testable", "Gflops, parameters or metric do not vary apart from each other")
     advantage, test = correlations.advantage, correlations.williams

@@ -10,6 +10,7 @@ from dit_scaling.claims.table_costs import check_costs, name_parts
 from dit_scaling.claims.table_file import read_table_file
 from dit_scaling.claims.table_values import read_numbers, refuse
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.metrics.catalogue import HEADLINE, no_distance, parse_column
 from dit_scaling.variants import family_of, is_unpatched, objective_of
 
@@ -159,7 +160,8 @@ def at_common_step(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
         raise UserError("The variants have no training step in common. Compare them at one step, or leave 'step' out.")
     step = max(steps)
     kept = table[table["step"] == step].reset_index(drop=True)
-    return kept, f"judged at step {step}, the last that all variants have; {len(table) - len(kept)} other rows unused"
+    unused = count(len(table) - len(kept), "other row")
+    return kept, f"judged at step {step}, the last that all variants have; {unused} unused"
 
 
 def check_protocol(table: pd.DataFrame, where: str = "the table") -> None:

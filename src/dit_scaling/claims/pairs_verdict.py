@@ -44,12 +44,12 @@ def judge_pairs(pairs: Sequence[Pair], evidence: Evidence, absent: str, step: Ca
         return PairsVerdict("not testable", absent)
     able = [pair for pair in pairs if not _members(pair) & evidence.bottlenecks]
     if not able:
-        return PairsVerdict("not testable", f"each of the {len(pairs)} pairs has a variant declared a bottleneck")
+        return PairsVerdict("not testable", f"{_each(pairs)} has a variant declared a bottleneck")
     left = [pair for pair in able if not _members(pair) & evidence.imageless]
     if not left:
         return PairsVerdict(
             "inconclusive",
-            f"each of the {len(able)} pairs has a variant that made no images: its {evidence.metric} is not told apart "
+            f"{_each(able)} has a variant that made no images: its {evidence.metric} is not told apart "
             f"from that of decoded noise",
         )
     noise, alpha = evidence.noise, evidence.alpha
@@ -120,6 +120,10 @@ def _decide(
             "every pair of neighbours points the claimed way, but not every step is beyond noise",
         )
     return _inconclusive("every pair of neighbours points the claimed way, but no step is beyond noise")
+
+
+def _each(pairs: Sequence[Pair]) -> str:
+    return "the only pair" if len(pairs) == 1 else f"each of the {len(pairs)} pairs"
 
 
 def _inconclusive(lead: str) -> tuple[Verdict, str, str]:

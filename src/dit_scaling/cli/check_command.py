@@ -6,6 +6,7 @@ import typer
 
 from dit_scaling.cli.options import EMBEDDED, ConfigFiles, named
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 
 if TYPE_CHECKING:
     from dit_scaling.config.study import Study
@@ -48,8 +49,8 @@ def check(config: ConfigFiles = EMBEDDED) -> None:
 def _describe_runs(study: "Study") -> str:
     """How many runs are trained, and how many variants come with weights."""
     runs, given = len(study.trained) * len(study.training.seeds), len(study.checkpoints)
-    parts = [f"{runs} training runs of {study.lengths}"] if runs else []
-    parts += [f"{given} variants with given weights"] if given else []
+    parts = [f"{count(runs, 'training run')} of {study.lengths}"] if runs else []
+    parts += [f"{count(given, 'variant')} with given weights"] if given else []
     return " and ".join(parts)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, named, tell_json
+from dit_scaling.common.words import count
 
 
 def clean(
@@ -29,7 +30,7 @@ def clean(
         tell_json({"study": study.study, "deleted": yes, "heaps": rows})
         return
     for heap in heaps:
-        typer.echo(f"{heap.size / 1e6:,.1f} MB in {len(heap.files)} files: {heap.reason}")
+        typer.echo(f"{heap.size / 1e6:,.1f} MB in {count(len(heap.files), 'file')}: {heap.reason}")
         for folder in sorted({path.parent for path in heap.files}):
             typer.echo(f"  {folder}: {', '.join(path.name for path in heap.files if path.parent == folder)}")
     if not heaps:

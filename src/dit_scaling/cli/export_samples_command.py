@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dit_scaling.common.words import count
+
 
 def export_samples(
     evaluation: Annotated[Path, typer.Argument(help="Folder of one evaluation: results/.../step-N/guidance-G.")],
@@ -15,4 +17,4 @@ def export_samples(
     from dit_scaling.sampling.archive import export_samples as write
 
     check_seals(evaluation.glob("samples/part-*.npz"))
-    typer.echo(f"{output}: {write(evaluation, output):,} images")
+    typer.echo(f"{output}: {count(write(evaluation, output), 'image')}")

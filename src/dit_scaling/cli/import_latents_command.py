@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dit_scaling.common.words import count
+
 
 def import_latents(
     source: Annotated[Path, typer.Argument(help="Folder of the latents, as it came.")],
@@ -50,8 +52,8 @@ def import_latents(
     height, width = found.latent_shape[2:]
     mirrors = "with their mirrors" if found.origin.mirrored else "without mirrors"
     typer.echo(
-        f"{folder}: {found.count:,} latents of {found.channels}x{height}x{width} {mirrors}, of "
-        f"{len(found.label_histogram):,} classes, from {found.origin.layout} ({found.origin.each})."
+        f"{folder}: {count(found.count, 'latent')} of {found.channels}x{height}x{width} {mirrors}, of "
+        f"{count(len(found.label_histogram), 'class')}, from {found.origin.layout} ({found.origin.each})."
     )
     typer.echo(f"Mean (standard deviation) of each channel, with {found.multiplied_by:g} divided out: {channels}.")
     if not found.origin.log_variance:

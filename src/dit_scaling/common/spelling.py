@@ -1,5 +1,6 @@
-"""What was probably meant by a word that is not known."""
+"""What was probably meant by a word that is not known, and which names are the same to the eye."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -9,3 +10,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = {name.lower(): name for name in known}
     close = get_close_matches(word.lower(), names, n=1)
     return f" Did you mean '{names[close[0]]}'?" if close else ""
+
+
+def same_letters(name: str) -> str:
+    """Equal for names that look equal: composed Unicode (macOS writes names decomposed), without spaces around it."""
+    return unicodedata.normalize("NFC", name.strip())

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from dit_scaling.common.section import Before, Section, Seed
+from dit_scaling.common.words import count
 from dit_scaling.config.claims_settings import Claims, ProtocolSetting
 from dit_scaling.config.complaints import ImpossibleSettingsError
 from dit_scaling.config.evaluation import Evaluation
@@ -96,7 +97,7 @@ class Study(Section):
     def lengths(self) -> str:
         """Steps of its training runs in words; those of a study for laws differ."""
         ends = [self.exports(name)[-1] for name in self.trained] or [self.training.steps]
-        return f"{min(ends):,} steps" if min(ends) == max(ends) else f"{min(ends):,} to {max(ends):,} steps"
+        return count(min(ends), "step") if min(ends) == max(ends) else f"{min(ends):,} to {max(ends):,} steps"
 
     def budgets(self, name: str) -> dict[int, Budget]:
         """The budgets of a study for laws that a variant spends, by step, ascending."""

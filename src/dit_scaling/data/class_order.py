@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import open_regular
+from dit_scaling.common.spelling import same_letters
+from dit_scaling.common.words import count
 from dit_scaling.config.image_settings import ImageFolder, Parquet, WebDataset
 from dit_scaling.config.study import Study
 from dit_scaling.data.listing import class_folders
@@ -25,12 +27,12 @@ def folder_classes(data: ImageFolder) -> list[str]:
     found = class_folders(Path(data.path))
     if len(found) != data.classes:
         raise UserError(
-            f"data.classes: {data.classes}, but {data.path} holds {len(found)} class folders "
+            f"data.classes: {data.classes}, but {data.path} holds {count(len(found), 'class folder')} "
             f"({_abbreviated(found)}). Correct data.classes or data.path."
         )
     if data.class_names is None:
         return found
-    names = _read_as_many(data.class_names, data.classes)
+    names = _as_folders(_read_as_many(data.class_names, data.classes), found)
     for there, missing, where in ((found, names, data.class_names), (names, found, data.path)):
         lacking = sorted(set(there) - set(missing))
         if lacking:
@@ -39,6 +41,12 @@ def folder_classes(data: ImageFolder) -> list[str]:
                 f"folders in {data.path}, one a line, in the order of the labels."
             )
     return names
+
+
+def _as_folders(names: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Names as the folders spell them that look like them: a folder's may end with a space, which no line does."""
+    spelled = {same_letters(folder): folder for folder in folders} | {folder: folder for folder in folders}
+    return [spelled.get(name, spelled.get(same_letters(name), name)) for name in names]
 
 
 def numbered_classes(data: WebDataset | Parquet, told: Sequence[str] | None = None) -> list[str]:
@@ -53,7 +61,7 @@ def numbered_classes(data: WebDataset | Parquet, told: Sequence[str] | None = No
         return [str(label) for label in range(data.classes)]
     if len(told) != data.classes:
         raise UserError(
-            f"data.classes: {data.classes}, but the files of {data.path} name {len(told)} classes "
+            f"data.classes: {data.classes}, but the files of {data.path} name {count(len(told), 'class')} "
             f"({_abbreviated(told)}). Correct data.classes."
         )
     twice = _twice(told)
@@ -68,7 +76,7 @@ def numbered_classes(data: WebDataset | Parquet, told: Sequence[str] | None = No
 def _read_as_many(file: str, classes: int) -> list[str]:
     names = read_names(file, "data.class_names")
     if len(names) != classes:
-        raise UserError(f"data.class_names: {file} holds {len(names)} names, but data.classes is {classes}.")
+        raise UserError(f"data.class_names: {file} holds {count(len(names), 'name')}, but data.classes is {classes}.")
     twice = _twice(names)
     if twice:
         raise UserError(f"data.class_names: {file} holds {twice[0]!r} twice; each class has one label.")

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.config.image_settings import Parquet
 from dit_scaling.data.hub_record import require_fetched, require_whole_files
 from dit_scaling.data.listing import files_below
@@ -83,7 +84,7 @@ def choose_split(paths: Iterable[str], wanted: str | None, where: str) -> list[s
         files = splits.get(meant[0], meant)
         _require_whole(files, where)
         return files
-    listed = ", ".join(f"{name} ({len(files)} files)" for name, files in splits.items())
+    listed = ", ".join(f"{name} ({count(len(files), 'file')})" for name, files in splits.items())
     apart = [path for name, files in splits.items() if name != split_of(files[0]) for path in files]
     hint = (
         f" To be read together, files such as {apart[0]} need the numbers 0, 1, 2, ... without a gap." if apart else ""
@@ -154,13 +155,13 @@ def _require_whole(files: list[str], where: str) -> None:
         if match and match["of"]:
             numbers[int(match["of"])].add(int(match["number"]))
     if len(numbers) > 1:
-        told = " and ".join(f"{count} files" for count in sorted(numbers))
+        told = " and ".join(count(number, "file") for number in sorted(numbers))
         raise UserError(f"{where} holds files such as {files[0]} whose names say that there are {told}. Keep one set.")
-    for count, there in numbers.items():
-        missing = sorted(set(range(count)) - there)
-        if missing or len(files) != count:
+    for number, there in numbers.items():
+        missing = sorted(set(range(number)) - there)
+        if missing or len(files) != number:
             raise UserError(
-                f"{where} holds {len(files)} files such as {files[0]}, whose names say that there are {count}"
+                f"{where} holds {count(len(files), 'file')} such as {files[0]}, whose names say that there are {number}"
                 + (f"; number {missing[0]} is missing. " if missing else ". ")
                 + "Fetch or copy what is missing, and take away what is twice."
             )

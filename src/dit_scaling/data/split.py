@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 
 
 def split_indices(count: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -48,4 +49,4 @@ def require_shards(images: int, held_out: int, shards: int, held_out_shards: int
     """
     for key, wanted, found in (("shards", shards, images - held_out), ("held_out_shards", held_out_shards, held_out)):
         if wanted > found:
-            raise UserError(f"latents.{key}: {wanted} shards of {found} images; choose at most {found}.")
+            raise UserError(f"latents.{key}: {wanted} shards of {count(found, 'image')}; choose at most {found}.")

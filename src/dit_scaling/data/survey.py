@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.config.image_settings import ImageFiles, ImageFolder, Parquet
 from dit_scaling.data.class_order import describe_names, describe_order
 from dit_scaling.data.listing import take_inventory
@@ -108,14 +109,15 @@ def describe_inventory(data: ImageFiles) -> list[str]:
         return [f"left out of the tars: {', '.join(parts)} (they belong to no image)"] if parts else []
     found = take_inventory(root)
     used = ", ".join(f"{count:,} {suffix}" for suffix, count in found.used.most_common())
-    links = f"; {found.links:,} are links or lie behind them ({found.first_link})" if found.links else ""
+    links = f"; links, or behind them: {found.links:,} ({found.first_link})" if found.links else ""
     return [f"{used} used{links}", *_describe_left_out(found.left_out)]
 
 
 def _describe_parquet(data: Parquet) -> list[str]:
     split = split_files(data)
     index = open_parquet(data, split)
-    used = f"{len(index.label):,} rows of {len(index.files):,} .parquet files used, the first {index.files[0]}"
+    files = count(len(index.files), ".parquet file")
+    used = f"{count(len(index.label), 'row')} of {files} used, the first {index.files[0]}"
     if index.largest > KEPT_BYTES:
         used += (
             f"; their row groups hold up to {index.largest / 1e6:,.0f} MB, all of which is read for each image that is "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.devices import arithmetic, matrix_products
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import count
 from dit_scaling.latents.vae_folder import config_problem, read_vae_config
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def to_unit_range(images: NDArray[np.uint8], channels: int) -> torch.Tensor:
     """
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
     if pixels.shape[1] not in (1, channels):
-        raise UserError(f"data.channels: {pixels.shape[1]}, but the autoencoder takes images of {channels} channel(s).")
+        raise UserError(
+            f"data.channels: {pixels.shape[1]}, but the autoencoder takes images of {count(channels, 'channel')}."
+        )
     return pixels.expand(-1, channels, -1, -1)
 
 
@@ -200,7 +203,7 @@ def _from_pretrained(path: str, *, local_files_only: bool, problem: str) -> "Aut
         raise UserError(f"{problem} ({_first_line(error)}).") from None
     if loading["missing_keys"] or loading["mismatched_keys"]:
         missing = [*loading["missing_keys"], *loading["mismatched_keys"]]
-        raise UserError(f"{path} lacks {len(missing)} weights of its autoencoder, {missing[0]} among them.")
+        raise UserError(f"{path} lacks {count(len(missing), 'weight')} of its autoencoder, {missing[0]} among them.")
     return vae
 
 

@@ -5,8 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.lacking_memory import memory_named
 from dit_scaling.common.progress import track
+from dit_scaling.common.words import count
 from dit_scaling.config.stages import LatentsSettings
 from dit_scaling.data.reading_order import reading_order
 from dit_scaling.data.sources import ImageSource, open_source
 from dit_scaling.data.split import split_indices
 from dit_scaling.latents.autoencoder import encode_moments, for_encoding, open_vae
-from dit_scaling.latents.manifest import ChannelSums, write_facts
+from dit_scaling.latents.manifest import ChannelSums, ShardJob, write_facts
 from dit_scaling.latents.shards import LatentSample, to_float16, write_shard
 
 if TYPE_CHECKING:
@@ -42,39 +42,22 @@ class Encoding:
     """Between two lines of progress."""
 
 
-def encode_shard(
-    settings: LatentsSettings,
-    split: Literal["train", "held_out"],
-    shard: int,
-    vae_json: Path,
-    output: Path,
-    facts: Path,
-    how: Encoding,
-) -> None:
-    """Encode the images of shard ``shard`` of a split, and their mirrors; memory does not grow with their number.
-
-    Args:
-        settings: of this stage.
-        split: which images.
-        shard: 0-based; the split's shuffled images are cut into equal runs.
-        vae_json: the autoencoder's record.
-        output: the shard (tar), see `shards`.
-        facts: JSON of what the manifest needs to know of it.
-        how: device, batches and threads of this job.
+def encode_shard(job: ShardJob, how: Encoding) -> None:
+    """Encode the images of a shard, and their mirrors; memory does not grow with their number.
 
     Raises:
         UserError: an image or the autoencoder is unusable, latents do not fit float16, the memory is not enough, or a
             shard would be empty.
     """
+    settings, name = job.settings, f"{job.split} shard {job.number}"
     source = open_source(settings.vae.data.data)
-    indices = shard_indices(settings, split, shard, split_in_order(settings, source, split))
-    vae = for_encoding(open_vae(vae_json), how.device)
+    indices = shard_indices(settings, job.split, job.number, split_in_order(settings, source, job.split))
+    vae = for_encoding(open_vae(job.vae_json), how.device)
     sums = ChannelSums(vae.config.latent_channels, vae.config.scaling_factor)
     samples = _encode(vae, source, indices, sums, how, settings.latents.precision)
-    with memory_named(f"{split} shard {shard}", "resources.encode_batch", how.batch_size, "images"):
-        write_shard(output, track(samples, len(indices), f"{split} shard {shard}, image", how.log_seconds))
-    histogram = np.bincount(source.labels[indices], minlength=len(source.class_names))
-    write_facts(facts, output, (split, shard), histogram, sums, settings, vae_json)
+    with memory_named(name, "resources.encode_batch", how.batch_size, "images"):
+        write_shard(job.output, track(samples, len(indices), f"{name}, image", how.log_seconds))
+    write_facts(job, np.bincount(source.labels[indices], minlength=len(source.class_names)), sums)
 
 
 def split_in_order(settings: LatentsSettings, source: ImageSource, split: str) -> NDArray[np.int64]:
@@ -93,7 +76,7 @@ def shard_indices(settings: LatentsSettings, split: str, shard: int, indices: ND
     key = "shards" if split == "train" else "held_out_shards"
     shards = settings.latents.shards if split == "train" else settings.latents.held_out_shards
     if shards > len(indices):
-        raise UserError(f"latents.{key}: {shards} shards for {len(indices)} images; choose fewer.")
+        raise UserError(f"latents.{key}: {shards} shards for {count(len(indices), 'image')}; choose fewer.")
     if not 0 <= shard < shards:
         raise UserError(f"latents.{key}: {shards}, so there is no {split} shard {shard}.")
     return np.array_split(indices, shards)[shard]

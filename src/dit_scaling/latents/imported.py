@@ -12,6 +12,8 @@ from pydantic import Field, PositiveInt, ValidationError
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.common.section import PositiveFloat, Section
+from dit_scaling.common.spelling import same_letters
+from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import IMPORTED, imported_record
 from dit_scaling.data.sources import FolderSource, ImageSource, check_source
@@ -133,8 +135,8 @@ def require_record_fits(record: Path, found: Imported, images: ImageSource) -> N
     if more.min() < 0 or more.sum() > found.repeats:
         label = int(np.flatnonzero(more)[0])
         raise UserError(
-            f"latents.source: {record} tells of {theirs[label]:,} latents of class {label}, but `data` has "
-            f"{ours[label]:,} images of it. `data` must name the images that the latents were made of."
+            f"latents.source: {record} tells of {count(int(theirs[label]), 'latent')} of class {label}, but `data` has "
+            f"{count(int(ours[label]), 'image')} of it. `data` must name the images that the latents were made of."
         )
 
 
@@ -182,8 +184,9 @@ class ImportedLatents:
         repeated = 0 <= more <= self.facts.repeats and np.array_equal(self.labels[images:], self.labels[:more])
         if not repeated:
             raise UserError(
-                f"latents.source: {self.record.parent} has {len(self):,} latents, but `data` has {images:,} "
-                "images. `data` must name the images that the latents were made of, all of them and no others."
+                f"latents.source: {self.record.parent} has {count(len(self), 'latent')}, but `data` has "
+                f"{count(images, 'image')}. `data` must name the images that the latents were made of, all of them and "
+                "no others."
             )
 
     def _rows_by_place(self, images: ImageSource) -> NDArray[np.int64]:
@@ -198,7 +201,7 @@ class ImportedLatents:
     def _rows_by_name(self, keys: Iterable[str]) -> NDArray[np.int64] | None:
         """The latent with the name of each image, in whole or without folders and suffix; None unless all have one."""
         names = self._rows.sources
-        for shorten in (lambda name: name, _without_suffix, _without_folders):
+        for shorten in (str, same_letters, _without_suffix, _without_folders):
             places = {shorten(name): row for row, name in enumerate(names)}
             wanted = [shorten(key) for key in keys]
             if len(places) == len(names) == len(wanted) == len(set(wanted)) and places.keys() == set(wanted):
@@ -238,7 +241,7 @@ def complete(stored: NDArray[np.float16], channels: int) -> NDArray[np.float16]:
 
 
 def _without_suffix(name: str) -> str:
-    return re.sub(r"\.[^./]*$", "", name)
+    return re.sub(r"\.[^./]*$", "", same_letters(name))
 
 
 def _without_folders(name: str) -> str:

@@ -12,6 +12,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder, digest, remove_leftovers_of, sha256_file, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import write_provenance
+from dit_scaling.common.words import count
 from dit_scaling.data.assets import IMPORTED
 from dit_scaling.latents.imported import NO_SPREAD, Imported, ImportedLatents, complete, read_imported
 from dit_scaling.latents.layouts.foreign_latents import Foreign, ForeignSample, Holds
@@ -192,8 +193,8 @@ def _with_record(source: Path, foreign: Foreign) -> tuple[Foreign, Origin | None
     facts = read_imported(source / IMPORTED)
     if facts.count != foreign.count:
         raise UserError(
-            f"{source}: its tars hold {foreign.count:,} latents, but {IMPORTED} says {facts.count:,}. Get the folder "
-            "again, whole."
+            f"{source}: its tars hold {count(foreign.count, 'latent')}, but {IMPORTED} says {facts.count:,}. Get the "
+            "folder again, whole."
         )
     holds: Holds = "latent" if facts.latent_shape[1] == facts.channels else "mean-logvar"
     return replace(foreign, holds=holds, named=facts.named, repeats=facts.repeats), facts.origin

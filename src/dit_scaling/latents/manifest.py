@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +29,22 @@ def _inside(name: str) -> str:
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
         raise ValueError(f"{name!r} leads out of the manifest's folder")
     return name
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard: the images whose latents it has, and the files that its job reads and writes."""
+
+    settings: LatentsSettings
+    split: SplitName
+    number: int
+    """0-based; the split's images, in the order in which they are read, are cut into equal runs."""
+    vae_json: Path
+    """Record of the autoencoder."""
+    output: Path
+    """The shard (tar), see `shards`."""
+    facts: Path
+    """JSON of what the manifest needs to know of it."""
 
 
 class Origin(Section):
@@ -132,45 +149,32 @@ class ChannelSums:
         self.latent_shape = (2, 2 * self._channels, height, width)
 
 
-def write_facts(
-    output: Path,
-    shard: Path,
-    place: tuple[SplitName, int],
-    histogram: NDArray[np.int64],
-    sums: ChannelSums,
-    settings: LatentsSettings,
-    vae_json: Path,
-    imported: Origin | None = None,
-) -> None:
+def write_facts(job: ShardJob, histogram: NDArray[np.int64], sums: ChannelSums, imported: Origin | None = None) -> None:
     """Write the facts of a shard that is there.
 
     Args:
-        output: the facts.
-        shard: the shard.
-        place: its split and number.
+        job: which shard.
         histogram: images of each class in it.
         sums: of all its latents, by the scale of the autoencoder.
-        settings: of this stage.
-        vae_json: record of the autoencoder.
         imported: what is known of latents that were not encoded here.
     """
     facts = ShardFacts(
-        file=Path(os.path.relpath(shard, output.parent)).as_posix(),
-        split=place[0],
-        shard=place[1],
+        file=Path(os.path.relpath(job.output, job.facts.parent)).as_posix(),
+        split=job.split,
+        shard=job.number,
         count=int(histogram.sum()),
-        sha256=sha256_file(shard),
+        sha256=sha256_file(job.output),
         label_histogram=tuple(histogram.tolist()),
         latent_shape=sums.latent_shape,
         numbers=sums.numbers,
         first=tuple(sums.first.tolist()),
         second=tuple(sums.second.tolist()),
         scale=sums.scale,
-        vae_sha256=_autoencoder_sha256(vae_json),
-        settings_digest=settings.digest,
+        vae_sha256=_autoencoder_sha256(job.vae_json),
+        settings_digest=job.settings.digest,
         imported=imported,
     )
-    write_json(output, facts.stored())
+    write_json(job.facts, facts.stored())
 
 
 def write_manifest(settings: LatentsSettings, facts: Sequence[Path], vae_json: Path, output: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.latents.manifest import Shard, read_manifest
 from dit_scaling.latents.shard_index import LATENT_DTYPE, open_index
 
@@ -47,7 +48,7 @@ class ShardRows:
             path = record.parent / shard.file
             index = open_index(path, shard.sha256, self.shape, verify=verify, again=again)
             if len(index.labels) != shard.count:
-                raise UserError(f"{path} holds {len(index.labels)} images, but {record} says {shard.count}.")
+                raise UserError(f"{path} holds {count(len(index.labels), 'image')}, but {record} says {shard.count}.")
             indices.append(index)
             self.shards.append((path, shard.sha256))
             # A plain array over the map: slicing a numpy.memmap costs ten times as much.

@@ -11,6 +11,8 @@ from dit_scaling.common.foreign import name_foreign_file
 
 CONFIG = "config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+INSIDE = {"vae": "a whole pipeline", "autoencoder": "the vae stage of a study"}
+"""Folders inside of what is named in the place of an autoencoder, and what that is."""
 APPLIED = frozenset(
     {
         "act_fn",
@@ -84,8 +86,11 @@ def _is_scale(value: object) -> bool:
 
 def _instead(folder: Path) -> str:
     """What the folder holds instead, and what to do; ends the sentence."""
-    if (folder / "vae" / CONFIG).is_file():
-        return f". It is a whole pipeline; the autoencoder is in {folder / 'vae'}: name that folder."
+    for name, whole in INSIDE.items():
+        if (folder / name / CONFIG).is_file():
+            return f". It is {whole}; the autoencoder is in {folder / name}: name that folder."
+    if (folder / "vae.json").is_file():
+        return f". It is the vae stage of a study with a given autoencoder: {folder / 'vae.json'} says where that is."
     if not folder.is_dir():
         return (
             ". Where there is a network, `dit-scaling prefetch CONFIG` fetches a VAE that the config names by hub id."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from dit_scaling.common.words import count
 from dit_scaling.laws.field_families import ALL, Family, find_families
 from dit_scaling.laws.field_law import FEWEST, LEVEL, fit_field
 from dit_scaling.paper.field import at_equal_steps
@@ -20,7 +21,7 @@ def describe_published(name: str) -> str:
 
 def _family(family: Family) -> Iterator[str]:
     marks = ", ".join(f"{count} {mark}" for mark, count in family.marks.items())
-    yield f"{family.name}: {family.models} models, {', '.join(family.sources)} ({marks})."
+    yield f"{family.name}: {count(family.models, 'model')}, {', '.join(family.sources)} ({marks})."
     if family.order is None:
         yield "  Not testable: no two models of one number of steps, resolution and guidance."
         return

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from dit_scaling.common.words import count
 from dit_scaling.laws.additive import AdditiveLaw
 from dit_scaling.laws.backtest import Prediction, summarise, tabulate
 from dit_scaling.laws.frontier import LEVEL, Frontier, Interval, Minimum
@@ -61,7 +62,7 @@ def _measured(grid: Grid) -> Iterator[str]:
         told = ["" if np.isnan(value) else f"{value:.4g}" for value in values]
         rows.append({"FLOPs": f"{flops:.3g}", **dict(zip(grid.names, told, strict=True))})
     fewest, most = int(grid.seeds.min()), int(grid.seeds.max())
-    seeds = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+    seeds = count(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
     yield f"Measured, mean over {seeds} of each size, at the budgets that are fitted:"
     yield ""
     yield markdown(pd.DataFrame(rows))

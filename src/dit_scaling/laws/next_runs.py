@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.laws.frontier import Frontier, Interval, fit_frontier
 from dit_scaling.laws.run_grid import Grid
 
@@ -51,7 +52,7 @@ def _candidates(frontier: Frontier, flops: float) -> Iterator[NextRuns]:
         yield _refitted(_with_seed(grid, size), flops, f"one more seed of {name}, to {stops[-1]:.3g} FLOPs")
     budget, params = further_budget(frontier)
     sizes = f"{AROUND[0] * params:.2g} to {AROUND[-1] * params:.2g} parameters"
-    what = f"sizes from {sizes} at {budget:.3g} FLOPs, {int(grid.seeds.max())} seeds each"
+    what = f"sizes from {sizes} at {budget:.3g} FLOPs, {count(int(grid.seeds.max()), 'seed')} each"
     yield _refitted(_with_budget(frontier, budget, params), flops, what)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from dit_scaling.common.words import count
 from dit_scaling.data.assets import KNOWN
 from dit_scaling.metrics.features import Extractor
 from dit_scaling.metrics.given_reference import GivenReference
@@ -27,8 +28,8 @@ def _of_samples(samples: LooseImages) -> Iterator[str]:
     if samples.lossy:
         kinds = ", ".join(name for name in samples.formats if name != "PNG")
         yield (
-            f"{samples.lossy:,} samples are stored as {kinds}: compression moves a FID by as much as models differ. "
-            "Write samples as PNG or npz."
+            f"Stored as {kinds}: {count(samples.lossy, 'sample')}. Compression moves a FID by as much as models "
+            "differ. Write samples as PNG or npz."
         )
 
 

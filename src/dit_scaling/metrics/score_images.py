@@ -14,6 +14,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import git_commit
+from dit_scaling.common.words import count
 from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.blocks import fewest_images
@@ -81,7 +82,7 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
     checked = check_distances()
     samples = open_images(asked.images)
     if samples.count < SPLITS:
-        raise UserError(f"{asked.images} holds {samples.count} images; {SPLITS} are needed at least.")
+        raise UserError(f"{asked.images} holds {count(samples.count, 'image')}; {SPLITS} are needed at least.")
     check_given(asked.reference)
     networks, absent = open_networks(asked.features, asked.cache, asked.device, fetch=asked.fetch)
     seen = see_all(networks, samples.batches(BATCH), samples)

@@ -13,6 +13,7 @@ from torch import nn
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_folder
+from dit_scaling.common.words import count
 from dit_scaling.diffusion.gaussian import GaussianDiffusion
 from dit_scaling.diffusion.process import DiffusionSettings, create_diffusion
 from dit_scaling.diffusion.schedule import SCHEDULES
@@ -66,7 +67,8 @@ def export_pipeline(
         raise UserError(f"{checkpoint} has no null class, with which DiTPipeline guides.")
     if class_names and len(class_names) != model.num_classes:
         raise UserError(
-            f"{checkpoint} knows {model.num_classes} classes, but {len(class_names)} class names are given for it."
+            f"{checkpoint} knows {count(model.num_classes, 'class')}, but the class names given for it number "
+            f"{len(class_names)}."
         )
     pipeline = build_pipeline(model, load_any_vae(vae), create_diffusion(header.diffusion))
     pipeline.register_to_config(id2label=dict(enumerate(class_names)) or None)

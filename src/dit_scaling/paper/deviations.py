@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dit_scaling.common.words import count
 from dit_scaling.config.claims_settings import ProtocolSetting
 from dit_scaling.config.image_settings import ImageFiles
 from dit_scaling.config.study import Study
@@ -141,7 +142,7 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         "webdataset": "webdataset tars",
         "parquet": "Parquet files",
     }[data.source]
-    count = "images not counted" if images is None else f"{images:,} images"
+    many = "images not counted" if images is None else f"{images:,} images"
     reading, as_adm = "", True
     if isinstance(data, ImageFiles):
         turned = "turned upright by EXIF" if data.exif_transpose else "EXIF ignored"
@@ -149,7 +150,7 @@ def _data_rows(study: Study, images: int | None) -> Iterable[ProtocolRow]:
         reading, as_adm = f", {turned}, {below}", not data.exif_transpose and data.background is None
     yield _row(
         "data",
-        f"{name}, {size}x{size}, {count}, {data.classes:,} classes{reading}",
+        f"{name}, {size}x{size}, {many}, {count(data.classes, 'class')}{reading}",
         f"ImageNet, 256x256, {imagenet.TRAINING:,} images, 1,000 classes, EXIF and transparency ignored",
         "other images, whose distances have another scale",
         (images, size, data.classes, data.channels) == (imagenet.TRAINING, 256, 1000, 3) and as_adm,
@@ -212,7 +213,7 @@ def _model_rows(study: Study) -> Iterable[ProtocolRow]:
     tokens = [(study.latent_size // patch) ** 2 for patch in patches]
     yield _row(
         "patches",
-        ", ".join(f"{patch} ({count} tokens)" for patch, count in zip(patches, tokens, strict=True)),
+        ", ".join(f"{patch} ({number} tokens)" for patch, number in zip(patches, tokens, strict=True)),
         "8 (16 tokens), 4 (64 tokens), 2 (256 tokens)",
         "the claims are judged on these numbers of tokens only",
     )

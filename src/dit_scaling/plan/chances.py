@@ -13,6 +13,7 @@ from dit_scaling.claims.correlations import MIN_VARIANTS
 from dit_scaling.claims.judge import judge
 from dit_scaling.claims.noise import Runs, estimate_runs
 from dit_scaling.claims.verdicts import SUPPORT, Evidence
+from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread
 from dit_scaling.plan.effects import FLOAT, Expected, expected_of
@@ -113,7 +114,7 @@ def describe_chances(study: Study, images: int) -> list[str]:
     expected = expected_of(study, images)
     seeds = len(study.training.seeds)
     lines = [
-        f"Chance of each verdict: {STUDIES} simulated studies of {seeds} {'seed' if seeds == 1 else 'seeds'} and "
+        f"Chance of each verdict: {STUDIES} simulated studies of {count(seeds, 'seed')} and "
         f"{study.sampling.num_samples:,} samples, judged as the report judges. {expected.source[0].upper()}"
         f"{expected.source[1:]}.",
     ]

@@ -15,7 +15,7 @@ from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.metrics.kept import KEPT_FEATURES
 from dit_scaling.plan.network_costs import Autoencoder, feature_cost
 from dit_scaling.plan.rates import written_by
-from dit_scaling.plan.space import STATE_COPIES, micro_batch
+from dit_scaling.plan.space import STATE_COPIES, latent_bytes, micro_batch
 from dit_scaling.plan.statistics_costs import statistics_seconds
 from dit_scaling.variants import TRAINING_PASSES, count_gflops
 from dit_scaling.variants.training_memory import FLOAT32
@@ -25,6 +25,9 @@ COPYING = 5e9
 a machine of two cores (torch 2.15.0), and less over the bus of a GPU."""
 WRITING = 0.32e9
 """Bytes a second of a state that is written and hashed (3.1 s a GB measured); only the last one is waited for."""
+
+IMPORTING = 0.14e9
+"""Bytes a second of imported latents that a core counts, writes into a shard and hashes (0.13e9 to 0.15e9 measured)."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ class Job:
     passes: float = 0.0
     """Of a network over a batch, one after the other, where each costs something however little it computes."""
     parts: int = 1
-    """Devices that can share it."""
+    """Devices that can share it, or cores where it needs no device."""
     plain: float = 0.0
     """Further multiply-adds, always in float32: features, and training a VAE or a network of features."""
     core_seconds: float = 0.0
-    """Of CPU cores, without a device: the metrics."""
+    """Of CPU cores, without a device: the metrics, and the copying of imported latents."""
     cores: int = 1
     """That share them."""
     saving: Saving | None = None
@@ -116,6 +119,7 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         training = steps + images * encode + study.data.held_out * (encode + decode)
     yield Job("vae", "VAE", "", stages.vae().digest, ("vae/provenance.json",), 0.0, plain=training)
     if study.trained:
+        imported = study.latents.source is not None
         yield Job(
             "latents",
             "latents",
@@ -123,7 +127,8 @@ def _shared(study: Study, stages: Stages, images: int) -> Iterator[Job]:
             stages.latents().digest,
             ("latents/provenance.json",),
             0.0,
-            encoding=0.0 if study.latents.source else 2 * images * encode,
+            encoding=0.0 if imported else 2 * images * encode,
+            core_seconds=images * latent_bytes(study) / IMPORTING if imported else 0.0,
             parts=study.latents.shards,
         )
     for extractor in study.metrics.extractors:

@@ -10,6 +10,7 @@ from scipy import stats
 from dit_scaling.claims.comparisons import Pair, patch_pairs, size_pairs
 from dit_scaling.claims.correlations import MIN_VARIANTS
 from dit_scaling.claims.noise import MIN_DF, Estimate, estimate
+from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import equal_steps, gap_share
@@ -100,7 +101,7 @@ def _sentence(claim: str, pairs: Sequence[PairPower]) -> str:
     resolved = [pair for pair in pairs if pair.power >= ENOUGH]
     weakest = min(pairs, key=lambda pair: pair.power)
     return (
-        f"{claim}: {len(resolved)} of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} would be told apart with a "
+        f"{claim}: {len(resolved)} of {count(len(pairs), 'pair')} would be told apart with a "
         f"chance of {ENOUGH:.0%} or more; the weakest is {weakest.favoured} against {weakest.other}, FID expected "
         f"{weakest.ratio:.2f} times as high, chance {weakest.power:.0%}."
     )

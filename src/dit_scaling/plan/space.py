@@ -49,7 +49,7 @@ def disk_of(study: Study, images: int) -> Disk:
     sampling, extractors = study.sampling, () if study.laws else study.metrics.extractors
     stay = sampling.num_samples if sampling.keep_samples else min(sampling.num_samples, FIRST * sampling.parts)
     return Disk(
-        latents=images * _latent_bytes(study) if study.trained else 0,
+        latents=images * latent_bytes(study) if study.trained else 0,
         checkpoints=2 * exported,
         states=STATES * STATE_COPIES * weights,
         samples=evaluations * stay * (pixels + 16),
@@ -86,7 +86,7 @@ def training_mb(study: Study, variant: AnyVariant, images: int) -> int:
     share = 1.0 if group is None else min(1.0, 2 * group / shards)
     copies = STATE_COPIES * FLOAT32 * study.parameters(variant.name)
     processes = max(PROCESSES, study.resources.gpus_per_node) * PROCESS_BYTES
-    return math.ceil((share * images * _latent_bytes(study) + copies + processes) / 1e6)
+    return math.ceil((share * images * latent_bytes(study) + copies + processes) / 1e6)
 
 
 def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, images: int) -> int:
@@ -97,7 +97,7 @@ def _feature_bytes(study: Study, extractor: AnyExtractor, evaluations: int, imag
     return rows * FLOAT32 * dim + (evaluations + 4) * moments
 
 
-def _latent_bytes(study: Study) -> int:
+def latent_bytes(study: Study) -> int:
     """Of one image in a shard: a header and a block for its label, a header and padded numbers for its moments."""
     numbers = 2 * 2 * study.vae.latent_channels * study.latent_size**2
     moments = -(-(NPY_HEADER + FLOAT16 * numbers) // BLOCK) * BLOCK

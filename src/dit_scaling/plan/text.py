@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.stage_words import Stage
+from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
 from dit_scaling.plan.jobs import Job
@@ -38,7 +39,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
     """What would run again, stage by stage, and its cost."""
     if not changed:
         return f"Nothing that costs would run again, compared with {against}."
-    lines = [f"Compared with {against}, {len(changed)} jobs would run:", _row(*HEADS)]
+    lines = [f"Compared with {against}, {count(len(changed), 'job')} would run:", _row(*HEADS)]
     for stage in STAGES:
         some = [job for job in changed if job.stage == stage]
         if some:
@@ -53,7 +54,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
 
 def _head(study: Study, devices: Devices, images: int) -> list[str]:
     return [
-        f"Study '{study.study}': {len(study.variants)} variants, {_seeds(study)}, "
+        f"Study '{study.study}': {count(len(study.variants), 'variant')}, {_seeds(study)}, "
         f"{study.lengths} of batch {study.training.batch_size}, {images:,} images.",
         f"Devices: {devices.count} x {devices.name}{_stated_rate(devices)} ({devices.source}). "
         "A multiply-add is two operations; training is three forward passes.",
@@ -167,8 +168,7 @@ def _row(*cells: str) -> str:
 
 
 def _seeds(study: Study) -> str:
-    count = len(study.training.seeds)
-    return f"{count} {'seed' if count == 1 else 'seeds'}"
+    return count(len(study.training.seeds), "seed")
 
 
 def _hours(seconds: float) -> str:

@@ -73,7 +73,7 @@ class TimeLeft:
 def price_files(jobs: Sequence[Job], devices: Devices) -> dict[str, float]:
     """Seconds by the plan of the Snakemake job that writes each record of a plan's job."""
     return {
-        record: devices.seconds(job) / job.parts + job.core_seconds / job.cores
+        record: (devices.seconds(job) + job.core_seconds / job.cores) / job.parts
         for job in jobs
         for record in job.records
     }

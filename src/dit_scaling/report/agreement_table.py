@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import listing, of_all, sentence
 from dit_scaling.metrics.catalogue import parse_column
 from dit_scaling.report.style import head_column
 from dit_scaling.report.table import Column, Row, Table, number
-from dit_scaling.report.words import listing, of_all, sentence
 
 COLUMNS = (
     *("metric", "higher_is_better", "agreement", "spearman", "p", "pearson_gflops", "pearson_params"),

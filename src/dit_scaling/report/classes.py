@@ -6,11 +6,11 @@ from pathlib import Path
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import listing, span
 from dit_scaling.metrics.catalogue import metric
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import listing, span
 
 RECOGNISED = 0.5
 """Share of images of their class, over those right by chance, under which they are said not to show it."""

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from dit_scaling.charts.interval import bar_scale, interval_bar
 from dit_scaling.charts.scales import Scale
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.common.words import count, listing, sentence
 from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, ProtocolStatus
 from dit_scaling.report.classes import ClassesView
@@ -16,7 +17,6 @@ from dit_scaling.report.health_tables import GatesView, PreflightView
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_signed
 from dit_scaling.report.sentences import ABSENT, Said, describe_change, describe_interval, say, subject_of
-from dit_scaling.report.words import count, listing, sentence
 from dit_scaling.variants import UNET
 
 FAMILIES = "0"  # the claim that compares with U-Nets

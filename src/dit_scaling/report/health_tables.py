@@ -9,10 +9,10 @@ import pandas as pd
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import count, listing
 from dit_scaling.health.check import Check, describe_margin, nearest
 from dit_scaling.paper.deviations import Level
 from dit_scaling.report.table import Column, Table, number, words
-from dit_scaling.report.words import count, listing
 
 
 @dataclass(frozen=True)

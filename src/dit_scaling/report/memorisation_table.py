@@ -10,11 +10,11 @@ from scipy import stats
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import listing, span
 from dit_scaling.metrics.copying import LEVEL
 from dit_scaling.report.data_uris import embed_picture
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.table import Column, Table, number, words
-from dit_scaling.report.words import listing, span
 
 TOO_FEW = "The samples and held-out images are too few to show any copies."
 

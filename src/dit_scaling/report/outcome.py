@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.common.words import listing, number_word, sentence
 from dit_scaling.report.sentences import ABSENT, SUBJECTS, UNCLEAR, plain, subject_of
-from dit_scaling.report.words import listing, number_word, sentence
 
 
 def say_untested(claim: Claim) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from dit_scaling.common.words import sentence
 from dit_scaling.paper.deviations import ProtocolRow
 from dit_scaling.report.table import Column, Table, words
-from dit_scaling.report.words import sentence
 
 DATA = {
     "images": "Images",

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from dit_scaling.common.csv_file import write_csv
+from dit_scaling.common.words import sentence
 from dit_scaling.report.captions import TABLES
 from dit_scaling.report.numbers import describe_cell
-from dit_scaling.report.words import sentence
 
 Row = Mapping[str, Any]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.report.captions import FIGURES, Caption
 from dit_scaling.report.data_uris import embed_images
@@ -17,7 +18,6 @@ from dit_scaling.report.grid import FEW_SAMPLES, SampleGrid, arrange_samples
 from dit_scaling.report.inputs import ReportInputs
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.style import order_variants, style_variants
-from dit_scaling.report.words import count
 
 
 @dataclass(frozen=True)

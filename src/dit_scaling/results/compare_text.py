@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dit_scaling.common.words import count
 from dit_scaling.results.compare import Comparison, Difference
 from dit_scaling.results.finished_study import FinishedStudy
 
@@ -109,7 +110,7 @@ def _beside(each: Comparison) -> Iterator[str]:
         yield from _table(each, "at equal training compute", each.at_equal_compute)
     yield f"Noise: {each.noise}. Intervals are of each variant alone; p is corrected over the variants (Holm)."
     if each.shared_runs:
-        yield f"{each.shared_runs} runs are the same training in both; they are judged as if trained apart."
+        yield f"The same training in both, and judged as if trained apart: {count(each.shared_runs, 'run')}."
 
 
 def _table(each: Comparison, title: str, rows: Sequence[Difference]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
+from dit_scaling.common.words import count
 from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.config.study import Study
 from dit_scaling.latents.manifest import origin_in
@@ -138,8 +139,8 @@ def _about(header: CheckpointHeader, study: Study | None) -> str:
     step = "" if header.step is None else f", after {header.step:,} steps of training"
     within = f" in the study '{study.study}'" if study else ""
     return (
-        f"A class-conditional latent diffusion transformer of {header.num_classes} classes{step}{within}. It denoises "
-        f"latents of {header.in_channels} x {header.input_size} x {header.input_size}. Load it with "
+        f"A class-conditional latent diffusion transformer of {count(header.num_classes, 'class')}{step}{within}. It "
+        f"denoises latents of {header.in_channels} x {header.input_size} x {header.input_size}. Load it with "
         "`dit_scaling.models.export.load_pipeline`, or with `diffusers.DiTPipeline.from_pretrained`."
     )
 
@@ -186,4 +187,5 @@ def _describe_data(study: Study) -> str:
     data = study.data
     path = getattr(data, "path", None)
     named = f"{data.source} '{Path(path).name}'" if path else data.source
-    return f"{named}: {data.classes} classes, {data.image_size} x {data.image_size} pixels, {data.channels} channel(s)"
+    size, channels = f"{data.image_size} x {data.image_size} pixels", count(data.channels, "channel")
+    return f"{named}: {count(data.classes, 'class')}, {size}, {channels}"

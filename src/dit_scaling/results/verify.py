@@ -9,6 +9,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import leftovers, read_json, sha256_file
 from dit_scaling.common.progress import track
 from dit_scaling.common.seals import recorded_sha256, sealed_files
+from dit_scaling.common.words import count
 
 STATE = re.compile(r"state-\d+\.json")
 
@@ -70,7 +71,7 @@ def describe_verification(found: Verification, results: Path) -> str:
         lines.append(f"Half-written by jobs that were killed, or that run now, and read by none: {names}")
         lines.append("`dit-scaling clean` deletes those of killed jobs, once nothing runs.")
     damaged = len(found.damaged) + len(found.states)
-    lines.append(f"{results}: {found.files:,} files read, {damaged} of them damaged.")
+    lines.append(f"{results}: {count(found.files, 'file')} read, {damaged} of them damaged.")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dit_scaling.common.words import count
 from dit_scaling.health.check import Check
 
 Status = Literal["on track", "undertrained for this budget", "broken"]
@@ -48,7 +49,7 @@ def _judge(faults: Sequence[Check], enough: Sequence[Check], step: int, budget: 
     failed = [check for check in faults if not check.passed]
     if failed:
         first = failed[0]
-        others = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
+        others = f" ({count(len(failed) - 1, 'more failed check')})" if len(failed) > 1 else ""
         reason = f"{first.name} is {first.value}, expected {first.expected}: {first.meaning}{others}."
         return GateVerdict("broken", reason)
     samples, *slow = enough

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dit_scaling.common.errors import UserError
+from dit_scaling.common.words import count
 from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
@@ -37,15 +38,15 @@ def _open(root: Path) -> Foreign:
         raise UserError(f"{root} holds {names}. Move all but one of them, with its labels, to another folder.")
     features, labels = pairs[0]
     found = {folder: _numbers(folder) for folder in (features, labels)}
-    count = len(found[features] | found[labels])
+    total = len(found[features] | found[labels])
     for folder, numbers in found.items():
-        lacking = next((number for number in range(count) if number not in numbers), None)
+        lacking = next((number for number in range(total) if number not in numbers), None)
         if lacking is not None:
-            counts = f"{len(found[features]):,} latents and {len(found[labels]):,} labels"
+            counts = f"{count(len(found[features]), 'latent')} and {count(len(found[labels]), 'label')}"
             raise UserError(f"{folder}/{lacking}.npy is missing; there are {counts}. Get the folders again, whole.")
     return Foreign(
-        count=count,
-        samples=_samples(features, labels, count),
+        count=total,
+        samples=_samples(features, labels, total),
         each="one draw of the posterior of the image or of its mirror, made when it was extracted",
         holds="latent",
         multiplied_by=SD_SCALE,

@@ -15,6 +15,7 @@ from typing import Any
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
+from dit_scaling.common.words import count
 from dit_scaling.latents.layouts.foreign_latents import (
     Foreign,
     ForeignSample,
@@ -36,22 +37,29 @@ def _root(folder: Path) -> Path | None:
 
 
 def _holds_latents(path: Path) -> bool:
-    return (path / LABELS).is_file() and any(path.rglob("*.npy"))
+    return (path / LABELS).is_file() and any(_files(path))
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Latents below a folder, relative to it; links are followed, but for those that lead to where they lie."""
+    for where, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(Path(where, name))]
+        yield from (Path(where, name).relative_to(root).as_posix() for name in names if name.endswith(".npy"))
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that holds it, as a second `ln -s` leaves it."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _open(folder: Path) -> Foreign:
     root = _root(folder) or folder
     labels = _labels(root / LABELS)
-    files = sorted(
-        Path(where, name).relative_to(root).as_posix()
-        for where, _, names in os.walk(root)
-        for name in names
-        if name.endswith(".npy")
-    )
+    files = sorted(_files(root))
     for there, missing, told in ((labels, set(files), "is missing"), (files, labels, f"has no label in {LABELS}")):
         lacking = next((name for name in there if name not in missing), None)
         if lacking is not None:
-            counts = f"{len(files):,} latents and {len(labels):,} labels"
+            counts = f"{count(len(files), 'latent')} and {count(len(labels), 'label')}"
             raise UserError(f"{root / lacking} {told}; there are {counts}. Get the folder again, whole.")
     return Foreign(
         count=len(files),

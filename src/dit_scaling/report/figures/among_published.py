@@ -6,6 +6,7 @@ import pandas as pd
 from dit_scaling.charts.panel import Line, Panel, name_margin
 from dit_scaling.charts.scales import choose_unit, log_scale
 from dit_scaling.claims.fits import PowerLawFit, fit_power_law
+from dit_scaling.common.words import number_word
 from dit_scaling.paper.field import EQUAL_BATCH, EQUAL_STEPS, at_equal_steps
 from dit_scaling.report.figures.axes import distance_scale, mark_points, series_lines
 from dit_scaling.report.figures.material import Drawn, Material
@@ -13,7 +14,6 @@ from dit_scaling.report.figures.scaling import mark_others, published_beside
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.numbers import describe_percent
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import number_word
 
 LABEL = "FID-50K"
 

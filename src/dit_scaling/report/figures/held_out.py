@@ -6,13 +6,13 @@ import pandas as pd
 
 from dit_scaling.charts.panel import Panel
 from dit_scaling.charts.scales import choose_unit, log_scale
+from dit_scaling.common.words import sentence
 from dit_scaling.losses.loss_names import HEADLINE, TRAINING
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points, series_lines, variant_lines
 from dit_scaling.report.figures.material import Drawn, Material
 from dit_scaling.report.figures.training import has_course
 from dit_scaling.report.measurements import Measurements
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import sentence
 from dit_scaling.variants import objective_of
 
 COLUMNS = ["variant", "step", HEADLINE, f"{HEADLINE}_se", TRAINING]

@@ -4,8 +4,8 @@ import pandas as pd
 
 from dit_scaling.charts.panel import NAME_GAP, TOP, Line, Panel, name_margin
 from dit_scaling.charts.scales import Scale, describe_steps, log_scale
+from dit_scaling.common.words import listing
 from dit_scaling.report.figures.material import Drawn, Material
-from dit_scaling.report.words import listing
 from dit_scaling.variants import objective_of
 
 CURVE_POINTS = 60  # bins of a loss curve: enough to see, small enough to put in a page

@@ -6,13 +6,13 @@ import pandas as pd
 
 from dit_scaling.charts.panel import Panel, Point
 from dit_scaling.charts.scales import Scale, choose_unit, log_scale
+from dit_scaling.common.words import count, of_all, sentence
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.catalogue import Metric
 from dit_scaling.report.figures.axes import series_lines
 from dit_scaling.report.figures.material import Drawn, Material, rows_of
 from dit_scaling.report.numbers import describe_number
 from dit_scaling.report.style import head_column, order_variants
-from dit_scaling.report.words import count, of_all, sentence
 
 LOW_PANEL = 250.0
 FEWEST = 3  # points from which a panel says more than the table

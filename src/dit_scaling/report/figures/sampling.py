@@ -6,13 +6,13 @@ import pandas as pd
 
 from dit_scaling.charts.panel import HEIGHT, NAME_GAP, TOP, Line, Panel, name_margin
 from dit_scaling.charts.scales import choose_unit, log_scale
+from dit_scaling.common.words import count
 from dit_scaling.diffusion.samplers import SAMPLERS
 from dit_scaling.report.figures.axes import distance_scale, distance_title, mark_points
 from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_of, tabulate
 from dit_scaling.report.measurements import estimate_points
 from dit_scaling.report.numbers import describe_distance
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import count
 
 GUIDED = 2  # passes of the network an evaluation, with guidance
 

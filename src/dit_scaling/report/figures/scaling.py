@@ -8,6 +8,7 @@ import pandas as pd
 from dit_scaling.charts.panel import Line, Panel, Point
 from dit_scaling.charts.scales import choose_unit, log_scale
 from dit_scaling.claims.fits import PowerLawFit
+from dit_scaling.common.words import count, listing, number_word
 from dit_scaling.diffusion.samplers import PAPER_SAMPLER
 from dit_scaling.metrics.catalogue import INCEPTION
 from dit_scaling.paper.published import table4
@@ -22,7 +23,6 @@ from dit_scaling.report.figures.material import Drawn, Material, best_of, rows_o
 from dit_scaling.report.measurements import Measurements, fit_points
 from dit_scaling.report.numbers import describe_distance, describe_r2
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import count, listing, number_word
 
 SAME_GFLOPS = 0.05  # relative; a paper variant on another latent grid has other Gflops and is another model
 MOST_NAMED = 2  # exceptions that a title has room for

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dit_scaling.charts.panel import Panel, name_margin
 from dit_scaling.charts.scales import Scale, Unit, choose_unit, describe_steps, describe_tick, log_scale
+from dit_scaling.common.words import count, listing, number_word, sentence
 from dit_scaling.report.figures.axes import (
     add_levels,
     distance_scale,
@@ -20,7 +21,6 @@ from dit_scaling.report.figures.scaling import add_fit, predict
 from dit_scaling.report.measurements import fit_points
 from dit_scaling.report.numbers import describe_percent, describe_r2
 from dit_scaling.report.style import order_variants
-from dit_scaling.report.words import count, listing, number_word, sentence
 
 MOST_LEADS = 4  # models that a title has room for
 LOW_PANEL = 250.0  # pixels high where there are several
