@@ -71,7 +71,9 @@ def study_command(folder: Path, device: str, small: bool) -> tuple[str, ...]:
 
 def run_part(part: Part, folder: Path, limit: float) -> str:
     """Run a part for so many seconds at most; returns how it ended, which is the last line of its log too."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **part.environment}
+    # Packages that came without bytecode are compiled once, and not by each of the study's jobs.
+    kept = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    environment = {**os.environ, **kept, **part.environment}
     started, cut = time.monotonic(), False
     with (folder / f"{part.name}.log").open("w") as log:
         process = subprocess.Popen(
