@@ -256,8 +256,8 @@ def test_tensorboard_shows_a_gate_beside_the_curves_of_its_run_and_hides_what_a_
                 process.log(step, {"loss/loss": step + first / 1000})
         tell_gate(tmp_path, gate, "tensorboard")
     events = accumulator.EventAccumulator(str(tmp_path / "loggers" / "tensorboard" / run.name)).Reload()
-    losses = {event.step: round(event.value, 3) for event in events.Scalars("loss/loss")}
-    assert losses == {50: 50.0, 100: 100.0, 150: 150.1, 200: 200.1, 250: 250.1}
+    losses = [(event.step, round(event.value, 3)) for event in events.Scalars("loss/loss")]
+    assert losses == [(50, 50.0), (100, 100.0), (150, 150.1), (200, 200.1), (250, 250.1)]
     assert [(event.step, event.value) for event in events.Scalars("gate/verdict")] == [(100, 1.0), (200, 1.0)]
     assert [event.value for event in events.Scalars("gate/margin/loss")] == pytest.approx([0.75] * 2)
     assert [event.step for event in events.Images("gate/samples")] == [100, 200]
