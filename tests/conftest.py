@@ -113,7 +113,7 @@ def toy_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_run() -> TrainSettings:
     """A one-layer DiT on the toy latents."""
     return TrainSettings(

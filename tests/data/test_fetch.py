@@ -109,7 +109,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as running:
         running.asked, running.begins = [], []
         monkeypatch.setenv("HF_ENDPOINT", running.url("").rstrip("/"))
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))  # looks so often whether to end
         thread.start()
         yield running
         running.shutdown()
@@ -462,7 +462,7 @@ def test_with_the_network_cut_a_vae_from_the_cache_serves_and_a_missing_one_name
     toy_vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # else huggingface_hub tries again for a minute
-    config = edited(tmp_path, {"vae": GIVEN_VAE})
+    config = edited(tmp_path, {"vae": GIVEN_VAE, "latents.shards": 50})
     shard = "results/tiny/latents/train-00000.tar"
     refused = snakemake(tmp_path, "--cores", "1", shard, config=config)
     assert refused.returncode != 0

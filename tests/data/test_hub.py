@@ -137,7 +137,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub(("127.0.0.1", 0), Handler) as running:
         running.commits, running.asked, running.tokens = {FIRST: content_of(old), SECOND: content_of(new)}, [], set()
         monkeypatch.setenv("HF_ENDPOINT", running.url)
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))  # looks so often whether to end
         thread.start()
         yield running
         running.shutdown()

@@ -50,13 +50,23 @@ CONFIG = ROOT / "config"
 ISOFLOP = load_study(CONFIG / "config.yaml", CONFIG / "embedded-isoflop.yaml")
 
 
+def write_results(folder: Path) -> Path:
+    """Results of a study for laws whose exponents are known."""
+    isoflop_table(np.random.default_rng(0)).to_csv(folder / "losses.csv", index=False)
+    record = {"settings": ReportSettings(study=ISOFLOP).stored()}
+    write_json(folder / "losses-provenance.json", record)
+    return folder
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Results of a study for laws whose exponents are known."""
-    isoflop_table(np.random.default_rng(0)).to_csv(tmp_path / "losses.csv", index=False)
-    record = {"settings": ReportSettings(study=ISOFLOP).stored()}
-    write_json(tmp_path / "losses-provenance.json", record)
-    return tmp_path
+    return write_results(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> StudyLaws:
+    """The laws of `results`."""
+    return fit_laws(read_laws_table(write_results(tmp_path_factory.mktemp("results"))))
 
 
 def test_budgets_become_steps_of_each_size_and_prefixes_of_one_run() -> None:
@@ -83,14 +93,13 @@ def test_the_table_of_losses_has_compute_and_budgets(tmp_path: Path) -> None:
     assert set(table.loc[table["role"] == "predict", "budget"]) == {3.84e12}
 
 
-def test_laws_are_read_from_a_folder_and_told(results: Path) -> None:
-    laws = fit_laws(read_laws_table(results))
-    assert isinstance(laws.frontier, Frontier)
-    told = describe_laws(laws)
+def test_laws_are_read_from_a_folder_and_told(results: Path, fitted: StudyLaws) -> None:
+    assert isinstance(fitted.frontier, Frontier)
+    told = describe_laws(fitted)
     assert "Best size ~ C^0.4" in told
     assert f"{BUDGETS[-1]:.3g} FLOPs, 2.5 times the largest fitted" in told
     assert UNIDENTIFIED in told or "- E: " in told
-    size, loss = laws.frontier.size_exponent, laws.frontier.loss_exponent
+    size, loss = fitted.frontier.size_exponent, fitted.frontier.loss_exponent
     halves = (size.high - size.low) / 2, (loss.high - loss.low) / 2 / loss.value
     assert "Half of these intervals: {:.3f} for the size and {:.1%} of the exponent".format(*halves) in told
     told = CliRunner().invoke(app, ["laws", str(results)])
@@ -98,23 +107,22 @@ def test_laws_are_read_from_a_folder_and_told(results: Path) -> None:
     assert "0.568" in told.output
 
 
-def test_json_has_the_laws_with_their_intervals(results: Path) -> None:
-    laws = fit_laws(read_laws_table(results))
+def test_json_has_the_laws_with_their_intervals(results: Path, fitted: StudyLaws) -> None:
     told = CliRunner().invoke(app, ["laws", str(results), "--json"])
     record = json.loads(told.output, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     frontier, (forward,) = record["frontier"], record["frontier"]["forward"]
-    assert isinstance(laws.frontier, Frontier)
-    assert frontier["size_exponent"] == asdict(laws.frontier.size_exponent)
-    assert frontier["loss_exponent"] == asdict(laws.frontier.loss_exponent)
+    assert isinstance(fitted.frontier, Frontier)
+    assert frontier["size_exponent"] == asdict(fitted.frontier.size_exponent)
+    assert frontier["loss_exponent"] == asdict(fitted.frontier.loss_exponent)
     assert frontier["images_exponent"]["value"] == pytest.approx(1 - frontier["size_exponent"]["value"])
-    assert forward["size"] == asdict(laws.forward[0].size)
-    assert forward["measured"]["value"] == laws.forward[0].measured.loss
+    assert forward["size"] == asdict(fitted.forward[0].size)
+    assert forward["measured"]["value"] == fitted.forward[0].measured.loss
     assert [minimum["interior"] for minimum in record["minima"]] == [True] * 7
     assert len(record["measured"]) == 35
     assert set(record["additive"]["parameters"]) == {"E", "A", "a", "B", "b"}
     assert len(record["additive"]["forward"]) == 5
     assert [law["quantity"] for law in record["single"]] == ["training images, of DiT-W3/2"]  # sizes share no images
-    assert cell_of(laws, "DiT-W5/2") == pytest.approx(record["additive"]["forward"][2]["measured"])
+    assert cell_of(fitted, "DiT-W5/2") == pytest.approx(record["additive"]["forward"][2]["measured"])
 
 
 def cell_of(laws: StudyLaws, variant: str) -> float:
@@ -207,13 +215,15 @@ def mixed() -> pd.DataFrame:
     return pd.concat([velocity, coarse, table], ignore_index=True)
 
 
-def test_laws_join_one_family_at_one_patch_and_name_the_others(mixed: pd.DataFrame, results: Path) -> None:
-    alone, laws = fit_laws(read_laws_table(results)), fit_laws(mixed)
+def test_laws_join_one_family_at_one_patch_and_name_the_others(
+    mixed: pd.DataFrame, results: Path, fitted: StudyLaws
+) -> None:
+    laws = fit_laws(mixed)
     assert isinstance(laws.frontier, Frontier)
-    assert isinstance(alone.frontier, Frontier)
-    assert laws.frontier.size_exponent == alone.frontier.size_exponent
+    assert isinstance(fitted.frontier, Frontier)
+    assert laws.frontier.size_exponent == fitted.frontier.size_exponent
     assert "Fitted: DiT at patch 2. Left out: DiT@flow, DiT at patch 4." in describe_laws(laws)
-    assert "Left out" not in describe_laws(alone)
+    assert "Left out" not in describe_laws(fitted)
     assert laws_record(laws)["left_out"] == ["DiT@flow", "DiT at patch 4"]
     assert one_series(mixed, "DiT@flow").left_out == ("DiT",)
     mixed.to_csv(results / "losses.csv", index=False)

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from html import unescape
 from pathlib import Path
@@ -20,7 +19,7 @@ from dit_scaling.data.assets import open_stages
 from dit_scaling.report.captions import FIGURES
 from dit_scaling.report.cost_tables import PARTS
 from dit_scaling.results.status import read_status
-from pipeline import ROOT, TINY, asked, edited, plan, snakemake
+from pipeline import ROOT, TINY, asked, edited, plan, snakemake, warm_python
 from tiny import RESULTS, VARIANTS
 
 # --- end to end
@@ -153,7 +152,7 @@ def test_the_log_of_a_failed_attempt_survives_the_next(copied: Path) -> None:
 
 
 def test_ci_check_accepts_a_finished_study_and_misses_a_lost_figure(copied: Path) -> None:
-    checker = [sys.executable, str(ROOT / ".ci" / "check_study.py"), RESULTS]
+    checker = [str(warm_python().executable), str(ROOT / ".ci" / "check_study.py"), RESULTS]
 
     def check() -> subprocess.CompletedProcess[str]:
         summary = snakemake(copied, "--summary").stdout

@@ -33,6 +33,7 @@ LINUX = {
 RULE = re.compile(r"^rule (\w+):\n((?:    .*\n|\n)*)", re.MULTILINE)
 
 
+@cache
 def pins(group: str) -> dict[str, str]:
     """Package to version, as pip reads the environment there."""
     environment = yaml.safe_load((ROOT / "envs" / f"{group}.yaml").read_text())

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from dit_scaling.common.files import sha256_file
-from dit_scaling.common.seals import seal, sealed_files
+from dit_scaling.common.seals import broken, seal, sealed_files
 from dit_scaling.latents.manifest import Split, content_digest
 from jobs import RESULTS
 
@@ -141,7 +141,7 @@ def shard_of(*members: tuple[str, bytes]) -> Damage:
 def resealed(folder: Path) -> None:
     """Vouch for all files as they are now, so that what is wrong with them is for their readers to find."""
     for path in sealed_files(folder / RESULTS):
-        if path.is_file():
+        if path.is_file() and broken(path):
             seal([path], folder / RESULTS)
 
 

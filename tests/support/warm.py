@@ -105,6 +105,7 @@ def serve(address: str, executable: str, owner: str) -> None:
             for found in pkgutil.walk_packages(module.__path__, f"{name}."):
                 if not found.name.endswith("__main__"):
                     import_module(found.name)
+    import_module("snakemake.cli").get_argument_parser()  # finds and imports Snakemake's plugins, once per process
     gc.freeze()
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX) as listener:

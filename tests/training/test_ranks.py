@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -27,6 +26,7 @@ from dit_scaling.training.ranks import Ranks, torchrun_ranks
 from dit_scaling.training.runtime import Interrupted, Runtime
 from dit_scaling.variants import parse_variant
 from forked import run_ranks, start_ranks
+from pipeline import warm_python
 
 CPU = torch.device("cpu")
 STEPS = 50
@@ -89,28 +89,37 @@ def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
         Ranks(0, 3).share(8)
 
 
+@pytest.fixture(scope="module")
+def of_one(toy_run: TrainSettings, toy_latents: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights after `STEPS` of one rank that takes each batch whole."""
+    states = tmp_path_factory.mktemp("one-rank")
+    train_to(toy_run, toy_latents, STEPS, states, Runtime(device=CPU))
+    return exported(states, STEPS)
+
+
 @pytest.mark.parametrize("micro_batch", [1, 3, 8])
-def test_accumulated_gradients_are_those_of_the_whole_batch(job: TrainJob, tmp_path: Path, micro_batch: int) -> None:
-    train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    job: TrainJob, of_one: dict[str, Tensor], micro_batch: int
+) -> None:
     runtime = job.runtime.model_copy(update={"micro_batch": micro_batch})
-    train_to(job.settings, job.manifest, STEPS, tmp_path / "parts", runtime)
-    assert largest_difference(exported(job.states, STEPS), exported(tmp_path / "parts", STEPS)) < 1e-5
+    train_to(job.settings, job.manifest, STEPS, job.states, runtime)
+    assert largest_difference(of_one, exported(job.states, STEPS)) < 1e-5
 
 
-def test_two_ranks_end_at_the_weights_of_one(job: TrainJob, tmp_path: Path) -> None:
-    train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
-    two = replace(job, states=tmp_path / "two", runtime=job.runtime.model_copy(update={"micro_batch": 2}))
+def test_two_ranks_end_at_the_weights_of_one(job: TrainJob, of_one: dict[str, Tensor], tmp_path: Path) -> None:
+    two = replace(job, runtime=job.runtime.model_copy(update={"micro_batch": 2}))
     assert run_ranks(two, tmp_path / "job", 2) == [0, 0]
-    assert largest_difference(exported(job.states, STEPS), exported(two.states, STEPS)) < 1e-5
+    assert largest_difference(of_one, exported(job.states, STEPS)) < 1e-5
 
 
 @pytest.mark.slow
-def test_torchrun_with_two_and_four_ranks_ends_at_the_weights_of_one(job: TrainJob, tmp_path: Path) -> None:
-    train_to(job.settings, job.manifest, STEPS, job.states, job.runtime)
+def test_torchrun_with_two_and_four_ranks_ends_at_the_weights_of_one(
+    job: TrainJob, of_one: dict[str, Tensor], tmp_path: Path
+) -> None:
     for count in (2, 4):
         states = tmp_path / str(count)
         train_on_ranks(replace(job, states=states), count)
-        difference = largest_difference(exported(job.states, STEPS), exported(states, STEPS))
+        difference = largest_difference(of_one, exported(states, STEPS))
         assert 0 < difference < 1e-5
         assert not list(states.glob(".launch-*"))
 
@@ -144,7 +153,7 @@ def test_torchrun_leaves_ranks_minutes_to_save_their_state_and_passes_on_what_sr
     read = "config, *_ = config_from_args(parse_args(['worker.py']))"
     show = "print(config.shutdown_timeout, config.signals_to_handle)"
     code = f"from torch.distributed.run import config_from_args, parse_args; {read}; {show}"
-    status, _, said = run_launcher([sys.executable, "-c", code], ranks=1, nodes=1)
+    status, _, said = run_launcher([str(warm_python().executable), "-c", code], ranks=1, nodes=1)
     assert status == 0
     timeout, signals = said[-1].split()
     assert int(timeout) >= 300

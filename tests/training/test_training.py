@@ -65,18 +65,31 @@ def assert_identical(first: dict[str, dict[str, Tensor]], second: dict[str, dict
             assert torch.equal(tensor, second[name][key]), f"{name} {key}"
 
 
-def test_milestones_change_nothing(toy_run: TrainSettings, toy_latents: Path, tmp_path: Path) -> None:
-    at_once = weights(toy_run, toy_latents, 60, tmp_path / "a")
+@pytest.fixture(scope="module")
+def at_once(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Tensor]]:
+    """Weights after sixty steps that nothing interrupted."""
+    return weights(toy_run, toy_latents, 60, tmp_path_factory.mktemp("at-once"))
+
+
+def test_milestones_change_nothing(
+    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, at_once: dict[str, dict[str, Tensor]]
+) -> None:
     for step in (7, 51):
-        weights(toy_run, toy_latents, step, tmp_path / "b")
-    assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path / "b"))
+        weights(toy_run, toy_latents, step, tmp_path)
+    assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_stop_saves_the_state_and_the_next_start_goes_on(
-    toy_run: TrainSettings, toy_latents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    toy_run: TrainSettings,
+    toy_latents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: dict[str, dict[str, Tensor]],
+    number: signal.Signals,
 ) -> None:
-    at_once = weights(toy_run, toy_latents, 60, tmp_path / "a")
     draw = BatchSource.batch
 
     def draw_and_terminate(self: BatchSource, step: int) -> Any:
@@ -87,11 +100,11 @@ def test_a_signal_to_stop_saves_the_state_and_the_next_start_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(BatchSource, "batch", draw_and_terminate)
         with pytest.raises(Interrupted) as caught:
-            train_to(toy_run, toy_latents, 60, tmp_path / "b", CPU)
+            train_to(toy_run, toy_latents, 60, tmp_path, CPU)
     assert caught.value.code == 143
-    states = [path.name for path in (tmp_path / "b").rglob("state-*.safetensors")]
+    states = [path.name for path in tmp_path.rglob("state-*.safetensors")]
     assert states == ["state-000000024.safetensors"]
-    assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path / "b"))
+    assert_identical(at_once, weights(toy_run, toy_latents, 60, tmp_path))
 
 
 def test_a_second_interrupt_ends_at_once(
@@ -468,7 +481,8 @@ def test_a_batch_depends_on_seed_and_step_alone(toy_run: TrainSettings, toy_late
 
 
 def test_labels_are_dropped_at_the_stated_rate_and_times_are_uniform(toy_run: TrainSettings, toy_latents: Path) -> None:
-    batches = [source(toy_run, toy_latents).batch(step) for step in range(400)]
+    drawn = source(toy_run, toy_latents)
+    batches = [drawn.batch(step) for step in range(400)]
     labels = torch.cat([batch.y for batch in batches])
     times = torch.cat([batch.t for batch in batches]).float()
     dropped = (labels == CLASSES).float().mean()
