@@ -18,7 +18,7 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.config.stages import Scoring
-from dit_scaling.metrics import wanted_networks
+from dit_scaling.metrics import fid, given_reference, wanted_networks
 from dit_scaling.metrics.features import Features
 from dit_scaling.metrics.kept import ReferenceFiles
 from dit_scaling.metrics.moments import RunningMoments, save_moments
@@ -258,3 +258,29 @@ def test_coloured_images_are_no_match_for_a_study_of_grey_ones(small_study: Smal
     with pytest.raises(UserError, match="the images are coloured"):
         samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
         ask(tmp_path, samples, reference, features=(str(reference / "extractor.json"),))
+
+
+def test_a_reference_in_the_order_of_its_classes_is_seen_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given_reference, "KEPT_FEATURES", 100)
+    dark, light = pictures(300, 1, bright=100), 155 + pictures(300, 2, bright=100)
+    made = np.concatenate([pictures(60, 3, bright=100), 155 + pictures(60, 4, bright=100)])
+    record = ask(
+        tmp_path,
+        npz(tmp_path / "made.npz", arr_0=made),
+        npz(tmp_path / "real.npz", arr_0=np.concatenate([dark, light])),
+        features=("clean",),
+    )
+    assert by_metric(record)["precision_clean"]["value"] > 0.8  # 0.5 where one class alone is kept
+
+
+def test_the_spread_of_a_distance_is_that_of_samples_of_all_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fid, "RESAMPLED", 100)
+    made = np.concatenate([pictures(150, 0, bright=100), 155 + pictures(150, 1, bright=100)])
+    real, order = npz(tmp_path / "real.npz", arr_0=pictures(260, 1)), np.random.default_rng(0).permutation(300)
+    half_widths = []
+    for name, some in (("sorted", made), ("mixed", made[order])):
+        found = by_metric(ask(tmp_path, npz(tmp_path / f"{name}.npz", arr_0=some), real, features=("clean",)))
+        half_widths.append(found["clean_fid"]["high"] - found["clean_fid"]["value"])
+    assert half_widths[0] == pytest.approx(half_widths[1], rel=0.5)

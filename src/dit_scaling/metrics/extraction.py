@@ -43,9 +43,9 @@ def extract_features(
 class Sight:
     """What one extractor sees in a stream of images: memory independent of their number."""
 
-    def __init__(self, extractor: Extractor, keep: int | None = None) -> None:
-        """``keep``: of how many images the features are kept; None for all."""
-        self._extractor, self._keep = extractor, keep
+    def __init__(self, extractor: Extractor, kept: NDArray[np.int64] | None = None) -> None:
+        """``kept``: numbers of the images whose features are kept, ascending from 0; None for all."""
+        self._extractor, self._kept = extractor, kept
         self._moments = RunningMoments(extractor.dim)
         self._spatial: RunningMoments | None = None
         self._classes: list[NDArray[np.int64]] = []
@@ -55,14 +55,21 @@ class Sight:
     def add(self, images: NDArray[np.uint8]) -> None:
         """Look at a batch (N, H, W, C)."""
         features = self._extractor(images)
-        room = len(images) if self._keep is None else max(0, self._keep - self._moments.count)
-        self._scratch.write(np.ascontiguousarray(features.values[:room], dtype=np.float32).tobytes())
+        self._scratch.write(np.ascontiguousarray(self._of_kept(features.values), dtype=np.float32).tobytes())
         self._moments.update(features.values)
         if features.spatial is not None:
             self._spatial = self._spatial or RunningMoments(features.spatial.shape[1])
             self._spatial.update(features.spatial)
         if features.classes is not None:
             self._classes.append(features.classes)
+
+    def _of_kept(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those rows of a batch that are kept."""
+        if self._kept is None:
+            return features
+        before = self._moments.count
+        first, last = np.searchsorted(self._kept, (before, before + len(features)))
+        return features[self._kept[first:last] - before]
 
     def seen(self) -> Seen:
         """What there was to see; nothing can be added after it."""
@@ -72,9 +79,9 @@ class Sight:
         return Seen(self._moments, self._spatial, rows, np.concatenate(self._classes) if self._classes else None)
 
 
-def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], keep: int | None = None) -> Seen:
-    """Moments of all images (N, H, W, C), features of the first ``keep`` or of all; memory independent of N."""
-    sight = Sight(extractor, keep)
+def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], kept: NDArray[np.int64] | None = None) -> Seen:
+    """Moments of all images (N, H, W, C), features of those numbered in ``kept`` or of all; memory independent of N."""
+    sight = Sight(extractor, kept)
     for images in batches:
         sight.add(images)
     return sight.seen()

@@ -120,10 +120,13 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
 
 
 def see_all(
-    networks: Sequence[Extractor], batches: Iterator[NDArray[np.uint8]], images: LooseImages, keep: int | None = None
+    networks: Sequence[Extractor],
+    batches: Iterator[NDArray[np.uint8]],
+    images: LooseImages,
+    kept: NDArray[np.int64] | None = None,
 ) -> Mapping[str, Seen]:
     """Show every batch to every network; each batch is read once."""
-    sights = {network.name: Sight(network, keep) for network in networks}
+    sights = {network.name: Sight(network, kept) for network in networks}
     total = -(-images.count // BATCH)
     for batch in track(batches, total, f"{images.path}: batches of {BATCH} images"):
         for network in networks:
