@@ -1,8 +1,10 @@
 """Images of any origin, without labels: ADM's npz, a folder or a tar, read a batch at a time."""
 
 import io
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,8 +16,9 @@ from PIL import Image
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.crop import centre_crop
-from dit_scaling.data.listing import IMAGE_SUFFIXES
+from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files
 from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
+from dit_scaling.data.tars import TarError, require_end, tar_members
 from dit_scaling.metrics.features import to_rgb
 from dit_scaling.sampling.archive import count_images, read_image_batches
 
@@ -78,13 +81,14 @@ def open_images(path: Path) -> LooseImages:
         UserError: there is nothing, or no images.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if _is_image(file.name) and file.is_file())
-        tars = sorted(path.glob("*.tar"))
+        _refuse_parts(path)
+        files, tars = _image_files(path), sorted(path.glob("*.tar"))
         if files:
             return LooseImages(path, len(files), lambda images, _: _decoded(images, _folder(files)))
         if tars:
             return LooseImages(path, _count_members(tars), lambda images, _: _decoded(images, _members(tars)))
-        raise UserError(f"{path} holds no images (.png, .jpg, ...) and no tars of images.")
+        other = " Of npz files, name one." if any(path.glob("*.npz")) else ""
+        raise UserError(f"{path} holds no images (.png, .jpg, ...) and no tars of images.{other}")
     if not path.is_file():
         raise UserError(f"{path} does not exist. Give an npz with arr_0, a folder of images, or a tar of images.")
     if zipfile.is_zipfile(path):
@@ -94,6 +98,24 @@ def open_images(path: Path) -> LooseImages:
     if tarfile.is_tarfile(path):
         return LooseImages(path, _count_members([path]), lambda images, _: _decoded(images, _members([path])))
     raise UserError(f"{path} is neither an npz, nor a tar, nor a folder of images.")
+
+
+def _refuse_parts(folder: Path) -> None:
+    """Raises UserError where a study's samples lie here: the pictures beside them show a hundred samples each."""
+    for evaluation, parts in ((folder, folder / "samples"), (folder.parent, folder)):
+        if any(parts.glob("part-*.provenance.json")):
+            raise UserError(
+                f"{parts} holds a study's samples in parts. Join them, and score the file: "
+                f"dit-scaling export-samples {evaluation} samples.npz"
+            )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The images at any depth, in the order of their paths; hidden folders and those of systems are left out."""
+    try:
+        return sorted(folder / path for path, _ in image_files(folder, ""))
+    except UserError as error:
+        raise UserError(str(error).removeprefix("data.path: ")) from None  # the key of a study
 
 
 def _is_image(name: str) -> bool:
@@ -116,26 +138,28 @@ def _folder(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
-def _members(tars: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+def _members(tars: Iterable[Path], *, read: bool = True) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the images in tars; without content unless ``read``.
+
+    Raises:
+        UserError: a tar is damaged or cut short, or an image in it is a link.
+    """
     for tar in tars:
         try:
             with tarfile.open(tar) as archive:
-                for member in archive:
-                    if member.isfile() and _is_image(member.name):
-                        content = archive.extractfile(member)
+                for _, _, member in tar_members(archive, IMAGE_SUFFIXES):
+                    if _is_image(member.name):
+                        content = archive.extractfile(member) if read else None
                         yield f"{tar}: {member.name}", content.read() if content else b""
-        except (tarfile.TarError, OSError, EOFError) as error:
+                assert archive.fileobj is not None
+                require_end(archive, archive.fileobj)
+        # Of compressed tars each decoder raises its own.
+        except (tarfile.TarError, TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{tar} cannot be read as a tar ({error}). Make or download it again.") from None
 
 
 def _count_members(tars: Iterable[Path]) -> int:
-    count = 0
-    for tar in tars:
-        try:
-            with tarfile.open(tar) as archive:
-                count += sum(member.isfile() and _is_image(member.name) for member in archive)
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise UserError(f"{tar} cannot be read as a tar ({error}). Make or download it again.") from None
+    count = sum(1 for _ in _members(tars, read=False))
     if count == 0:
         raise UserError(f"{', '.join(map(str, tars))}: no images (.png, .jpg, ...) inside.")
     return count
