@@ -134,7 +134,7 @@ def test_moments_alone_give_distances_and_say_what_is_absent(tmp_path: Path) -> 
     assert "statistics only" in absent["kid_inception"]["reason"]
     assert "40 samples" in absent["fidinf"]["reason"]
     assert "64 or more" in absent["fidinf"]["remedy"]
-    assert any("does not say of which features" in one for one in record["incomparable"])
+    assert any("does not say of which features" in one and "--features clean" in one for one in record["incomparable"])
 
 
 def adm(path: Path) -> Path:
@@ -182,8 +182,11 @@ def test_a_studys_reference_serves_its_own_features(tmp_path: Path) -> None:
     ("sentence", "make"),
     [
         ("20 samples: published figures are of 50,000", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
-        ("20 samples are stored as JPEG", lambda folder: as_jpeg(folder / "s", SIDE)),
-        ("of another size than the samples", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
+        ("20 samples are stored as JPEG", lambda folder: as_pictures(folder / "s", "RGB", "jpg")),
+        ("20 samples have transparent pixels", lambda folder: as_pictures(folder / "s", "RGBA", "png")),
+        ("20 samples are stored as GIF", lambda folder: as_pictures(folder / "s", "RGB", "gif")),
+        ("they were cropped and resized", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
+        ("they were left as they are", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0)[:, :, :8])),
         ("Precision, recall", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
         ("not ADM's VIRTUAL_imagenet256", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
     ],
@@ -195,10 +198,13 @@ def test_what_makes_figures_incomparable_is_said(sentence: str, make: Callable[[
     assert f"Not comparable: {record['incomparable'][0]}" in describe_score(record)
 
 
-def as_jpeg(folder: Path, side: int) -> Path:
+def as_pictures(folder: Path, mode: str, suffix: str) -> Path:
     folder.mkdir()
-    for number, picture in enumerate(pictures(20, 0, side=side)):
-        Image.fromarray(picture).save(folder / f"{number}.jpg")
+    for number, picture in enumerate(pictures(20, 0)):
+        image = Image.fromarray(picture).convert(mode)
+        if mode == "RGBA":
+            image.putalpha(128)
+        image.save(folder / f"{number}.{suffix}")
     return folder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dit_scaling.data.assets import KNOWN
 from dit_scaling.metrics.features import Extractor
 from dit_scaling.metrics.given_reference import GivenReference
-from dit_scaling.metrics.loose_images import LooseImages
+from dit_scaling.metrics.loose_images import LOSSY, LooseImages
 
 PUBLISHED_SAMPLES = 50_000
 ADM_REFERENCE = "VIRTUAL_imagenet256_labeled.npz"
@@ -25,10 +25,15 @@ def _of_samples(samples: LooseImages) -> Iterator[str]:
             "as samples get fewer. Compare only with figures of equally many, or by the distance at infinitely many."
         )
     if samples.lossy:
-        kinds = ", ".join(name for name in samples.formats if name != "PNG")
+        kinds = ", ".join(name for name in samples.formats if name in LOSSY)
         yield (
             f"{samples.lossy:,} samples are stored as {kinds}: compression moves a FID by as much as models differ. "
             "Write samples as PNG or npz."
+        )
+    if samples.transparent:
+        yield (
+            f"{samples.transparent:,} samples have transparent pixels, whose hidden colours are scored as they are "
+            "stored. Lay the samples over the background that they are shown on."
         )
 
 
@@ -39,10 +44,11 @@ def _of_images(samples: LooseImages, reference: GivenReference) -> Iterator[str]
     other = {size: count for size, count in images.sizes.items() if size not in samples.sizes}
     if other:
         (height, width), (own_height, own_width) = next(iter(other)), next(iter(samples.sizes))
+        own = f"{own_width} x {own_height}"
+        done = f"were cropped and resized to {own} as ADM does" if own_height == own_width else "were left as they are"
         yield (
-            f"{sum(other.values()):,} of the reference's images are of another size than the samples (one has "
-            f"{width} x {height} pixels): they were cropped and resized to {own_width} x {own_height} as ADM "
-            "does. Figures by another resize differ."
+            f"{sum(other.values()):,} of the reference's images are of another size than the samples, {own} (one has "
+            f"{width} x {height} pixels): they {done}. Figures by another resize differ."
         )
     if images.lossy and not samples.lossy:
         yield f"{images.lossy:,} of the reference's images are JPEG or the like; the samples are not."
@@ -61,7 +67,8 @@ def _of_moments(samples: LooseImages, reference: GivenReference, networks: Seque
     if reference.unnamed is not None:
         yield (
             f"The reference does not say of which features its moments are: they are taken for those of "
-            f"'{reference.unnamed}', by their number alone."
+            f"'{reference.unnamed}', by their number alone. If they are of others, name these: --features clean for "
+            "clean-fid's own."
         )
     resizes = {network.name: network.resize for network in networks}
     sides = {size for height_width in samples.sizes for size in height_width}

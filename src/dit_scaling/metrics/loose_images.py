@@ -17,13 +17,13 @@ from PIL import Image
 from dit_scaling.common.errors import UserError
 from dit_scaling.data.crop import centre_crop
 from dit_scaling.data.listing import IMAGE_SUFFIXES, image_files
-from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable
+from dit_scaling.data.pixels import describe_fault, flatten, most_pixels, require_usable, traits
 from dit_scaling.data.tars import TarError, require_end, tar_members
 from dit_scaling.metrics.features import to_rgb
 from dit_scaling.sampling.archive import count_images, read_image_batches
 
-LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
-"""Pillow's formats that change the pixels, or may."""
+LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"})
+"""Pillow's formats that change the pixels, or may; GIF has 256 colours."""
 NPZ = "npz"
 
 
@@ -38,6 +38,8 @@ class LooseImages:
     """Pillow's name of each format, or npz, to number of images."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(height, width) as stored, to number of images."""
+    transparent: int = 0
+    """How many have pixels that are not opaque."""
 
     @property
     def lossy(self) -> int:
@@ -63,7 +65,7 @@ class LooseImages:
                 (height, width), (other_height, other_width) = list(self.sizes)[:2]
                 raise UserError(
                     f"{name} has {other_width} x {other_height} pixels, the images of {self.path} before it "
-                    f"{width} x {height}. Samples of a model are of one size: take the others out."
+                    f"{width} x {height}. All have to be of one size, unless they are a reference of square samples."
                 )
             else:
                 batch.append(np.asarray(image))
@@ -173,6 +175,7 @@ def _decoded(images: LooseImages, contents: Iterator[tuple[str, bytes]]) -> Iter
                 require_usable(image)
                 flat = flatten(image, 3, None, upright=False)
                 images.formats[str(image.format)] += 1
+                images.transparent += traits(image).transparent
         except Exception as error:  # broken bytes make Pillow's decoders raise nearly anything
             fault = describe_fault(content, error)
             raise UserError(f"{name} cannot be read as an image ({fault}). Repair it, or take it out.") from None
