@@ -290,3 +290,14 @@ def test_the_spread_of_a_distance_is_that_of_samples_of_all_classes(
         found = by_metric(ask(tmp_path, npz(tmp_path / f"{name}.npz", arr_0=some), real, features=("clean",)))
         half_widths.append(found["clean_fid"]["high"] - found["clean_fid"]["value"])
     assert half_widths[0] == pytest.approx(half_widths[1], rel=0.5)
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, "3 images only"), (1, "1 image only")])
+def test_a_handful_of_real_images_gives_no_neighbours(tmp_path: Path, count: int, told: str) -> None:
+    mean, covariance = moments(pictures(500, 1))
+    reference = npz(tmp_path / "few.npz", arr_0=pictures(count, 1), mu=mean, sigma=covariance)
+    record = ask(tmp_path, npz(tmp_path / "made.npz", arr_0=pictures(20, 0)), reference, features=("inception",))
+    absent = {one["name"]: one for one in record["absent"]}
+    assert told in absent["precision_inception"]["reason"]
+    assert "4 at least" in absent["kid_inception"]["remedy"]
+    assert "fid" in by_metric(record)

@@ -182,6 +182,9 @@ def _absent_of(comparison: Comparison) -> Iterator[Absent]:
 def _why(need: Need, comparison: Comparison) -> tuple[str, str] | None:
     """Why something is lacking and what would help; None where these features never have it."""
     samples, reference = comparison.samples, comparison.reference
+    if need == "reference images" and (real := len(reference.features)):
+        remedy = f"give {comparison.scoring.neighbours + 1} at least, and thousands to mean much"
+        return f"the reference holds {real} image{'s' if real > 1 else ''} only", remedy
     if need == "reference images":
         return "the reference holds statistics only", "give images, or an npz that also has them (arr_0)"
     if need == "spatial features" and samples.spatial is not None:
