@@ -18,7 +18,9 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.config.stages import Scoring
-from dit_scaling.metrics import fid, given_reference, wanted_networks
+from dit_scaling.metrics import fid, given_reference, inception_score, wanted_networks
+from dit_scaling.metrics.comparability import of_order
+from dit_scaling.metrics.comparison import Comparison, ImageSet
 from dit_scaling.metrics.features import Features
 from dit_scaling.metrics.kept import ReferenceFiles
 from dit_scaling.metrics.moments import RunningMoments, save_moments
@@ -72,9 +74,12 @@ def npz(path: Path, **arrays: Any) -> Path:
     return path
 
 
+def ask_of(folder: Path, images: Path, reference: Path) -> Asked:
+    return Asked(images, reference, tuple(wanted_networks.WEIGHTS), folder / "cache", torch.device("cpu"), SCORING)
+
+
 def ask(folder: Path, images: Path, reference: Path, **how: Any) -> dict[str, Any]:
-    asked = Asked(images, reference, tuple(wanted_networks.WEIGHTS), folder / "cache", torch.device("cpu"), SCORING)
-    return score_images(replace(asked, **how))
+    return score_images(replace(ask_of(folder, images, reference), **how))
 
 
 def by_metric(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -301,3 +306,40 @@ def test_a_handful_of_real_images_gives_no_neighbours(tmp_path: Path, count: int
     assert told in absent["precision_inception"]["reason"]
     assert "4 at least" in absent["kid_inception"]["remedy"]
     assert "fid" in by_metric(record)
+
+
+def test_what_can_be_told_at_once_is_told_before_any_image_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    asked = ask_of(tmp_path, samples, study_reference(tmp_path / "clean", "clean"))
+    monkeypatch.setattr(Stripes, "__call__", lambda *_: pytest.fail("an image was looked at"))
+    with pytest.raises(UserError, match=r"none of the features.*'clean'"):
+        score_images(replace(asked, features=("inception",)))
+    with pytest.raises(UserError, match="is not a regular file"):
+        score_images(asked, tmp_path)
+
+
+def test_samples_are_shown_to_no_network_that_has_no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, look = [], Stripes.__call__
+    monkeypatch.setattr(Stripes, "__call__", lambda self, images: (shown.append(self.name), look(self, images))[1])
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    ask(tmp_path, samples, study_reference(tmp_path / "clean", "clean"))
+    assert set(shown) == {"clean"}
+
+
+def test_samples_in_the_order_of_their_classes_are_told_by_their_inception_score() -> None:
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(20), 25)
+    features = (8 * np.eye(20)[classes] + rng.normal(size=(500, 20))).astype(np.float32)
+    order = rng.permutation(500)
+
+    def told(rows: NDArray[np.int64]) -> list[str]:
+        samples = ImageSet(None, None, features[rows], None, None, np.eye(20, dtype=np.float32))  # type: ignore[arg-type]
+        return list(of_order(Comparison(SCORING, samples, None)))  # type: ignore[arg-type]
+
+    (sentence,) = told(np.arange(500))
+    score = inception_score(features[order]).mean
+    assert float(sentence.rpartition("it is ")[2].rstrip(".")) == pytest.approx(score, rel=0.1)
+    assert told(order) == []
+    assert told(np.argsort(np.arange(500) % 25)) == []  # one of each class after the other

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from dit_scaling.data.assets import KNOWN
+from dit_scaling.metrics.comparison import Comparison
 from dit_scaling.metrics.features import Extractor
 from dit_scaling.metrics.given_reference import GivenReference
+from dit_scaling.metrics.inception_score import SPLITS, inception_score_of_features
 from dit_scaling.metrics.loose_images import LOSSY, LooseImages
 
 PUBLISHED_SAMPLES = 50_000
 ADM_REFERENCE = "VIRTUAL_imagenet256_labeled.npz"
 ENOUGH_REAL = 10_000
 """Real images behind precision, recall, density and coverage in ADM's suite."""
+DEVIATIONS = 5.0
+"""Standard errors by which the Inception score of mixed samples has to be above that in their own order."""
 
 
 def hindrances(samples: LooseImages, reference: GivenReference, networks: Sequence[Extractor]) -> list[str]:
@@ -88,4 +94,18 @@ def _of_moments(samples: LooseImages, reference: GivenReference, networks: Seque
         yield (
             f"The reference is not ADM's {ADM_REFERENCE}, by which figures for ImageNet at 256 x 256 are published: "
             "compare only with figures against this same reference."
+        )
+
+
+def of_order(comparison: Comparison) -> Iterator[str]:
+    """Whether samples come in the order of their classes, of which each split of the Inception score then has few."""
+    features, weights = comparison.samples.features, comparison.samples.logit_weights
+    if weights is None:
+        return
+    order = np.random.default_rng(comparison.scoring.seed).permutation(len(features))
+    own, mixed = (inception_score_of_features(features, weights, SPLITS, rows) for rows in (None, order))
+    if mixed.mean - own.mean > DEVIATIONS * float(np.hypot(own.std, mixed.std)) / (SPLITS - 1) ** 0.5:
+        yield (
+            f"The samples do not come in random order but sorted, as by class: each of the {SPLITS} splits of the "
+            f"Inception score has few classes. Of the same samples, mixed, it is {mixed.mean:.4g}."
         )

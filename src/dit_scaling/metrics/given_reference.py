@@ -63,6 +63,17 @@ def check_given(path: Path) -> None:
         open_images(path)
 
 
+def without_reference(path: Path, networks: Sequence[Extractor]) -> Mapping[str, str]:
+    """The networks of whose features ``path`` is not, and why: nothing needs to be shown to these.
+
+    Raises:
+        UserError: nothing readable is there.
+    """
+    if study_extractor(path) is None and (_has(path, {"arr_0.npy"}) or not _holds_moments(path)):
+        return {}  # it has images, which all networks can look at
+    return read_given(path, networks, lambda *_: {}, None).lacking
+
+
 def read_given(path: Path, networks: Sequence[Extractor], see: See, side: int | None) -> GivenReference:
     """The reference of each network that ``path`` allows.
 

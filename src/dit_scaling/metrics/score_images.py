@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import write_json
+from dit_scaling.common.files import require_writable, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import git_commit
 from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.blocks import fewest_images
 from dit_scaling.metrics.classifier import ClassifierFeatures
-from dit_scaling.metrics.comparability import hindrances
+from dit_scaling.metrics.comparability import hindrances, of_order
 from dit_scaling.metrics.comparison import Comparison, ImageSet, Need
 from dit_scaling.metrics.extraction import BATCH, Sight, protocol_of
 from dit_scaling.metrics.features import Extractor
-from dit_scaling.metrics.given_reference import GivenReference, check_given, of_running, read_given
+from dit_scaling.metrics.given_reference import GivenReference, check_given, of_running, read_given, without_reference
 from dit_scaling.metrics.inception_score import SPLITS
 from dit_scaling.metrics.intervals import find_interval
 from dit_scaling.metrics.kept import Seen
@@ -75,40 +75,43 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
         The record, which is also written to ``output``: figures, absent, incomparable, and what they were measured by.
 
     Raises:
-        UserError: the self-check failed, an input cannot be read, there are fewer than 10 images, or no network is
-            left that the reference is of.
+        UserError: the self-check failed, an input cannot be read, ``output`` cannot be written, there are fewer than
+            10 images, or no network is left that the reference is of.
     """
     checked = check_distances()
     samples = open_images(asked.images)
     if samples.count < SPLITS:
         raise UserError(f"{asked.images} holds {samples.count} images; {SPLITS} are needed at least.")
     check_given(asked.reference)
+    if output is not None:
+        require_writable(output)
     networks, absent = open_networks(asked.features, asked.cache, asked.device, fetch=asked.fetch)
+    lacking = without_reference(asked.reference, networks)
+    absent += [
+        Absent(name, why, "give a reference of images, or one of these features") for name, why in lacking.items()
+    ]
+    networks = [network for network in networks if network.name not in lacking]
+    if not networks:
+        raise UserError(f"{asked.reference} is of none of the features: {_sentence(absent)}")
     seen = see_all(networks, samples.batches(BATCH), samples)
     height, width = next(iter(samples.sizes))
     reference = read_given(asked.reference, networks, see_all, height if height == width else None)
-    absent += [
-        Absent(name, why, "give a reference of images, or one of these features")
-        for name, why in reference.lacking.items()
-    ]
-    if not reference.by_name:
-        raise UserError(f"{asked.reference} is of none of the features: {_sentence(absent)}")
     figures: list[Figure] = []
+    sorted_samples: list[str] = []
     protocol: dict[str, str] = {}
     for network in networks:
-        if network.name not in reference.by_name:
-            continue
         comparison = _compare(asked.scoring, network, seen[network.name], reference)
         log.info("measuring on %s", network.name)
         figures += _figures(comparison)
         absent += _absent_of(comparison)
+        sorted_samples += of_order(comparison)
         protocol |= describe_protocol(protocol_of(network), comparison.reference)
     record = {
         "images": _facts(samples),
         "reference": {"path": str(asked.reference), "sha256": reference.sha256, "told": _told(reference)},
         "figures": [asdict(figure) for figure in figures],
         "absent": [asdict(one) for one in absent],
-        "incomparable": hindrances(samples, reference, networks),
+        "incomparable": [*hindrances(samples, reference, networks), *sorted_samples],
         "protocol": protocol,
         "scoring": asked.scoring.stored(),
         "self_check": checked,

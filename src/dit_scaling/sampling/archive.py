@@ -110,8 +110,8 @@ def _read_header(path: Path, stream: IO[bytes]) -> tuple[int, ...]:
     if dtype != np.uint8 or len(shape) != 4 or fortran_order or shape[3] not in (1, 3):
         order = " in Fortran's order" if fortran_order else ""
         raise UserError(
-            f"{path}: arr_0 is {dtype} of shape {shape}{order}, not uint8 images (N, H, W, 3). Write whole numbers from "
-            "0 to 255 (x from -1 to 1 is (127.5 * x + 127.5).round()) as np.uint8, channels last, and in C's order "
-            "(np.ascontiguousarray)."
+            f"{path}: arr_0 is {dtype} of shape {shape}{order}, not uint8 images (N, H, W, 3). Write whole numbers "
+            "from 0 to 255 (x from -1 to 1 is (127.5 * x + 127.5).round()) as np.uint8, channels last, and in C's "
+            "order (np.ascontiguousarray)."
         )
     return shape
