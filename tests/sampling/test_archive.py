@@ -83,6 +83,26 @@ def test_missing_parts_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out.npz").exists()
 
 
+def test_parts_left_from_when_there_were_more_are_not_read(tmp_path: Path) -> None:
+    for parts in (8, 4):
+        write_parts(tmp_path, pictures(24), parts)
+    assert export_samples(tmp_path, tmp_path / "out.npz") == 24
+
+
+@pytest.mark.parametrize("fault", ["of other settings", "torn", "without settings"])
+def test_a_part_that_is_not_of_this_run_is_named(tmp_path: Path, fault: str) -> None:
+    _, middle, _ = write_parts(tmp_path, pictures(9), 3)
+    record = middle.with_name("part-00001.provenance.json")
+    if fault == "of other settings":
+        write_json(record, {"settings": {"num_samples": 9, "parts": 3, "steps": 16}})
+    elif fault == "torn":
+        middle.write_bytes(middle.read_bytes()[:300])
+    else:
+        write_json(record, {})
+    with pytest.raises(UserError, match=r"part-00001\."):
+        export_samples(tmp_path, tmp_path / "out.npz")
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_images_of_a_reference_are_read_in_batches(tmp_path: Path, save: object) -> None:
     images = pictures(11)
