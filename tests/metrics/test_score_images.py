@@ -159,14 +159,14 @@ def test_a_reference_as_adms_gives_its_moments_to_inception_and_its_images_to_al
     assert any("moments (clean) are of 60 images" in one for one in record["incomparable"])
 
 
-def study_reference(folder: Path, features: str, **facts: Any) -> Path:
+def study_reference(folder: Path, features: str, weights: str = Stripes.weights_sha256, **facts: Any) -> Path:
     folder.mkdir()
     files = ReferenceFiles(folder / "moments.npz", folder / "features.npy")
     values, running = Stripes("clean")(pictures(60, 1)).values, RunningMoments(DIM)
     running.update(values)
     save_moments(files.moments, running.named(features, **facts))
     np.save(files.features, values)
-    (folder / "extractor.json").write_text("{}")
+    (folder / "extractor.json").write_text(json.dumps({"weights_sha256": weights}))
     return folder
 
 
@@ -189,6 +189,7 @@ def test_a_studys_reference_serves_its_own_features(tmp_path: Path) -> None:
         ("20 samples: published figures are of 50,000", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
         ("20 samples are stored as JPEG", lambda folder: as_pictures(folder / "s", "RGB", "jpg")),
         ("20 samples have transparent pixels", lambda folder: as_pictures(folder / "s", "RGBA", "png")),
+        ("13 samples are exact copies", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0)[np.arange(20) % 7])),
         ("20 samples are stored as GIF", lambda folder: as_pictures(folder / "s", "RGB", "gif")),
         ("they were cropped and resized", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
         ("they were left as they are", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0)[:, :, :8])),
@@ -318,6 +319,17 @@ def test_what_can_be_told_at_once_is_told_before_any_image_is_looked_at(
         score_images(replace(asked, features=("inception",)))
     with pytest.raises(UserError, match="is not a regular file"):
         score_images(asked, tmp_path)
+
+
+def test_a_network_of_another_study_is_not_taken_for_that_of_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    with pytest.raises(UserError, match=r"is of features 'clean' with the weights 111111111111"):
+        ask(tmp_path, samples, study_reference(tmp_path / "clean", "clean", "1" * 64), features=("clean",))
+    monkeypatch.setattr(wanted_networks, "open_extractor", lambda *_: Stripes("clean"))
+    with pytest.raises(UserError, match="two networks are called 'clean'"):
+        ask(tmp_path, samples, samples, features=("clean", str(samples)))
 
 
 def test_samples_are_shown_to_no_network_that_has_no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

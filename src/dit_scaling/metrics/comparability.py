@@ -36,6 +36,11 @@ def _of_samples(samples: LooseImages) -> Iterator[str]:
             f"{samples.lossy:,} samples are stored as {kinds}: compression moves a FID by as much as models differ. "
             "Write samples as PNG or npz."
         )
+    if samples.copies:
+        yield (
+            f"{samples.copies:,} samples are exact copies of others, as where several jobs draw from one seed. Draw "
+            "them anew."
+        )
     if samples.transparent:
         yield (
             f"{samples.transparent:,} samples have transparent pixels, whose hidden colours are scored as they are "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import sha256_file
+from dit_scaling.common.files import read_json, sha256_file
 from dit_scaling.metrics.arrays import some_rows
 from dit_scaling.metrics.comparison import Reference
 from dit_scaling.metrics.extraction import BATCH
@@ -89,8 +89,14 @@ def read_given(path: Path, networks: Sequence[Extractor], see: See, side: int | 
     """
     if study_extractor(path) is not None:
         found = read_reference(ReferenceFiles(path / "moments.npz", path / "features.npy"))
-        other = f"the reference in {path} is of features '{found.extractor}'"
-        lacking = {network.name: other for network in networks if network.name != found.extractor}
+        # Networks of two studies may have one name.
+        weights = dict(read_json(path / "extractor.json")).get("weights_sha256")
+        other = f"the reference in {path} is of features '{found.extractor}' with the weights {str(weights)[:12]}"
+        lacking = {
+            network.name: other
+            for network in networks
+            if (network.name, network.weights_sha256) != (found.extractor, weights)
+        }
         by_name = {found.extractor: found} if len(lacking) < len(networks) else {}
         return GivenReference(by_name, lacking, sha256=found.sha256)
     if not _holds_moments(path):

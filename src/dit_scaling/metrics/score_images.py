@@ -26,7 +26,7 @@ from dit_scaling.metrics.given_reference import GivenReference, check_given, of_
 from dit_scaling.metrics.inception_score import SPLITS
 from dit_scaling.metrics.intervals import find_interval
 from dit_scaling.metrics.kept import Seen
-from dit_scaling.metrics.loose_images import LooseImages, open_images
+from dit_scaling.metrics.loose_images import LooseImages, counting_copies, open_images
 from dit_scaling.metrics.score import describe_protocol, measure
 from dit_scaling.metrics.self_check import check_distances
 from dit_scaling.metrics.wanted_networks import Absent, open_networks
@@ -93,7 +93,7 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
     networks = [network for network in networks if network.name not in lacking]
     if not networks:
         raise UserError(f"{asked.reference} is of none of the features: {_sentence(absent)}")
-    seen = see_all(networks, samples.batches(BATCH), samples)
+    seen = see_all(networks, counting_copies(samples, samples.batches(BATCH)), samples)
     height, width = next(iter(samples.sizes))
     reference = read_given(asked.reference, networks, see_all, height if height == width else None)
     figures: list[Figure] = []
