@@ -113,6 +113,12 @@ def test_what_holds_no_images_is_named(content: str, tmp_path: Path) -> None:
         list(open_images(path).batches(4))
 
 
+def test_what_an_npz_holds_in_place_of_images_is_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "stats.npz", m=np.zeros(3), s=np.zeros((3, 3)))
+    with pytest.raises(UserError, match=r"it holds m, s\. A reference may have mu and sigma"):
+        open_images(tmp_path / "stats.npz")
+
+
 def test_hidden_folders_and_those_of_systems_are_left_out(tmp_path: Path) -> None:
     for folder in (".ipynb_checkpoints", "@eaDir", "class-0"):
         (tmp_path / folder).mkdir()

@@ -18,7 +18,7 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.config.stages import Scoring
-from dit_scaling.metrics import fid, given_reference, inception_score, wanted_networks
+from dit_scaling.metrics import comparability, fid, given_reference, inception_score, wanted_networks
 from dit_scaling.metrics.comparability import of_order
 from dit_scaling.metrics.comparison import Comparison, ImageSet
 from dit_scaling.metrics.features import Features
@@ -202,6 +202,16 @@ def test_what_makes_figures_incomparable_is_said(sentence: str, make: Callable[[
     record = ask(tmp_path, make(tmp_path), reference)
     assert any(sentence in one for one in record["incomparable"]), record["incomparable"]
     assert f"Not comparable: {record['incomparable'][0]}" in describe_score(record)
+
+
+def test_more_samples_than_published_figures_are_of_are_no_better_than_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparability, "PUBLISHED_SAMPLES", 15)
+    record = ask(
+        tmp_path, npz(tmp_path / "s.npz", arr_0=pictures(20, 0)), npz(tmp_path / "r.npz", arr_0=pictures(60, 1))
+    )
+    assert any("20 samples: published figures are of 15" in one for one in record["incomparable"])
 
 
 def as_pictures(folder: Path, mode: str, suffix: str) -> Path:

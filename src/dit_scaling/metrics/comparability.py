@@ -25,7 +25,7 @@ def hindrances(samples: LooseImages, reference: GivenReference, networks: Sequen
 
 
 def _of_samples(samples: LooseImages) -> Iterator[str]:
-    if samples.count < PUBLISHED_SAMPLES:
+    if samples.count != PUBLISHED_SAMPLES:
         yield (
             f"{samples.count:,} samples: published figures are of {PUBLISHED_SAMPLES:,}, and a Frechet distance grows "
             "as samples get fewer. Compare only with figures of equally many, or by the distance at infinitely many."

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from dit_scaling.sampling.archive import count_images, read_image_batches
 LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF"})
 """Pillow's formats that change the pixels, or may; GIF has 256 colours."""
 NPZ = "npz"
+LISTED = 5  # of what an npz holds that has no images
 
 
 @dataclass(eq=False)
@@ -108,7 +110,12 @@ def open_images(path: Path) -> LooseImages:
         raise UserError(f"{path} does not exist. Give an npz with arr_0, a folder of images, or a tar of images.")
     if zipfile.is_zipfile(path):
         if not (count := count_images(path)):
-            raise UserError(f"{path} has no images: arr_0, uint8 of shape (N, H, W, 3).")
+            with zipfile.ZipFile(path) as archive:
+                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:LISTED]) or "nothing"
+            raise UserError(
+                f"{path} has no images in arr_0, uint8 of shape (N, H, W, 3); it holds {held}. A reference may have mu "
+                "and sigma, moments, in place of images."
+            )
         return LooseImages(path, count, _of_archive)
     if tarfile.is_tarfile(path):
         return LooseImages(path, _count_members([path]), lambda images, _: _decoded(images, _members([path])))
@@ -166,8 +173,7 @@ def _members(tars: Iterable[Path], *, read: bool = True) -> Iterator[tuple[str, 
                     if _is_image(member.name):
                         content = archive.extractfile(member) if read else None
                         yield f"{tar}: {member.name}", content.read() if content else b""
-                assert archive.fileobj is not None
-                require_end(archive, archive.fileobj)
+                require_end(archive, cast("BinaryIO", archive.fileobj))
         # Of compressed tars each decoder raises its own.
         except (tarfile.TarError, TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{tar} cannot be read as a tar ({error}). Make or download it again.") from None
