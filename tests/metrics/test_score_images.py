@@ -115,6 +115,7 @@ def test_the_samples_as_their_own_reference_are_perfect(tmp_path: Path) -> None:
     samples = npz(tmp_path / "made.npz", arr_0=pictures(300, 0))
     found = by_metric(ask(tmp_path, samples, samples))
     assert found["fid"]["value"] == pytest.approx(0, abs=1e-3)
+    assert found["fid"]["low"] == 0
     for name in ("precision", "recall", "coverage"):
         assert found[f"{name}_inception"]["value"] == 1.0
 
