@@ -1,5 +1,6 @@
 """Scoring sets of images: names, streaming, extractors under one contract, and what is refused."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
-from dit_scaling.common.errors import UserError
+from dit_scaling.common.errors import DiskError, UserError
 from dit_scaling.common.files import read_json, sha256_file
 from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.metrics_settings import ClassifierExtractor
@@ -98,6 +99,14 @@ def test_features_of_some_images_are_kept_and_the_moments_are_of_all() -> None:
     assert some.moments.count == 100
     assert len(np.unique(rows)) == 30
     assert rows.max() > 60  # the first thirty are no sample
+
+
+def test_a_full_folder_of_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
+        with pytest.raises(DiskError, match=rf"^{tmp_path} cannot be written: No space left"):
+            see(MeanOfRows(), [images(100, 0)])
 
 
 def test_every_metric_carries_the_name_of_its_features() -> None:

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.files import disk_faults_named
 from dit_scaling.config.stages import FeatureSettings
 from dit_scaling.latents.autoencoder import QUANTISER
 from dit_scaling.metrics.extractors import open_extractor
@@ -53,9 +55,10 @@ class Sight:
         self._scratch = tempfile.TemporaryFile(prefix="dit-scaling-features-")  # noqa: SIM115
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        """Look at a batch (N, H, W, C)."""
+        """Look at a batch (N, H, W, C). Raises DiskError where there is no room for its features."""
         features = self._extractor(images)
-        self._scratch.write(np.ascontiguousarray(self._of_kept(features.values), dtype=np.float32).tobytes())
+        with _scratch_named():
+            self._scratch.write(np.ascontiguousarray(self._of_kept(features.values), dtype=np.float32).tobytes())
         self._moments.update(features.values)
         if features.spatial is not None:
             self._spatial = self._spatial or RunningMoments(features.spatial.shape[1])
@@ -73,10 +76,15 @@ class Sight:
 
     def seen(self) -> Seen:
         """What there was to see; nothing can be added after it."""
-        with self._scratch as scratch:
+        with _scratch_named(), self._scratch as scratch:
             scratch.flush()
             rows = np.memmap(scratch, np.float32, mode="r").reshape(-1, self._extractor.dim)
         return Seen(self._moments, self._spatial, rows, np.concatenate(self._classes) if self._classes else None)
+
+
+def _scratch_named() -> AbstractContextManager[None]:
+    """Features wait in the folder of temporary files, which may be on another disk than the results; TMPDIR sets it."""
+    return disk_faults_named(Path(tempfile.gettempdir()))
 
 
 def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], kept: NDArray[np.int64] | None = None) -> Seen:
