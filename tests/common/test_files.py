@@ -19,6 +19,7 @@ from dit_scaling.common.files import (
     read_json,
     remove_leftovers,
     remove_leftovers_of,
+    require_writable,
     sha256_file,
     write_json,
 )
@@ -212,3 +213,13 @@ def test_leftovers_of_a_file_or_a_folder_are_removed_and_no_others(tmp_path: Pat
     (tmp_path / ".tmp-5-c" / "deep").mkdir(parents=True)
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a.json"}
+
+
+def test_a_file_is_tried_without_a_trace(tmp_path: Path) -> None:
+    require_writable(tmp_path / "folder" / "new.json")
+    assert list((tmp_path / "folder").iterdir()) == []
+    (tmp_path / "old.json").write_text("old")
+    require_writable(tmp_path / "old.json")
+    assert (tmp_path / "old.json").read_text() == "old"
+    with pytest.raises(UserError, match="is not a regular file"):
+        require_writable(tmp_path)

@@ -219,6 +219,12 @@ def test_an_ema_that_keeps_its_start_is_doubted(config: dict[str, Any]) -> None:
         assert any(doubt.startswith("training.ema_decay") for doubt in parse_study(modified).warnings()) == doubted
 
 
+def test_guidance_by_a_null_class_that_is_never_trained_is_doubted(config: dict[str, Any]) -> None:
+    for scales, doubted in (([1.0], False), ([1.0, 4.0], True)):
+        modified = changed(changed(config, "training.class_dropout_prob", 0.0), "sampling.guidance_scales", scales)
+        assert any("null class" in doubt for doubt in parse_study(modified).warnings()) == doubted
+
+
 def test_a_declared_bottleneck_is_no_doubt(config: dict[str, Any]) -> None:
     modified = changed(config, "variants", ["DiT-Nano/4", "DiT-Nano/2", "DiT-Mini/2"])
     modified["claims"] = {"bottlenecks": {"DiT-Nano/4": "a patch is as wide as the model"}}

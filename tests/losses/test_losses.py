@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
 from torch import Tensor, nn
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.config.stages import LossSettings, TrainSettings
 from dit_scaling.diffusion.process import PAPER_PROCESS, FlowSettings, create_diffusion
 from dit_scaling.latents.reader import LatentReader
@@ -189,3 +190,25 @@ def test_a_flows_held_out_loss_is_that_of_its_velocity(split_latents: Path) -> N
     assert not losses.prior.any()
     np.testing.assert_array_equal(losses.t, np.floor(1000 * (1 - batch.t[1:].numpy())))
     assert "held_out_bound" not in held_out_columns(losses)
+
+
+def test_few_draws_leave_bands_out_and_exploded_weights_are_named(
+    split_latents: Path, toy_run: TrainSettings, tmp_path: Path
+) -> None:
+    settings = LossSettings(training="digest", steps=(4,), images=2, draws=1, seed=0)
+    files, ema = (
+        LossFiles(split_latents, tmp_path / "losses.json", tmp_path / "losses.npz"),
+        tmp_path / "ema.safetensors",
+    )
+    model, header = initial_model(toy_run), CheckpointHeader(toy_run.variant, 8, 3, 2, "digest", 4, {})
+    save_model(ema, model, header)
+    measure_run(settings, {4: ema}, {}, files, CPU)
+    (columns,) = json.loads(files.record.read_text())["steps"].values()
+    assert HEADLINE in columns
+    assert 0 < len(columns.keys() & set(BAND_COLUMNS)) < len(BAND_COLUMNS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1e30)
+    save_model(ema, model, header)
+    with pytest.raises(UserError, match=r"ema\.safetensors: held_out_mse is NaN or infinite"):
+        measure_run(settings, {4: ema}, {}, files, CPU)

@@ -111,3 +111,48 @@ def test_what_holds_no_images_is_named(content: str, tmp_path: Path) -> None:
         (path / "a.png").write_bytes(encoded(PICTURES[0])[:60])
     with pytest.raises(UserError, match=r"samples\.npz"):
         list(open_images(path).batches(4))
+
+
+def test_what_an_npz_holds_in_place_of_images_is_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "stats.npz", m=np.zeros(3), s=np.zeros((3, 3)))
+    with pytest.raises(UserError, match=r"it holds m, s\. A reference may have mu and sigma"):
+        open_images(tmp_path / "stats.npz")
+
+
+def test_hidden_folders_and_those_of_systems_are_left_out(tmp_path: Path) -> None:
+    for folder in (".ipynb_checkpoints", "@eaDir", "class-0"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(encoded(PICTURES[0]))
+    assert open_images(tmp_path).count == 1
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"^1 link leads nowhere: .*b\.png"):
+        open_images(tmp_path)
+
+
+def test_a_damaged_tar_is_refused_and_not_cut_short(tmp_path: Path) -> None:
+    content = bytearray(as_tar(tmp_path).read_bytes())
+    content[bytes(content).index(b"005.png") + 150] ^= 1  # the checksum of a header looks like the end
+    (tmp_path / "samples.tar").write_bytes(content)
+    with pytest.raises(UserError, match=r"samples\.tar cannot be read as a tar \(no header"):
+        open_images(tmp_path / "samples.tar")
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+def test_a_damaged_compressed_tar_is_named(tmp_path: Path, mode: str) -> None:
+    path = as_tar(tmp_path, "samples.tar.x", mode)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 50] = bytes(50)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"samples\.tar\.x cannot be read as a tar"):
+        open_images(path)
+
+
+def test_a_folder_of_a_studys_samples_leads_to_the_command_that_joins_them(tmp_path: Path) -> None:
+    parts = tmp_path / "guidance-1.0" / "samples"
+    parts.mkdir(parents=True)
+    for name in ("part-00000.npz", "part-00000.provenance.json"):
+        (parts / name).touch()
+    (parts / "part-00000.png").write_bytes(encoded(PICTURES[0]))
+    for folder in (parts, parts.parent):
+        with pytest.raises(UserError, match=r"in parts\. .*export-samples \S*guidance-1\.0 samples\.npz"):
+            open_images(folder)

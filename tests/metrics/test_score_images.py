@@ -18,7 +18,9 @@ from dit_scaling.cli import app
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import read_json
 from dit_scaling.config.stages import Scoring
-from dit_scaling.metrics import wanted_networks
+from dit_scaling.metrics import comparability, fid, given_reference, inception_score, wanted_networks
+from dit_scaling.metrics.comparability import of_order
+from dit_scaling.metrics.comparison import Comparison, ImageSet
 from dit_scaling.metrics.features import Features
 from dit_scaling.metrics.kept import ReferenceFiles
 from dit_scaling.metrics.moments import RunningMoments, save_moments
@@ -72,9 +74,12 @@ def npz(path: Path, **arrays: Any) -> Path:
     return path
 
 
+def ask_of(folder: Path, images: Path, reference: Path) -> Asked:
+    return Asked(images, reference, tuple(wanted_networks.WEIGHTS), folder / "cache", torch.device("cpu"), SCORING)
+
+
 def ask(folder: Path, images: Path, reference: Path, **how: Any) -> dict[str, Any]:
-    asked = Asked(images, reference, tuple(wanted_networks.WEIGHTS), folder / "cache", torch.device("cpu"), SCORING)
-    return score_images(replace(asked, **how))
+    return score_images(replace(ask_of(folder, images, reference), **how))
 
 
 def by_metric(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -110,6 +115,7 @@ def test_the_samples_as_their_own_reference_are_perfect(tmp_path: Path) -> None:
     samples = npz(tmp_path / "made.npz", arr_0=pictures(300, 0))
     found = by_metric(ask(tmp_path, samples, samples))
     assert found["fid"]["value"] == pytest.approx(0, abs=1e-3)
+    assert found["fid"]["low"] == 0
     for name in ("precision", "recall", "coverage"):
         assert found[f"{name}_inception"]["value"] == 1.0
 
@@ -134,7 +140,7 @@ def test_moments_alone_give_distances_and_say_what_is_absent(tmp_path: Path) -> 
     assert "statistics only" in absent["kid_inception"]["reason"]
     assert "40 samples" in absent["fidinf"]["reason"]
     assert "64 or more" in absent["fidinf"]["remedy"]
-    assert any("does not say of which features" in one for one in record["incomparable"])
+    assert any("does not say of which features" in one and "--features clean" in one for one in record["incomparable"])
 
 
 def adm(path: Path) -> Path:
@@ -154,14 +160,14 @@ def test_a_reference_as_adms_gives_its_moments_to_inception_and_its_images_to_al
     assert any("moments (clean) are of 60 images" in one for one in record["incomparable"])
 
 
-def study_reference(folder: Path, features: str, **facts: Any) -> Path:
+def study_reference(folder: Path, features: str, weights: str = Stripes.weights_sha256, **facts: Any) -> Path:
     folder.mkdir()
     files = ReferenceFiles(folder / "moments.npz", folder / "features.npy")
     values, running = Stripes("clean")(pictures(60, 1)).values, RunningMoments(DIM)
     running.update(values)
     save_moments(files.moments, running.named(features, **facts))
     np.save(files.features, values)
-    (folder / "extractor.json").write_text("{}")
+    (folder / "extractor.json").write_text(json.dumps({"weights_sha256": weights}))
     return folder
 
 
@@ -182,8 +188,15 @@ def test_a_studys_reference_serves_its_own_features(tmp_path: Path) -> None:
     ("sentence", "make"),
     [
         ("20 samples: published figures are of 50,000", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
-        ("Stored as JPEG: 20 samples", lambda folder: as_jpeg(folder / "s", SIDE)),
-        ("of another size than the samples", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
+        ("Stored as JPEG: 20 samples", lambda folder: as_pictures(folder / "s", "RGB", "jpg")),
+        ("With transparent pixels: 20 samples", lambda folder: as_pictures(folder / "s", "RGBA", "png")),
+        (
+            "Exact copies of others: 13 samples",
+            lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0)[np.arange(20) % 7]),
+        ),
+        ("Stored as GIF: 20 samples", lambda folder: as_pictures(folder / "s", "RGB", "gif")),
+        ("they were cropped and resized", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0, side=8))),
+        ("they were left as they are", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0)[:, :, :8])),
         ("Precision, recall", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
         ("not ADM's VIRTUAL_imagenet256", lambda folder: npz(folder / "s.npz", arr_0=pictures(20, 0))),
     ],
@@ -195,10 +208,23 @@ def test_what_makes_figures_incomparable_is_said(sentence: str, make: Callable[[
     assert f"Not comparable: {record['incomparable'][0]}" in describe_score(record)
 
 
-def as_jpeg(folder: Path, side: int) -> Path:
+def test_more_samples_than_published_figures_are_of_are_no_better_than_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparability, "PUBLISHED_SAMPLES", 15)
+    record = ask(
+        tmp_path, npz(tmp_path / "s.npz", arr_0=pictures(20, 0)), npz(tmp_path / "r.npz", arr_0=pictures(60, 1))
+    )
+    assert any("20 samples: published figures are of 15" in one for one in record["incomparable"])
+
+
+def as_pictures(folder: Path, mode: str, suffix: str) -> Path:
     folder.mkdir()
-    for number, picture in enumerate(pictures(20, 0, side=side)):
-        Image.fromarray(picture).save(folder / f"{number}.jpg")
+    for number, picture in enumerate(pictures(20, 0)):
+        image = Image.fromarray(picture).convert(mode)
+        if mode == "RGBA":
+            image.putalpha(128)
+        image.save(folder / f"{number}.{suffix}")
     return folder
 
 
@@ -258,3 +284,88 @@ def test_coloured_images_are_no_match_for_a_study_of_grey_ones(small_study: Smal
     with pytest.raises(UserError, match="the images are coloured"):
         samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
         ask(tmp_path, samples, reference, features=(str(reference / "extractor.json"),))
+
+
+def test_a_reference_in_the_order_of_its_classes_is_seen_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given_reference, "KEPT_FEATURES", 100)
+    dark, light = pictures(300, 1, bright=100), 155 + pictures(300, 2, bright=100)
+    made = np.concatenate([pictures(60, 3, bright=100), 155 + pictures(60, 4, bright=100)])
+    record = ask(
+        tmp_path,
+        npz(tmp_path / "made.npz", arr_0=made),
+        npz(tmp_path / "real.npz", arr_0=np.concatenate([dark, light])),
+        features=("clean",),
+    )
+    assert by_metric(record)["precision_clean"]["value"] > 0.8  # 0.5 where one class alone is kept
+
+
+def test_the_spread_of_a_distance_is_that_of_samples_of_all_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fid, "RESAMPLED", 100)
+    made = np.concatenate([pictures(150, 0, bright=100), 155 + pictures(150, 1, bright=100)])
+    real, order = npz(tmp_path / "real.npz", arr_0=pictures(260, 1)), np.random.default_rng(0).permutation(300)
+    half_widths = []
+    for name, some in (("sorted", made), ("mixed", made[order])):
+        found = by_metric(ask(tmp_path, npz(tmp_path / f"{name}.npz", arr_0=some), real, features=("clean",)))
+        half_widths.append(found["clean_fid"]["high"] - found["clean_fid"]["value"])
+    assert half_widths[0] == pytest.approx(half_widths[1], rel=0.5)
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, "3 images only"), (1, "1 image only")])
+def test_a_handful_of_real_images_gives_no_neighbours(tmp_path: Path, count: int, told: str) -> None:
+    mean, covariance = moments(pictures(500, 1))
+    reference = npz(tmp_path / "few.npz", arr_0=pictures(count, 1), mu=mean, sigma=covariance)
+    record = ask(tmp_path, npz(tmp_path / "made.npz", arr_0=pictures(20, 0)), reference, features=("inception",))
+    absent = {one["name"]: one for one in record["absent"]}
+    assert told in absent["precision_inception"]["reason"]
+    assert "4 at least" in absent["kid_inception"]["remedy"]
+    assert "fid" in by_metric(record)
+
+
+def test_what_can_be_told_at_once_is_told_before_any_image_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    asked = ask_of(tmp_path, samples, study_reference(tmp_path / "clean", "clean"))
+    monkeypatch.setattr(Stripes, "__call__", lambda *_: pytest.fail("an image was looked at"))
+    with pytest.raises(UserError, match=r"none of the features.*'clean'"):
+        score_images(replace(asked, features=("inception",)))
+    with pytest.raises(UserError, match="is not a regular file"):
+        score_images(asked, tmp_path)
+
+
+def test_a_network_of_another_study_is_not_taken_for_that_of_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    with pytest.raises(UserError, match=r"is of features 'clean' with the weights 111111111111"):
+        ask(tmp_path, samples, study_reference(tmp_path / "clean", "clean", "1" * 64), features=("clean",))
+    monkeypatch.setattr(wanted_networks, "open_extractor", lambda *_: Stripes("clean"))
+    with pytest.raises(UserError, match="two networks are called 'clean'"):
+        ask(tmp_path, samples, samples, features=("clean", str(samples)))
+
+
+def test_samples_are_shown_to_no_network_that_has_no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, look = [], Stripes.__call__
+    monkeypatch.setattr(Stripes, "__call__", lambda self, images: (shown.append(self.name), look(self, images))[1])
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    ask(tmp_path, samples, study_reference(tmp_path / "clean", "clean"))
+    assert set(shown) == {"clean"}
+
+
+def test_samples_in_the_order_of_their_classes_are_told_by_their_inception_score() -> None:
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(20), 25)
+    features = (8 * np.eye(20)[classes] + rng.normal(size=(500, 20))).astype(np.float32)
+    order = rng.permutation(500)
+
+    def told(rows: NDArray[np.int64]) -> list[str]:
+        samples = ImageSet(None, None, features[rows], None, None, np.eye(20, dtype=np.float32))  # type: ignore[arg-type]
+        return list(of_order(Comparison(SCORING, samples, None)))  # type: ignore[arg-type]
+
+    (sentence,) = told(np.arange(500))
+    score = inception_score(features[order]).mean
+    assert float(sentence.rpartition("it is ")[2].rstrip(".")) == pytest.approx(score, rel=0.1)
+    assert told(order) == []
+    assert told(np.argsort(np.arange(500) % 25)) == []  # one of each class after the other

@@ -1,5 +1,6 @@
 """Scoring sets of images: names, streaming, extractors under one contract, and what is refused."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
-from dit_scaling.common.errors import UserError
+from dit_scaling.common.errors import DiskError, UserError
 from dit_scaling.common.files import read_json, sha256_file
 from dit_scaling.config.image_settings import Mnist
 from dit_scaling.config.metrics_settings import ClassifierExtractor
@@ -26,6 +27,7 @@ from dit_scaling.config.stages import (
 from dit_scaling.config.vae_settings import Latents, TrainedVae
 from dit_scaling.data.sources import read_images
 from dit_scaling.metrics import catalogue, extraction, fid, frechet_distance
+from dit_scaling.metrics.arrays import some_rows
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.comparison import ImageSet, Reference
 from dit_scaling.metrics.extraction import extract_features, see
@@ -90,6 +92,23 @@ def test_batches_do_not_change_the_moments() -> None:
     np.testing.assert_allclose(whole.moments.covariance, np.cov(rows.T), rtol=1e-5)
 
 
+def test_features_of_some_images_are_kept_and_the_moments_are_of_all() -> None:
+    pictures, rows = images(100, 0), some_rows(100, 30)
+    whole, some = (see(MeanOfRows(), np.array_split(pictures, 7), kept) for kept in (None, rows))
+    assert np.array_equal(some.features, whole.features[rows])
+    assert some.moments.count == 100
+    assert len(np.unique(rows)) == 30
+    assert rows.max() > 60  # the first thirty are no sample
+
+
+def test_a_full_folder_of_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
+        with pytest.raises(DiskError, match=rf"^{tmp_path} cannot be written: No space left"):
+            see(MeanOfRows(), [images(100, 0)])
+
+
 def test_every_metric_carries_the_name_of_its_features() -> None:
     labels = np.zeros(100, dtype=np.int64)
     record = measure(SCORING, samples_of(images(100, 1), labels), reference_of(images(100, 0)))
@@ -118,7 +137,11 @@ def test_the_error_of_all_images_is_scaled_from_those_resampled(monkeypatch: pyt
     monkeypatch.setattr(fid, "RESAMPLED", 50)
     assert samples.features.shape == (200, 4)
     of_part = bootstrap_frechet(
-        samples.features[:50], reference.moments.mean, reference.moments.covariance, resamples=20, seed=0
+        samples.features[some_rows(200, 50)],
+        reference.moments.mean,
+        reference.moments.covariance,
+        resamples=20,
+        seed=0,
     )
     record = measure(SCORING, samples, reference)
     assert record["fd_rows_se"] == pytest.approx(of_part.standard_error / 2)

@@ -76,6 +76,19 @@ def test_a_checkpoint_of_no_study_has_a_card_without_results(checkpoint: Path, t
     assert "2 classes, after 4 steps of training" in card.text
 
 
+def test_results_of_other_samplers_and_numbers_of_steps_say_so(
+    checkpoint: Path, small_study: SmallStudy, tmp_path: Path
+) -> None:
+    alone = shutil.copy(checkpoint, tmp_path / "ema.safetensors")
+    folder = tmp_path / "ddim" / "steps-16" / "guidance-1.5"
+    folder.mkdir(parents=True)
+    shutil.copy(small_study.folder / EVALUATION / "metrics.json", folder)
+    card = card_of(alone)
+    assert {entry.metric_args["sampling"] for entry in card.data.eval_results} == {"ddim, 16 steps"}
+    assert all("guidance 1.5, ddim, 16 steps (" in entry.metric_name for entry in card.data.eval_results)
+    assert "| 1.5, ddim, 16 steps |" in card.text
+
+
 def test_weights_that_are_not_scored_have_no_results(checkpoint: Path) -> None:
     assert card_of(checkpoint.with_name("raw.safetensors")).data.eval_results is None
 

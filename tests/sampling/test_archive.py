@@ -83,6 +83,26 @@ def test_missing_parts_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out.npz").exists()
 
 
+def test_parts_left_from_when_there_were_more_are_not_read(tmp_path: Path) -> None:
+    for parts in (8, 4):
+        write_parts(tmp_path, pictures(24), parts)
+    assert export_samples(tmp_path, tmp_path / "out.npz") == 24
+
+
+@pytest.mark.parametrize("fault", ["of other settings", "torn", "without settings"])
+def test_a_part_that_is_not_of_this_run_is_named(tmp_path: Path, fault: str) -> None:
+    _, middle, _ = write_parts(tmp_path, pictures(9), 3)
+    record = middle.with_name("part-00001.provenance.json")
+    if fault == "of other settings":
+        write_json(record, {"settings": {"num_samples": 9, "parts": 3, "steps": 16}})
+    elif fault == "torn":
+        middle.write_bytes(middle.read_bytes()[:300])
+    else:
+        write_json(record, {})
+    with pytest.raises(UserError, match=r"part-00001\."):
+        export_samples(tmp_path, tmp_path / "out.npz")
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_images_of_a_reference_are_read_in_batches(tmp_path: Path, save: object) -> None:
     images = pictures(11)
@@ -98,11 +118,17 @@ def test_a_reference_without_images_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [np.zeros((2, 4, 4, 3)), np.zeros((2, 4), np.uint8), np.zeros((2, 4, 4, 2), np.uint8)]
+    ("content", "said"),
+    [
+        (np.zeros((2, 4, 4, 3)), r"float64 .*x from -1 to 1 is"),
+        (np.zeros((2, 4), np.uint8), ""),
+        (np.zeros((2, 4, 4, 2), np.uint8), "channels last"),
+        (np.asfortranarray(np.zeros((2, 4, 4, 3), np.uint8)), r"in Fortran's order.*ascontiguousarray"),
+    ],
 )
-def test_what_is_no_image_is_refused(tmp_path: Path, content: NDArray[np.generic]) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path, content: NDArray[np.generic], said: str) -> None:
     np.savez(tmp_path / "reference.npz", arr_0=content)
-    with pytest.raises(UserError, match=r"reference\.npz: arr_0 is .* not uint8 images"):
+    with pytest.raises(UserError, match=rf"reference\.npz: arr_0 is (?=.* not uint8 images).*{said}"):
         list(read_image_batches(tmp_path / "reference.npz", 4))
 
 

@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +50,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """See, before long work, that a file can be written; one that is there stays as it is.
+
+    Raises:
+        UserError, DiskError: as `atomic_path`.
+    """
+    with suppress(_TriedError), atomic_path(path):
+        raise _TriedError
+
+
+class _TriedError(Exception):
+    """Nothing is to be written yet."""
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -222,6 +222,12 @@ def doubtful_settings(study: "Study") -> list[str]:
             "uses no guidance (1.0)"
         )
     training = study.training
+    guided = [scale for scale in sampling.guidance_scales if scale != 1.0]
+    if guided and study.trained and training.class_dropout_prob == 0:
+        doubts.append(
+            f"sampling.guidance_scales: {guided[0]:g} guides by the null class, which training.class_dropout_prob: 0 "
+            "never trains; samples come out wrong. Leave it out, or drop some labels"
+        )
     left = ema_share_left(training.steps, training.ema_decay, training.ema_ramp)
     if left > EMA_SHARE:
         doubts.append(

@@ -16,13 +16,14 @@ def mean_and_error(values: Array) -> tuple[float, float]:
 
 
 def held_out_columns(losses: ImageLosses) -> dict[str, float]:
-    """Losses on held-out images: headline, hybrid loss and bound with standard errors, and bands."""
+    """Losses on held-out images: headline, hybrid loss and bound with standard errors, and bands that have draws."""
     columns: dict[str, float] = {}
     bounds = (("held_out_bound", losses.bound),) if losses.bounded else ()
     for name, values in ((HEADLINE, losses.mse), ("held_out_hybrid", losses.hybrid), *bounds):
         columns[name], columns[f"{name}_se"] = mean_and_error(values)
     bands = zip(BAND_COLUMNS, itertools.pairwise(BANDS), strict=True)
-    return columns | {name: losses.band(low, high) for name, (low, high) in bands}
+    of_bands = {name: losses.band(low, high) for name, (low, high) in bands}
+    return columns | {name: value for name, value in of_bands.items() if value is not None}
 
 
 def beside_columns(name: str, losses: ImageLosses) -> dict[str, float]:

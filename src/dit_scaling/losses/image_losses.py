@@ -51,10 +51,10 @@ class ImageLosses:
         """(N,) the training loss: squared error, plus the mean over all timesteps of the bound's terms."""
         return np.asarray(self.mse + self.kl.mean(axis=0) + self.last / self.num_timesteps)
 
-    def band(self, low: float, high: float) -> float:
-        """Squared error over the timesteps from ``low`` to ``high``, shares of all; NaN where no draw is there."""
+    def band(self, low: float, high: float) -> float | None:
+        """Squared error over the timesteps from ``low`` to ``high``, shares of all; None where no draw is there."""
         inside = (self.t >= low * self.num_timesteps) & (self.t < high * self.num_timesteps)
-        return float(self.squared_error[inside].mean()) if inside.any() else math.nan
+        return float(self.squared_error[inside].mean()) if inside.any() else None
 
 
 def image_losses(diffusion: Process, model: Denoiser, batches: Iterable[Draws], device: torch.device) -> ImageLosses:

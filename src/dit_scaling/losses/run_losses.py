@@ -1,6 +1,7 @@
 """The stage: losses of all exports of one run, in one job: starting one takes longer than measuring small networks."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, write_json
 from dit_scaling.config.stages import LossSettings
 from dit_scaling.diffusion.process import create_diffusion
@@ -42,7 +44,7 @@ def measure_run(
     """Measure the exports of one run; ``ema`` and ``raw`` are their weights by step, where they are kept.
 
     Raises:
-        UserError: weights or latents are missing or damaged.
+        UserError: weights or latents are missing or damaged, or a loss is not finite.
     """
     by_step: dict[str, dict[str, float]] = {}
     of_images: dict[int, Array] = {}
@@ -56,6 +58,11 @@ def measure_run(
         if step in raw:
             (losses,) = losses_of(settings, raw[step], (held_out,), device)
             columns |= {f"{RAW_PREFIX}{name}": value for name, value in held_out_columns(losses).items()}
+        if faults := [name for name, value in columns.items() if not math.isfinite(value)]:
+            raise UserError(
+                f"{ema.get(step, raw.get(step))}: {faults[0]} is NaN or infinite, so the weights have exploded. Lower "
+                "training.learning_rate, or end training at an earlier step."
+            )
         log.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in columns.items()))
         by_step[str(step)] = columns
     with atomic_path(files.images) as temporary, temporary.open("wb") as stream:

@@ -70,6 +70,16 @@ def stored_pair(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) -> 
     return a, b
 
 
+def some_rows(count: int, most: int, seed: int = 0) -> NDArray[np.int64]:
+    """At most ``most`` of the numbers 0..count-1, ascending: all of them, or a draw where they are more.
+
+    The first rows of a set are no sample of it where it is in the order of its classes.
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
 def row_chunks(features: NDArray[Any], name: str = "features") -> Iterator[tuple[slice, Array]]:
     """Yield (rows, those rows in float64), so that no more than a chunk is ever in memory.
 

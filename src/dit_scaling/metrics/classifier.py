@@ -92,8 +92,8 @@ class ClassifierFeatures:
     def __call__(self, images: NDArray[np.uint8]) -> Features:
         if images.shape[1:] != self._image:
             raise UserError(
-                f"images of {images.shape[1:]} (height, width, channels) for a feature network of {self._image}. Rerun "
-                "rule classifier or sample, whichever is of other data."
+                f"images of {images.shape[1:]} (height, width, channels) for a feature network of {self._image}. In a "
+                "study rerun rule classifier or sample, whichever is of other data; bring other samples to its size."
             )
         features = self._model.features(to_input(images, self._device))
         return Features(features.cpu().numpy(), self._model.head(features).argmax(1).cpu().numpy())

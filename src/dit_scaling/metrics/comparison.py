@@ -18,7 +18,8 @@ SEARCHED = 5
 """Neighbours of each real image that are searched for once; the metrics' defaults need no more."""
 
 Need = Literal["reference images", "spatial features", "logits", "classes", "images to extrapolate"]
-"""What not every comparison has; moments and features of the samples, and moments of the reference, are in each."""
+"""What not every comparison has; moments and features of the samples, and moments of the reference, are in each.
+Reference images are as many as have the neighbours that are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class Comparison:
     def has(self, need: Need) -> bool:
         """Whether a metric finds here what it needs."""
         return {
-            "reference images": len(self.reference.features) > 0,
+            "reference images": len(self.reference.features) > self.scoring.neighbours,
             "spatial features": self.samples.spatial is not None and self.reference.spatial is not None,
             "logits": self.samples.logit_weights is not None,
             "classes": self.samples.classes is not None and self.samples.labels is not None,

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_scaling.common.files import disk_faults_named
 from dit_scaling.config.stages import FeatureSettings
 from dit_scaling.latents.autoencoder import QUANTISER
 from dit_scaling.metrics.extractors import open_extractor
@@ -43,9 +45,9 @@ def extract_features(
 class Sight:
     """What one extractor sees in a stream of images: memory independent of their number."""
 
-    def __init__(self, extractor: Extractor, keep: int | None = None) -> None:
-        """``keep``: of how many images the features are kept; None for all."""
-        self._extractor, self._keep = extractor, keep
+    def __init__(self, extractor: Extractor, kept: NDArray[np.int64] | None = None) -> None:
+        """``kept``: numbers of the images whose features are kept, ascending from 0; None for all."""
+        self._extractor, self._kept = extractor, kept
         self._moments = RunningMoments(extractor.dim)
         self._spatial: RunningMoments | None = None
         self._classes: list[NDArray[np.int64]] = []
@@ -53,10 +55,10 @@ class Sight:
         self._scratch = tempfile.TemporaryFile(prefix="dit-scaling-features-")  # noqa: SIM115
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        """Look at a batch (N, H, W, C)."""
+        """Look at a batch (N, H, W, C). Raises DiskError where there is no room for its features."""
         features = self._extractor(images)
-        room = len(images) if self._keep is None else max(0, self._keep - self._moments.count)
-        self._scratch.write(np.ascontiguousarray(features.values[:room], dtype=np.float32).tobytes())
+        with _scratch_named():
+            self._scratch.write(np.ascontiguousarray(self._of_kept(features.values), dtype=np.float32).tobytes())
         self._moments.update(features.values)
         if features.spatial is not None:
             self._spatial = self._spatial or RunningMoments(features.spatial.shape[1])
@@ -64,17 +66,30 @@ class Sight:
         if features.classes is not None:
             self._classes.append(features.classes)
 
+    def _of_kept(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those rows of a batch that are kept."""
+        if self._kept is None:
+            return features
+        before = self._moments.count
+        first, last = np.searchsorted(self._kept, (before, before + len(features)))
+        return features[self._kept[first:last] - before]
+
     def seen(self) -> Seen:
         """What there was to see; nothing can be added after it."""
-        with self._scratch as scratch:
+        with _scratch_named(), self._scratch as scratch:
             scratch.flush()
             rows = np.memmap(scratch, np.float32, mode="r").reshape(-1, self._extractor.dim)
         return Seen(self._moments, self._spatial, rows, np.concatenate(self._classes) if self._classes else None)
 
 
-def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], keep: int | None = None) -> Seen:
-    """Moments of all images (N, H, W, C), features of the first ``keep`` or of all; memory independent of N."""
-    sight = Sight(extractor, keep)
+def _scratch_named() -> AbstractContextManager[None]:
+    """Features wait in the folder of temporary files, which may be on another disk than the results; TMPDIR sets it."""
+    return disk_faults_named(Path(tempfile.gettempdir()))
+
+
+def see(extractor: Extractor, batches: Iterable[NDArray[np.uint8]], kept: NDArray[np.int64] | None = None) -> Seen:
+    """Moments of all images (N, H, W, C), features of those numbered in ``kept`` or of all; memory independent of N."""
+    sight = Sight(extractor, kept)
     for images in batches:
         sight.add(images)
     return sight.seen()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dit_scaling.metrics.arrays import some_rows
 from dit_scaling.metrics.bootstrap import bootstrap_frechet
 from dit_scaling.metrics.comparison import Comparison, Measure, Sizes
 from dit_scaling.metrics.frechet import frechet_distance
@@ -15,7 +16,8 @@ that multiplies such matrices in 0.4 s."""
 
 def _measure(comparison: Comparison) -> dict[str, float]:
     samples, known, scoring = comparison.samples, comparison.reference.moments, comparison.scoring
-    some, count = np.asarray(samples.features[:RESAMPLED]), len(samples.features)
+    count = len(samples.features)
+    some = np.asarray(samples.features[some_rows(count, RESAMPLED, scoring.seed)])
     bootstrap = bootstrap_frechet(some, known.mean, known.covariance, resamples=scoring.bootstrap, seed=scoring.seed)
     return {
         "fd": frechet_distance(samples.moments.mean, samples.moments.covariance, known.mean, known.covariance),

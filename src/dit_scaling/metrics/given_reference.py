@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import sha256_file
+from dit_scaling.common.files import read_json, sha256_file
+from dit_scaling.metrics.arrays import some_rows
 from dit_scaling.metrics.comparison import Reference
 from dit_scaling.metrics.extraction import BATCH
 from dit_scaling.metrics.features import Extractor
@@ -19,8 +20,10 @@ from dit_scaling.metrics.loose_images import LooseImages, open_images
 from dit_scaling.metrics.moments import Moments, RunningMoments, has_spatial_moments, load_moments
 
 MOMENTS_KEYS = frozenset({"mu.npy", "sigma.npy"})
-See = Callable[[Sequence[Extractor], Iterator[NDArray[np.uint8]], LooseImages, int | None], Mapping[str, Seen]]
-"""Networks, batches of what images, and how many features to keep, to what each network saw."""
+See = Callable[
+    [Sequence[Extractor], Iterator[NDArray[np.uint8]], LooseImages, NDArray[np.int64] | None], Mapping[str, Seen]
+]
+"""Networks, batches of what images, and numbers of those whose features are kept, to what each network saw."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ def check_given(path: Path) -> None:
         open_images(path)
 
 
+def without_reference(path: Path, networks: Sequence[Extractor]) -> Mapping[str, str]:
+    """The networks of whose features ``path`` is not, and why: nothing needs to be shown to these.
+
+    Raises:
+        UserError: nothing readable is there.
+    """
+    if study_extractor(path) is None and (_has(path, {"arr_0.npy"}) or not _holds_moments(path)):
+        return {}  # it has images, which all networks can look at
+    return read_given(path, networks, lambda *_: {}, None).lacking
+
+
 def read_given(path: Path, networks: Sequence[Extractor], see: See, side: int | None) -> GivenReference:
     """The reference of each network that ``path`` allows.
 
@@ -75,13 +89,19 @@ def read_given(path: Path, networks: Sequence[Extractor], see: See, side: int | 
     """
     if study_extractor(path) is not None:
         found = read_reference(ReferenceFiles(path / "moments.npz", path / "features.npy"))
-        other = f"the reference in {path} is of features '{found.extractor}'"
-        lacking = {network.name: other for network in networks if network.name != found.extractor}
+        # Networks of two studies may have one name.
+        weights = dict(read_json(path / "extractor.json")).get("weights_sha256")
+        other = f"the reference in {path} is of features '{found.extractor}' with the weights {str(weights)[:12]}"
+        lacking = {
+            network.name: other
+            for network in networks
+            if (network.name, network.weights_sha256) != (found.extractor, weights)
+        }
         by_name = {found.extractor: found} if len(lacking) < len(networks) else {}
         return GivenReference(by_name, lacking, sha256=found.sha256)
     if not _holds_moments(path):
         images = open_images(path)
-        seen = see(networks, images.batches(BATCH, side), images, KEPT_FEATURES)
+        seen = see(networks, images.batches(BATCH, side), images, _kept(images))
         names = frozenset(seen)
         return GivenReference({name: _of_seen(name, seen[name]) for name in seen}, images=images, from_images=names)
     return _of_moments(path, networks, see, side)
@@ -95,7 +115,7 @@ def _of_moments(path: Path, networks: Sequence[Extractor], see: See, side: int |
         fitting = [network for network in fitting if network.name == moments.features]
     owner = fitting[0].name if fitting else None
     images = open_images(path) if _has(path, {"arr_0.npy"}) else None
-    seen = see(networks, images.batches(BATCH, side), images, KEPT_FEATURES) if images else {}
+    seen = see(networks, images.batches(BATCH, side), images, _kept(images)) if images else {}
     found, lacking = {}, {}
     for network in networks:
         name = network.name
@@ -109,6 +129,11 @@ def _of_moments(path: Path, networks: Sequence[Extractor], see: See, side: int |
             lacking[name] = f"{path} holds moments of {whose} and no images (arr_0)"
     unnamed = owner if moments.features is None else None
     return GivenReference(found, lacking, images, frozenset(seen) - {owner}, unnamed, sha256)
+
+
+def _kept(images: LooseImages) -> NDArray[np.int64]:
+    """Numbers of the images whose features are kept; folders have those of a class together."""
+    return some_rows(images.count, KEPT_FEATURES)
 
 
 def _holds_moments(path: Path) -> bool:

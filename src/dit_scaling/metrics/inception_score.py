@@ -39,13 +39,16 @@ def inception_score(logits: ArrayLike, splits: int = 10) -> InceptionScore:
     return _mean_over_splits(logits[rows] for rows in _split_rows(len(logits), splits))
 
 
-def inception_score_of_features(features: NDArray[Any], weights: ArrayLike, splits: int = 10) -> InceptionScore:
+def inception_score_of_features(
+    features: NDArray[Any], weights: ArrayLike, splits: int = 10, order: NDArray[np.int64] | None = None
+) -> InceptionScore:
     """`inception_score` of the logits ``features @ weights.T``, without bias as ADM's, one split in memory at a time.
 
     Args:
         features: (N, D) pooled Inception features; may be mapped from a file.
         weights: (classes, D) of the output layer.
         splits: as for `inception_score`.
+        order: numbers of the images in the order in which they are cut into splits; None as they come.
 
     Raises:
         ValueError: shapes that don't fit, or more splits than images.
@@ -53,7 +56,8 @@ def inception_score_of_features(features: NDArray[Any], weights: ArrayLike, spli
     """
     matrix = feature_matrix(weights, "weights").T
     return _mean_over_splits(
-        feature_matrix(features[rows], first_row=rows.start) @ matrix for rows in _split_rows(len(features), splits)
+        feature_matrix(features[rows if order is None else order[rows]], first_row=rows.start) @ matrix
+        for rows in _split_rows(len(features), splits)
     )
 
 

@@ -1,7 +1,7 @@
 """The 95% interval of each metric of one set of samples, and what varies in it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import scipy
@@ -45,7 +45,8 @@ def _about(value: float, half: float, how: str) -> Interval:
 
 def _bootstrapped(value: float, asides: Mapping[str, float], comparison: Comparison) -> Interval:
     how = f"{comparison.scoring.bootstrap} bootstrap resamples of the samples"
-    return _about(value, NORMAL * asides["se"], how)
+    about = _about(value, NORMAL * asides["se"], how)
+    return replace(about, low=max(0.0, about.low))  # no distance is below it
 
 
 def _jackknifed(value: float, asides: Mapping[str, float], comparison: Comparison) -> Interval | None:

@@ -50,7 +50,8 @@ def make_reference(
     source = open_source(data.data)
     train, held_out = split_indices(len(source), data.data.held_out, data.seed)
     if given is None:
-        seen = see(network, (read_images(source, some) for some in chunks(reading_order(source, train))), KEPT_FEATURES)
+        first = np.arange(min(KEPT_FEATURES, len(train)))  # in random order
+        seen = see(network, (read_images(source, some) for some in chunks(reading_order(source, train))), first)
         side = data.data.image_size
         save_moments(files.moments, seen.moments.named(network.name, side, network.resize), seen.spatial)
         save_features(files.features, seen.features)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import write_json
+from dit_scaling.common.files import require_writable, write_json
 from dit_scaling.common.progress import track
 from dit_scaling.common.provenance import git_commit
 from dit_scaling.common.words import count
@@ -19,15 +19,15 @@ from dit_scaling.config.stages import Scoring
 from dit_scaling.metrics import catalogue
 from dit_scaling.metrics.blocks import fewest_images
 from dit_scaling.metrics.classifier import ClassifierFeatures
-from dit_scaling.metrics.comparability import hindrances
+from dit_scaling.metrics.comparability import hindrances, of_order
 from dit_scaling.metrics.comparison import Comparison, ImageSet, Need
 from dit_scaling.metrics.extraction import BATCH, Sight, protocol_of
 from dit_scaling.metrics.features import Extractor
-from dit_scaling.metrics.given_reference import GivenReference, check_given, of_running, read_given
+from dit_scaling.metrics.given_reference import GivenReference, check_given, of_running, read_given, without_reference
 from dit_scaling.metrics.inception_score import SPLITS
 from dit_scaling.metrics.intervals import find_interval
 from dit_scaling.metrics.kept import Seen
-from dit_scaling.metrics.loose_images import LooseImages, open_images
+from dit_scaling.metrics.loose_images import LooseImages, counting_copies, open_images
 from dit_scaling.metrics.score import describe_protocol, measure
 from dit_scaling.metrics.self_check import check_distances
 from dit_scaling.metrics.wanted_networks import Absent, open_networks
@@ -76,40 +76,43 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
         The record, which is also written to ``output``: figures, absent, incomparable, and what they were measured by.
 
     Raises:
-        UserError: the self-check failed, an input cannot be read, there are fewer than 10 images, or no network is
-            left that the reference is of.
+        UserError: the self-check failed, an input cannot be read, ``output`` cannot be written, there are fewer than
+            10 images, or no network is left that the reference is of.
     """
     checked = check_distances()
     samples = open_images(asked.images)
     if samples.count < SPLITS:
         raise UserError(f"{asked.images} holds {count(samples.count, 'image')}; {SPLITS} are needed at least.")
     check_given(asked.reference)
+    if output is not None:
+        require_writable(output)
     networks, absent = open_networks(asked.features, asked.cache, asked.device, fetch=asked.fetch)
-    seen = see_all(networks, samples.batches(BATCH), samples)
+    lacking = without_reference(asked.reference, networks)
+    absent += [
+        Absent(name, why, "give a reference of images, or one of these features") for name, why in lacking.items()
+    ]
+    networks = [network for network in networks if network.name not in lacking]
+    if not networks:
+        raise UserError(f"{asked.reference} is of none of the features: {_sentence(absent)}")
+    seen = see_all(networks, counting_copies(samples, samples.batches(BATCH)), samples)
     height, width = next(iter(samples.sizes))
     reference = read_given(asked.reference, networks, see_all, height if height == width else None)
-    absent += [
-        Absent(name, why, "give a reference of images, or one of these features")
-        for name, why in reference.lacking.items()
-    ]
-    if not reference.by_name:
-        raise UserError(f"{asked.reference} is of none of the features: {_sentence(absent)}")
     figures: list[Figure] = []
+    sorted_samples: list[str] = []
     protocol: dict[str, str] = {}
     for network in networks:
-        if network.name not in reference.by_name:
-            continue
         comparison = _compare(asked.scoring, network, seen[network.name], reference)
         log.info("measuring on %s", network.name)
         figures += _figures(comparison)
         absent += _absent_of(comparison)
+        sorted_samples += of_order(comparison)
         protocol |= describe_protocol(protocol_of(network), comparison.reference)
     record = {
         "images": _facts(samples),
         "reference": {"path": str(asked.reference), "sha256": reference.sha256, "told": _told(reference)},
         "figures": [asdict(figure) for figure in figures],
         "absent": [asdict(one) for one in absent],
-        "incomparable": hindrances(samples, reference, networks),
+        "incomparable": [*hindrances(samples, reference, networks), *sorted_samples],
         "protocol": protocol,
         "scoring": asked.scoring.stored(),
         "self_check": checked,
@@ -121,10 +124,13 @@ def score_images(asked: Asked, output: Path | None = None) -> dict[str, Any]:
 
 
 def see_all(
-    networks: Sequence[Extractor], batches: Iterator[NDArray[np.uint8]], images: LooseImages, keep: int | None = None
+    networks: Sequence[Extractor],
+    batches: Iterator[NDArray[np.uint8]],
+    images: LooseImages,
+    kept: NDArray[np.int64] | None = None,
 ) -> Mapping[str, Seen]:
     """Show every batch to every network; each batch is read once."""
-    sights = {network.name: Sight(network, keep) for network in networks}
+    sights = {network.name: Sight(network, kept) for network in networks}
     total = -(-images.count // BATCH)
     for batch in track(batches, total, f"{images.path}: batches of {BATCH} images"):
         for network in networks:
@@ -180,6 +186,9 @@ def _absent_of(comparison: Comparison) -> Iterator[Absent]:
 def _why(need: Need, comparison: Comparison) -> tuple[str, str] | None:
     """Why something is lacking and what would help; None where these features never have it."""
     samples, reference = comparison.samples, comparison.reference
+    if need == "reference images" and (real := len(reference.features)):
+        remedy = f"give {comparison.scoring.neighbours + 1} at least, and thousands to mean much"
+        return f"the reference holds {count(real, 'image')} only", remedy
     if need == "reference images":
         return "the reference holds statistics only", "give images, or an npz that also has them (arr_0)"
     if need == "spatial features" and samples.spatial is not None:

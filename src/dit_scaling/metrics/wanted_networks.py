@@ -46,7 +46,7 @@ def open_networks(
         fetch: whether what is missing is fetched.
 
     Raises:
-        UserError: a name is neither, weights are damaged, or no network at all can be had.
+        UserError: a name is neither, weights are damaged, two networks have one name, or none at all can be had.
     """
     found: list[Extractor] = []
     absent: list[Absent] = []
@@ -62,6 +62,9 @@ def open_networks(
             found.append(open_extractor(Path(name), device))
         else:
             raise UserError(f"features: '{name}' is neither of {', '.join(WEIGHTS)} nor an extractor.json of a study.")
+    twice = next((network.name for network in found if [one.name for one in found].count(network.name) > 1), None)
+    if twice:
+        raise UserError(f"features: two networks are called '{twice}', as are their metrics. Score with one at a time.")
     if not found:
         listed = "; ".join(f"{one.name}: {one.reason}; {one.remedy}" for one in absent)
         raise UserError(f"No network can be had to look at images with. {listed}.")

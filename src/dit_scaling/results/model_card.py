@@ -1,5 +1,6 @@
 """The model card of an exported pipeline: README.md in the Hugging Face hub's format."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class Result:
     aside: str | None
     """What ``spread`` is, one of `ASIDES`."""
     samples: int
+    way: str = ""
+    """Sampler and number of steps, where they are not ddpm's in the study's own number."""
 
 
 def write_card(checkpoint: Path, header: CheckpointHeader, given: Given) -> str:
@@ -100,8 +103,8 @@ def find_results(checkpoint: Path) -> Iterator[Result]:
     """What was measured of a checkpoint, from the records beside it; nothing for weights that are not scored."""
     if checkpoint.name != SCORED:
         return
-    for path in sorted(checkpoint.parent.glob("guidance-*/metrics.json")):
-        record = read_json(path)
+    for path in sorted(checkpoint.parent.rglob("guidance-*/metrics.json")):
+        record, way = read_json(path), _way(path.parent.parent.relative_to(checkpoint.parent))
         scale = float(path.parent.name.removeprefix("guidance-"))
         for column, value in record.items():
             parsed = parse_column(column)
@@ -112,12 +115,19 @@ def find_results(checkpoint: Path) -> Iterator[Result]:
             label = parsed.metric.label_on(parsed.features)
             if column not in {of_features for of_features, _ in parsed.metric.names.values()}:
                 label += f" on {parsed.features}"
-            yield Result(column, label, scale, float(value), spread, aside, int(record["n_samples"]))
+            yield Result(column, label, scale, float(value), spread, aside, int(record["n_samples"]), way)
+
+
+def _way(folder: Path) -> str:
+    """How samples were drawn, from the folders that they lie apart in: SAMPLER/steps-N, each where it is needed."""
+    return ", ".join(re.sub(r"^steps-(\d+)$", r"\1 steps", part) for part in folder.parts)
 
 
 def _entry(result: Result, data: str, dataset: str | None) -> EvalResult:
     """The entry of the hub's format; ± and N stand in the name, which the hub shows, and as arguments."""
     arguments: dict[str, Any] = {"guidance_scale": result.guidance_scale, "num_samples": result.samples}
+    if result.way:
+        arguments["sampling"] = result.way
     if result.aside:
         arguments[ASIDES[result.aside].replace(" ", "_")] = result.spread
     return EvalResult(
@@ -126,9 +136,13 @@ def _entry(result: Result, data: str, dataset: str | None) -> EvalResult:
         dataset_name=data,
         metric_type=result.column,
         metric_value=result.value,
-        metric_name=f"{result.label}, guidance {result.guidance_scale:g} ({_plus_minus(result)}N = {result.samples:,})",
+        metric_name=f"{result.label}, guidance {_guidance(result)} ({_plus_minus(result)}N = {result.samples:,})",
         metric_args=arguments,
     )
+
+
+def _guidance(result: Result) -> str:
+    return f"{result.guidance_scale:g}{f', {result.way}' if result.way else ''}"
 
 
 def _plus_minus(result: Result) -> str:
@@ -153,7 +167,7 @@ def _results(results: Sequence[Result]) -> str:
         spread = (
             "" if result.spread is None or result.aside is None else f"{result.spread:.2g} ({ASIDES[result.aside]})"
         )
-        cells = (result.label, f"{result.guidance_scale:g}", f"{result.value:.5g}", spread, f"{result.samples:,}")
+        cells = (result.label, _guidance(result), f"{result.value:.5g}", spread, f"{result.samples:,}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\nNo ± holds the scatter between training runs."
 

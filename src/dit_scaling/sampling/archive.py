@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json
 from dit_scaling.common.npy_header import read_npy_header
-from dit_scaling.sampling.images import read_samples
+from dit_scaling.sampling.images import read_indices, read_samples
 
 
 def export_samples(folder: Path, output: Path) -> int:
@@ -29,7 +29,7 @@ def export_samples(folder: Path, output: Path) -> int:
         The number of images.
 
     Raises:
-        UserError: there are no parts, or some are missing.
+        UserError: there are no parts, or some are missing, damaged or of other settings.
     """
     parts = sorted((folder / "samples").glob("part-*.npz"))
     if not parts:
@@ -37,6 +37,7 @@ def export_samples(folder: Path, output: Path) -> int:
             f"{folder}/samples holds no part-*.npz. Name the folder of one evaluation (.../guidance-1.0) whose samples "
             "were kept (sampling.keep_samples)."
         )
+    parts = parts[: int(_settings(parts[0])["parts"])]  # further ones are left from when there were more
     count = _check_whole(parts)
     shape = read_samples(parts[0]).images.shape[1:3]
     with (
@@ -53,11 +54,11 @@ def export_samples(folder: Path, output: Path) -> int:
 
 def _check_whole(parts: Sequence[Path]) -> int:
     """The number of images in the parts, once it is sure that they are all there are of one run."""
-    expected = 0
+    expected, settings = 0, _settings(parts[0])
     for part in parts:
-        settings = read_json(part.with_name(f"{part.stem}.provenance.json"))["settings"]
-        with np.load(part, allow_pickle=False) as archive:
-            indices = archive["index"]
+        if _settings(part) != settings:
+            raise UserError(f"{part} was sampled by other settings than {parts[0]}. Run: snakemake sample")
+        indices = read_indices(part)
         if not np.array_equal(indices, np.arange(expected, expected + len(indices))):
             raise UserError(f"{part} does not go on at image {expected}. Draw the missing parts: snakemake sample")
         expected += len(indices)
@@ -66,6 +67,15 @@ def _check_whole(parts: Sequence[Path]) -> int:
             f"{parts[-1].parent} holds {expected} of {settings['num_samples']} images. Run: snakemake sample"
         )
     return expected
+
+
+def _settings(part: Path) -> dict[str, Any]:
+    """What a part was sampled by, as `SampleSettings` stores it."""
+    record = part.with_name(f"{part.stem}.provenance.json")
+    try:
+        return dict(read_json(record)["settings"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{record} is no record of samples ({error!r}). Run: snakemake --forcerun sample") from None
 
 
 def count_images(path: Path) -> int:
@@ -108,5 +118,10 @@ def read_image_batches(path: Path, size: int) -> Iterator[NDArray[np.uint8]]:
 def _read_header(path: Path, stream: IO[bytes]) -> tuple[int, ...]:
     shape, fortran_order, dtype = read_npy_header(stream)
     if dtype != np.uint8 or len(shape) != 4 or fortran_order or shape[3] not in (1, 3):
-        raise UserError(f"{path}: arr_0 is {dtype} of shape {shape}, not uint8 images (N, H, W, 3).")
+        order = " in Fortran's order" if fortran_order else ""
+        raise UserError(
+            f"{path}: arr_0 is {dtype} of shape {shape}{order}, not uint8 images (N, H, W, 3). Write whole numbers "
+            "from 0 to 255 (x from -1 to 1 is (127.5 * x + 127.5).round()) as np.uint8, channels last, and in C's "
+            "order (np.ascontiguousarray)."
+        )
     return shape

@@ -1,6 +1,8 @@
 """Samples on disk: npz parts as ADM's evaluation suite reads them, and picture grids."""
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +40,32 @@ def read_samples(path: Path) -> Samples:
     Raises:
         UserError: the file is missing, torn, or not one of ours.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            samples = Samples(file["arr_0"], file["arr_1"], file["index"])
-    # A plain array is no context manager: TypeError.
-    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no whole part of samples ({error}). Delete it and rerun rule sample.") from None
+    with _whole(path), np.load(path, allow_pickle=False) as file:
+        samples = Samples(file["arr_0"], file["arr_1"], file["index"])
     whole = samples.images.dtype == np.uint8 and samples.images.ndim == 4
     if not (whole and samples.images.shape[:1] == samples.labels.shape == samples.indices.shape):
         raise UserError(f"{path}: images, labels and indices do not match. Delete it and rerun rule sample.")
     return samples
+
+
+def read_indices(path: Path) -> NDArray[np.int64]:
+    """The indices of one part alone.
+
+    Raises:
+        UserError: the file is missing, torn, or not one of ours.
+    """
+    with _whole(path), np.load(path, allow_pickle=False) as file:
+        return np.asarray(file["index"])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Name a part that cannot be read."""
+    try:
+        yield
+    # A plain array is no context manager: TypeError.
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no whole part of samples ({error}). Delete it and rerun rule sample.") from None
 
 
 def write_grid(path: Path, images: NDArray[np.uint8], columns: int, zoom: int = 1) -> None:
