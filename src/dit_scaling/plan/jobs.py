@@ -70,7 +70,7 @@ class Job:
     end: int = 0
     """and the one that it reaches."""
     passes: float = 0.0
-    """Of a network over a batch, one after the other, where each costs something however little it computes."""
+    """Of a network over a batch, where each costs something however little it computes; of all devices together."""
     parts: int = 1
     """Devices that can share it."""
     plain: float = 0.0
@@ -184,7 +184,6 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
     variant, (begin, end), batch = study.variant(name), part, study.training.batch_size
     forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
     ranks, steps = study.resources.gpus_per_node, end - begin
-    turns = -(-batch // (ranks * micro_batch(study, variant, ranks, None)))
     size = STATE_COPIES * FLOAT32 * study.parameters(name)
     return Job(
         "train",
@@ -197,11 +196,23 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
         images=batch * steps,
         begin=begin,
         end=end,
-        passes=TRAINING_PASSES * turns * steps,
+        passes=_passes(study, name, ranks) * steps,
         parts=ranks,
         saving=Saving(size, _saves(study, begin, end), study.resources.save_minutes),
         run=digest,
     )
+
+
+def _passes(study: Study, name: str, ranks: int) -> float:
+    """Passes of a training step: each of so many ranks computes its share, in parts where the config says so."""
+    turns = -(-study.training.batch_size // (ranks * micro_batch(study, study.variant(name), ranks, None)))
+    return TRAINING_PASSES * turns * ranks
+
+
+def on_ranks(study: Study, training: Job, ranks: int) -> Job:
+    """A whole training on so many devices."""
+    steps = training.end - training.begin
+    return replace(training, parts=ranks, passes=_passes(study, training.variant, ranks) * steps)
 
 
 def _saves(study: Study, begin: int, end: int) -> int:

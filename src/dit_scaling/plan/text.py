@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.stage_words import Stage
 from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
-from dit_scaling.plan.jobs import Job
+from dit_scaling.plan.jobs import Job, on_ranks
 from dit_scaling.plan.price import STAGES, Devices, Price, price_of
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops
@@ -85,7 +84,7 @@ def _ranks(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]
     """The ranks that would shorten training, where others than the configured ones do by a tenth or more."""
     trainings = [job for job in jobs if job.stage == "train"]
     walls = {
-        ranks: price_of([replace(job, parts=ranks) for job in trainings], devices).wall_seconds
+        ranks: price_of([on_ranks(study, job, ranks) for job in trainings], devices).wall_seconds
         for ranks in range(1, devices.count + 1)
         if study.training.batch_size % ranks == 0
     }
