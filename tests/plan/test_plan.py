@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from dit_scaling.plan.command import plan_study, tell_plan
 from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
 from dit_scaling.plan.price import Devices, price_of, stated_devices
+from dit_scaling.plan.rerun import changed_against_results
 from dit_scaling.plan.space import disk_of, peak_memory, training_mb
+from dit_scaling.training.state_folders import EXPORTS
 from dit_scaling.variants import Variant
 from dit_scaling.variants.training_memory import BLOCK_BYTES
 from pipeline import edited
@@ -300,6 +303,62 @@ def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
     assert names(tell_plan(study, devices, results)) == {"score": 1}
     with pytest.raises(UserError, match="no results of a study"):
         tell_plan(study, devices, tmp_path)
+
+
+def finished(study: Study, results: Path, states: Sequence[int]) -> Path:
+    """Results of a finished study: its records, weights and samples, and of each run the states of some steps."""
+    jobs = plan_study(study).jobs
+    for job in jobs:
+        for record in job.records:
+            write_json(results / record, {"settings_digest": job.digest})
+        for file in job.makes:
+            (results / file).parent.mkdir(parents=True, exist_ok=True)
+            (results / file).touch()
+    write_json(results / "data" / "provenance.json", {})
+    write_json(results / "latents" / "manifest.json", {"content": "toy"})
+    stages = Stages(study, "")
+    for name in study.variants:
+        slug = study.variant(name).slug
+        folder = results / "states" / slug
+        write_json(folder / "settings.json", {"settings": stages.train(slug, 0).stored(), "latents": "toy"})
+        for step in states:
+            write_json(folder / f"state-{step:09d}.json", {})
+    return results
+
+
+def steps_left(study: Study, results: Path) -> dict[str, float]:
+    """Steps that would be trained, by training."""
+    jobs = changed_against_results(plan_study(study).jobs, results)
+    return {job.name: job.images / study.training.batch_size for job in jobs if job.stage == "train"}
+
+
+@pytest.mark.parametrize(("states", "left"), [([26_000, 52_000], 8_000), ([52_000, 55_000], 5_000), ([], 60_000)])
+def test_an_extension_goes_on_from_the_states_that_are_there(tmp_path: Path, states: list[int], left: int) -> None:
+    results = finished(study_of(), tmp_path, states)
+    longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
+    assert steps_left(longer, results) == {f"{name} seed 0 to step 60,000": left for name in longer.variants}
+
+
+@pytest.mark.parametrize(("states", "left"), [([26_000, 52_000], 0), ([], 26_000)])
+def test_what_was_deleted_is_made_again_where_something_has_to_read_it(
+    tmp_path: Path, states: list[int], left: int
+) -> None:
+    results, name = finished(study_of(), tmp_path, states), "DiT-B/2 seed 0 to step 26,000"
+    early = results / "DiT-B-2" / "seed-0" / "step-26000"
+    (early / "ema.safetensors").unlink()
+    assert steps_left(study_of(), results) == {}
+    others = study_of(sampling__num_samples=20_000)
+    assert steps_left(others, results) == {name: left}
+    exported = results / "states" / "DiT-B-2" / "step-26000"
+    exported.mkdir()
+    for file in EXPORTS:
+        (exported / file).touch()
+    assert steps_left(others, results) == {name: 0}
+    part = early / "guidance-1.0" / "samples" / "part-00000"
+    for path in (part.with_suffix(".npz"), early / "guidance-1.0" / "features" / "inception" / "provenance.json"):
+        path.unlink()
+    changed = changed_against_results(plan_study(study_of()).jobs, results)
+    assert [job.stage for job in changed] == ["train", "sample", "features"]
 
 
 def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(

@@ -85,10 +85,14 @@ class Job:
     """Digest of the settings by which a training finds the states that it goes on from."""
     measures: "Job | None" = None
     """The losses that a training measures too, before it ends."""
+    reads: tuple[str, ...] = ()
+    """Files below the study's results that it reads, where these may be deleted while what they led to is kept,"""
+    makes: tuple[str, ...] = ()
+    """and those of them that it writes."""
 
     def resumed_from(self, step: int) -> "Job":
-        """This training where a state of ``step`` is there: only the rest of its steps."""
-        left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
+        """This training where a state of ``step`` is the newest up to its end: the steps from there on."""
+        left = (self.end - step) / (self.end - self.begin)
         costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}
         return replace(self, **costs)
 
@@ -162,8 +166,13 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
         for seed in study.training.seeds:
             digest = stages.train(slug, seed).digest
             for begin, end in pairwise((0, *study.exports(name))):
-                record = f"{slug}/seed-{seed}/step-{end}/provenance.json"
-                yield _training(study, name, seed, digest, (begin, end), record)
+                place = f"{slug}/seed-{seed}/step-{end}"
+                job = _training(study, name, seed, digest, (begin, end), f"{place}/provenance.json")
+                yield replace(job, makes=_weights(place))
+
+
+def _weights(place: str) -> tuple[str, str]:
+    return f"{place}/ema.safetensors", f"{place}/raw.safetensors"
 
 
 def _measured_runs(study: Study, stages: Stages) -> Iterator[Job]:
@@ -233,16 +242,18 @@ def _losses_of(study: Study, stages: Stages, name: str, seed: int) -> Job:
     images = min(metrics.loss_images, study.data.held_out)
     forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
     sets = EMA_SETS if study.laws is not None else SETS
-    passes = sets * len(study.exports(name)) * (metrics.loss_draws + 1)
+    run, exports = f"{variant.slug}/seed-{seed}", study.exports(name)
+    passes = sets * len(exports) * (metrics.loss_draws + 1)
     return Job(
         "losses",
         f"{name} seed {seed}, held-out loss",
         name,
         stages.losses(variant.slug, seed).digest,
-        (f"{variant.slug}/seed-{seed}/losses.provenance.json",),
+        (f"{run}/losses.provenance.json",),
         images * passes * forward,
         written=images * passes * written_by(variant, study.latent_size),
         passes=passes * images / BATCH,
+        reads=tuple(file for step in exports for file in _weights(f"{run}/step-{step}")),
     )
 
 
@@ -258,18 +269,21 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         name += "" if row.guidance_scale == 1.0 else f" guidance {row.guidance_scale:g}"
         name += "" if row.further_steps is None else f" in {row.further_steps:,} sampling steps"
         settings = variant.slug, row.seed, row.step, row.guidance_scale
-        parts = tuple(f"{place}/samples/part-{part:05d}.provenance.json" for part in range(study.sampling.parts))
+        parts = tuple(f"{place}/samples/part-{part:05d}" for part in range(study.sampling.parts))
+        samples = tuple(f"{part}.npz" for part in parts)
         yield Job(
             "sample",
             name,
             row.variant,
             stages.sample(*settings, row.further_steps).digest,
-            parts,
+            tuple(f"{part}.provenance.json" for part in parts),
             count * passes * forward,
             decoding=count * decode,
             written=count * passes * written_by(variant, study.latent_size),
             passes=evaluations * count / study.resources.sample_batch,
             parts=len(parts),
+            reads=(_weights(f"{variant.slug}/seed-{row.seed}/step-{row.step}")[0],),
+            makes=samples,
         )
         for extractor in extractors:
             yield Job(
@@ -280,6 +294,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
                 (f"{place}/features/{extractor.kind}/provenance.json",),
                 0.0,
                 plain=count * feature_cost(study, extractor),
+                reads=samples,
             )
         yield Job(
             "score",
