@@ -25,6 +25,7 @@ from dit_scaling.laws.single_laws import SingleLaw
 from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, summarise_cells
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
+    describe_reach,
     flops_per_hour,
     parse_budget,
     reach_of,
@@ -341,9 +342,20 @@ def test_a_budget_beyond_the_data_has_size_steps_loss_and_a_next_run(results: Pa
     assert record["next_runs"]["half_width"] < record["half_width"]
 
 
+@pytest.mark.parametrize(
+    ("factor", "place"), [(0.1, "0.1 times the smallest measured"), (2.0, "within the budgets measured")]
+)
+def test_a_budget_below_the_data_is_not_within_them(results: Path, factor: float, place: str) -> None:
+    reach = reach_of(results, factor * BUDGETS[0], batch_size=16)
+    assert reach.below == pytest.approx(factor)
+    assert f"training FLOPs, {place}. Intervals" in describe_reach(reach, 16)
+
+
 def test_beyond_a_factor_of_a_hundred_nothing_is_predicted(results: Path) -> None:
     with pytest.raises(UserError, match=r"nothing is predicted beyond 100 times\. What would narrow the answer most"):
         reach_of(results, 101 * BUDGETS[-2], batch_size=16)
+    with pytest.raises(UserError, match=r"nothing is predicted below 0\.01 times"):
+        reach_of(results, BUDGETS[0] / 101, batch_size=16)
 
 
 def test_hours_are_flops_at_the_rate_of_the_plan(results: Path) -> None:

@@ -25,7 +25,7 @@ from dit_scaling.plan.price import Devices, devices_as_measured
 from dit_scaling.variants import count_gflops
 
 FARTHEST = 100.0
-"""Budgets beyond the largest fitted, over it, at which nothing is predicted."""
+"""Budgets beyond the largest fitted, over it, and the smallest over those below it, at which nothing is predicted."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Reach:
     distance: tuple[str, Interval] | str
     """Column and value; or why there is none."""
     beyond: float
-    """The budget over the largest one fitted."""
+    """The budget over the largest one fitted,"""
+    below: float
+    """and over the smallest."""
     next_runs: NextRuns
     series: str
     """What the laws are of, and what the table has beside it; empty where it has nothing else."""
@@ -94,8 +96,8 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
     """What a budget buys by the laws of a study, those of a ``family`` as `one_series` chooses.
 
     Raises:
-        UserError: the study's results do not tell a frontier, or the budget is more than ``FARTHEST`` times theirs; the
-            message names the runs to make first.
+        UserError: the study's results do not tell a frontier, or the budget is more than ``FARTHEST`` times theirs (the
+            message names the runs to make first), or they are as much more than it.
     """
     table = read_laws_table(results)
     if HEADLINE not in table.columns:
@@ -111,6 +113,12 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
             f"is predicted beyond {FARTHEST:.0f} times. What would narrow the answer most: "
             f"{best_next_runs(frontier, flops).what}."
         )
+    below = flops / frontier.smallest
+    if below < 1 / FARTHEST:
+        raise UserError(
+            f"{flops:.3g} FLOPs are {below:.2g} times the smallest budget measured, {frontier.smallest:.3g}; nothing "
+            f"is predicted below {1 / FARTHEST:g} times."
+        )
     size, loss = frontier.predict(flops)
     factor, exponent = gflops_by_size(table)
     gflops = factor * size.value**exponent
@@ -122,6 +130,7 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
         loss=loss,
         distance=_distance(fitted, flops),
         beyond=beyond,
+        below=below,
         next_runs=best_next_runs(frontier, flops),
         series=series.told,
     )
@@ -129,7 +138,11 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
 
 def describe_reach(reach: Reach, batch_size: int) -> str:
     """The reach in words."""
-    inside = "within the budgets measured" if reach.beyond <= 1 else f"{reach.beyond:.3g} times the largest measured"
+    place = "within the budgets measured"
+    if reach.beyond > 1:
+        place = f"{reach.beyond:.3g} times the largest measured"
+    elif reach.below < 1:
+        place = f"{reach.below:.3g} times the smallest measured"
     distance = (
         f"No distance: {reach.distance}"
         if isinstance(reach.distance, str)
@@ -138,7 +151,7 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
     return "\n".join(
         [
             *([reach.series] if reach.series else []),
-            f"Budget: {reach.flops:.3g} training FLOPs, {inside}. Intervals: {LEVEL:.0%}.",
+            f"Budget: {reach.flops:.3g} training FLOPs, {place}. Intervals: {LEVEL:.0%}.",
             f"Best size: {_span(reach.size)} parameters, about {reach.gflops:.3g} Gflops.",
             f"Steps at that size: {reach.steps:,.0f} of batch {batch_size}.",
             f"Held-out loss: {_span(reach.loss)}.",
@@ -158,6 +171,7 @@ def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
     return {
         "flops": reach.flops,
         "times_largest": reach.beyond,
+        "times_smallest": reach.below,
         "level": LEVEL,
         "size": asdict(reach.size),
         "gflops": reach.gflops,
