@@ -265,7 +265,7 @@ def _say_halves(claim: Claim, names: Mapping[str, str]) -> str:
 
 def plain(reason: str) -> str:
     """The beginning of a verdict's reason in the words of this page."""
-    lead = re.sub(r"\bthe 1 pairs\b", "the only comparison", reason.split(";")[0].rstrip("."))
+    lead = re.sub(r"\b(each of )?the 1 pairs\b", "the only comparison", reason.split(";")[0].rstrip("."))
     lead = re.sub(r"\bpair(s?)\b", r"comparison\1", lead)
     return re.sub(r"\b(fid|fd)[a-z0-9_]*", "distance", lead)
 
