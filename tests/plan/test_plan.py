@@ -27,10 +27,10 @@ from dit_scaling.latents.shards import LatentSample, write_shard
 from dit_scaling.models import create_model
 from dit_scaling.paper.published import convergence, reproduction_spread
 from dit_scaling.plan import expectation, power
-from dit_scaling.plan.command import plan_study, tell_plan
+from dit_scaling.plan.command import plan_as_record, plan_study, tell_plan
 from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
-from dit_scaling.plan.price import Devices, price_of, stated_devices
+from dit_scaling.plan.price import Devices, devices_as_measured, price_of, stated_devices
 from dit_scaling.plan.rerun import changed_against_results
 from dit_scaling.plan.space import disk_of, peak_memory, training_mb
 from dit_scaling.training.state_folders import EXPORTS
@@ -286,6 +286,39 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     assert names(text) == {"train": 4, "sample": 4, "features": 4, "score": 4}
 
 
+def test_a_change_is_priced_in_json_as_in_words(tmp_path: Path) -> None:
+    old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
+    text, record = tell_plan(new, devices, old, 2.0), plan_as_record(new, devices, old, 2.0)
+    together = next(line.split() for line in text.splitlines() if line.startswith("together"))
+    assert together[2:] == [f"{record[f'{unit}_hours']:.3g}" for unit in ("device", "core")]
+    assert record["device_hours"] == pytest.approx(sum(row["device_hours"] for row in record["stages"]))
+    assert record["price"] == pytest.approx(2 * record["device_hours"])
+    assert f"At 2 a device-hour: {record['price']:,.0f}." in text
+    assert f"Trained: {', '.join(record['trained'])}." in text
+    assert plan_as_record(new, devices, None, 2.0).keys() > record.keys() - {"against", "trained"}
+
+
+def test_little_money_has_its_decimals() -> None:
+    study = load_study(Path(__file__).parents[2] / "config" / "config.yaml")
+    assert "At 2.5 a device-hour: 0.50." in tell_plan(study, devices_as_measured("h200", 1, study), None, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--probe", "--device", "h200"], "--probe measures this machine"),
+        (["--probe", "--utilisation", "0.4"], "--probe measures this machine"),
+        (["--device", "h200", "--price-per-hour", "inf"], "--price-per-hour inf: give a number"),
+    ],
+)
+def test_options_that_do_not_go_together_or_are_no_number_are_refused(words: list[str], told: str) -> None:
+    config = Path(__file__).parents[2] / "config" / "config.yaml"
+    run = CliRunner().invoke(app, ["plan", str(config), *words])
+    assert isinstance(run.exception, UserError)
+    assert told in str(run.exception)
+
+
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of()), study_of(resources__gpus_per_node=4)
     assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
@@ -451,6 +484,9 @@ def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
         assert f"  {variant}: " in text.split("FID to expect at 52,000 steps")[1]
     assert "Sources: DiT (arXiv 2212.09748) Table 4" in text
     assert "TOO MUCH" not in text
+    assert text.count("With one seed nothing is supported or contradicted") == (len(study.training.seeds) == 1)
+    two = study.model_copy(update={"training": study.training.model_copy(update={"seeds": (0, 1)})})
+    assert "With one seed" not in tell_plan(two, stated_devices("a100-80gb", 8, 0.4, study), None)
 
 
 def test_other_data_get_no_figures_of_imagenet() -> None:

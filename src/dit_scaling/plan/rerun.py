@@ -40,6 +40,11 @@ def changed_against_results(jobs: Sequence[Job], results: Path) -> list[Job]:
     )
 
 
+def trained_in(jobs: Sequence[Job]) -> list[str]:
+    """The variants that some jobs train, each once."""
+    return list(dict.fromkeys(job.variant for job in jobs if job.stage == "train"))
+
+
 def _resumed(
     jobs: Sequence[Job], states: Mapping[str, set[int]], exported: Collection[tuple[str, int]] = ()
 ) -> list[Job]:

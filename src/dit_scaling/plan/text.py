@@ -9,6 +9,7 @@ from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
 from dit_scaling.plan.jobs import Job, on_ranks
 from dit_scaling.plan.price import STAGES, Devices, Price, price_of
+from dit_scaling.plan.rerun import trained_in
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops
 
@@ -44,7 +45,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
             price = price_of(some, devices)
             lines.append(_priced(stage, some, price))
     total, cores = sum(devices.seconds(job) for job in changed), sum(job.core_seconds for job in changed)
-    trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "train"))
+    trained = trained_in(changed)
     lines.append(_row("together", str(len(changed)), _hours(total), _hours(cores), ""))
     lines += _money(total, hourly)
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
@@ -77,7 +78,8 @@ def _stages(jobs: Sequence[Job], devices: Devices, hourly: float) -> Iterator[st
 
 
 def _money(device_seconds: float, hourly: float) -> list[str]:
-    return [f"At {hourly:g} a device-hour: {device_seconds / 3600 * hourly:,.0f}."] if hourly else []
+    price = device_seconds / 3600 * hourly
+    return [f"At {hourly:g} a device-hour: {price:,.{0 if price >= 100 else 2}f}."] if hourly else []
 
 
 def _ranks(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
@@ -158,6 +160,8 @@ def _budget(study: Study, images: int) -> Iterator[str]:
         "differences are taken to be there already."
     )
     yield from power.describe_claims(study)
+    if len(study.training.seeds) == 1:
+        yield power.ONE_SEED
     yield "The chance of each verdict, and how many seeds it takes: plan --chances."
 
 
