@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
+from dit_scaling.data.assets import open_stages
 from dit_scaling.laws.frontier import Frontier, Interval, minima_of
 from dit_scaling.laws.laws_record import laws_record
 from dit_scaling.laws.laws_table import one_series, read_laws_table
@@ -33,7 +35,11 @@ from dit_scaling.plan.reach import (
     tell_reach_of_study,
     training_rate,
 )
+from dit_scaling.report.remake import make_report
+from dit_scaling.results.finished_study import read_finished
 from dit_scaling.results.loss_table import write_loss_table
+from dit_scaling.results.status import read_status
+from dit_scaling.results.status_text import describe_status
 from known_laws import (
     BUDGETS,
     CURVATURE,
@@ -340,6 +346,22 @@ def test_a_budget_beyond_the_data_has_size_steps_loss_and_a_next_run(results: Pa
     assert record["steps"] == pytest.approx(reach.steps, rel=1e-4)
     assert record["distance"] == {"refused": reach.distance}
     assert record["next_runs"]["half_width"] < record["half_width"]
+
+
+def test_what_a_study_for_laws_does_not_have_is_told_with_what_it_has(results: Path) -> None:
+    with pytest.raises(UserError, match=r"no claims to compare\. What it found: dit-scaling laws"):
+        read_finished(results)
+    with pytest.raises(UserError, match=r"has no report\. What it found: dit-scaling laws"):
+        make_report(ISOFLOP, results)
+    status = read_status(ISOFLOP, open_stages(ISOFLOP, results), results)
+    assert "report" not in describe_status(status, results)
+
+
+@pytest.mark.parametrize("record", [{"settings": {"study": {"of": "a later version"}}}, {"settings": []}, {}])
+def test_a_record_of_another_version_is_told_as_that(results: Path, record: Any) -> None:
+    write_json(results / "losses-provenance.json", record)
+    with pytest.raises(UserError, match=r"losses-provenance\.json is of another version"):
+        read_study(results)
 
 
 @pytest.mark.parametrize(

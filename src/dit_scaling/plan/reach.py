@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
@@ -52,14 +53,18 @@ def read_study(results: Path) -> Study:
     """The study whose results these are, as its table was made.
 
     Raises:
-        UserError: the folder holds no record of a study's settings.
+        UserError: the folder holds no record of a study's settings, or one of another version.
     """
     for name in ("losses-provenance.json", "provenance.json"):
         record = results / name
         if record.is_file():
-            study = read_json(record).get("settings", {}).get("study")
-            if study:
+            try:
+                study = read_json(record)["settings"]["study"]
                 return ReportSettings.parse(canonical_json({"study": study})).study
+            except (KeyError, TypeError, ValidationError):
+                raise UserError(
+                    f"{record} is of another version. Run the study's config again with this one."
+                ) from None
     raise UserError(f"{results} holds no record of a study's settings. Give results/STUDY of a finished study.")
 
 
