@@ -181,6 +181,12 @@ def test_an_exponent_wider_than_its_value_has_no_number() -> None:
     assert record["single"][0]["exponent"] is None
 
 
+@pytest.mark.parametrize("words", [["--metric", "held_out_mse"], ["--family", "DiT"]])
+def test_the_back_test_takes_no_metric_and_no_family(words: list[str]) -> None:
+    answer = CliRunner().invoke(app, ["laws", "--published", *words])
+    assert "leave out --metric and --family" in str(answer.exception)
+
+
 def test_the_back_test_is_json_too() -> None:
     told = CliRunner().invoke(app, ["laws", "--published", "--json"])
     record = json.loads(told.output)

@@ -8,8 +8,8 @@ from typing import cast
 
 from dit_scaling.claims.comparisons import Comparison
 from dit_scaling.claims.correlations import MIN_VARIANTS
-from dit_scaling.claims.verdicts import Claim, Half, Verdict
-from dit_scaling.report.numbers import describe_level, describe_p, describe_percent, describe_r2
+from dit_scaling.claims.verdicts import Claim, Half, Verdict, describe_level
+from dit_scaling.report.numbers import describe_p, describe_percent, describe_r2
 from dit_scaling.report.style import brief_families
 from dit_scaling.report.words import count, listing, number_word, sentence
 

@@ -80,8 +80,9 @@ def cleanable(study: Study, results: Path, other_runs: bool = False) -> list[Hea
         if not study.keep.states:
             states += folder.glob("state-*")
         # In a study for laws all weights lie in `states`, and a budget more measures those of the others again.
-        for place in (folder, published.parent) if stages and not study.laws else ():
-            checkpoints += _unwanted_checkpoints(study, stages, published.parent, place)
+        if stages and not study.laws:
+            for place in (folder, published.parent):
+                checkpoints += _unwanted_checkpoints(study, stages, published.parent, place)
     heaps = [
         Heap("states of finished runs (keep.states)", tuple(sorted(states))),
         Heap("weights (keep.checkpoints)", tuple(sorted(checkpoints))),
