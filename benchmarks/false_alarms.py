@@ -34,7 +34,7 @@ from dit_scaling.latents.manifest import ShardJob, SplitName, write_manifest
 from dit_scaling.latents.vae_stage import make_vae
 from dit_scaling.training.loop import train_to
 from dit_scaling.training.runtime import Runtime
-from dit_scaling.training.state import EXPORTS
+from dit_scaling.training.state_folders import EXPORTS
 from dit_scaling.variants import count_gflops
 
 PROCESSES = 2

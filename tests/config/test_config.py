@@ -55,6 +55,10 @@ def test_one_patch_is_no_doubt_of_a_study_that_asks_about_families() -> None:
     assert unasked.warnings() == ["variants: only one patch, claim 2 cannot be tested"]
 
 
+def test_a_study_for_laws_is_not_doubted_for_claims_that_it_does_not_judge() -> None:
+    assert load_study(EMBEDDED, ROOT / "config" / "embedded-isoflop.yaml").warnings() == []
+
+
 def test_a_key_of_another_kind_is_not_suggested_for_itself(config: dict[str, Any]) -> None:
     vae = {"source": "pretrained", "path": "vae", "block_channels": [8]}
     with pytest.raises(UserError, match=r"block_channels: unknown key.*Another kind of this section has that key"):

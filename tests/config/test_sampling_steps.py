@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_scaling.common.files import write_json
 from dit_scaling.config import Stages, load_study, parse_study
 from dit_scaling.config.evaluation import Evaluation
 from dit_scaling.config.sampling_settings import folder_of_further, further_in
@@ -117,16 +118,18 @@ def test_status_waits_for_them(own: Study, listed: Study, tmp_path: Path) -> Non
 
 
 def test_their_samples_go_once_their_features_are_there(tmp_path: Path) -> None:
-    config = edited(tmp_path, {"sampling.keep_samples": False, "sampling.steps": [5, 3]})
+    study = load_study(edited(tmp_path, {"sampling.keep_samples": False, "sampling.steps": [5, 3]}))
     folder = tmp_path / "DiT-Nano-2" / "seed-0" / "step-20" / "steps-3" / "guidance-1.0"
     part = folder / "samples" / "part-00000.npz"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"images")
-    assert cleanable(load_study(config), tmp_path) == []
+    assert cleanable(study, tmp_path) == []
     features = folder / "features" / "classifier" / "features.json"
     features.parent.mkdir(parents=True)
     features.write_text("{}")
-    (heap,) = cleanable(load_study(config), tmp_path)
+    of_now = open_stages(study, tmp_path).features("DiT-Nano-2", 0, 20, 1.0, "classifier", 3).digest
+    write_json(features.with_name("provenance.json"), {"settings_digest": of_now})
+    (heap,) = cleanable(study, tmp_path)
     assert heap.files == (part,)
 
 

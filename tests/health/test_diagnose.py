@@ -154,6 +154,8 @@ def test_a_checkpoint_outside_any_study_needs_its_vae(tmp_path: Path) -> None:
     lonely.touch()
     result = CliRunner().invoke(app, ["diagnose", str(lonely)])
     assert "Name it with --vae" in str(result.exception)
+    result = CliRunner().invoke(app, ["diagnose", str(tmp_path / "nowhere.pt")])
+    assert "nowhere.pt does not exist" in str(result.exception)
 
 
 def test_a_released_pt_outside_any_study_is_diagnosed_with_what_is_named(study: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import write_json
 from dit_scaling.config import load_study
 from dit_scaling.config.stages import ReportSettings
+from dit_scaling.data.assets import open_stages
 from dit_scaling.laws.frontier import Frontier, Interval, minima_of
 from dit_scaling.laws.laws_record import laws_record
 from dit_scaling.laws.laws_table import one_series, read_laws_table
@@ -25,6 +27,7 @@ from dit_scaling.laws.single_laws import SingleLaw
 from dit_scaling.laws.study_laws import StudyLaws, at_equal_compute, fit_laws, summarise_cells
 from dit_scaling.plan.price import devices_as_measured
 from dit_scaling.plan.reach import (
+    describe_reach,
     flops_per_hour,
     parse_budget,
     reach_of,
@@ -32,7 +35,11 @@ from dit_scaling.plan.reach import (
     tell_reach_of_study,
     training_rate,
 )
+from dit_scaling.report.remake import make_report
+from dit_scaling.results.finished_study import read_finished
 from dit_scaling.results.loss_table import write_loss_table
+from dit_scaling.results.status import read_status
+from dit_scaling.results.status_text import describe_status
 from known_laws import (
     BUDGETS,
     CURVATURE,
@@ -180,6 +187,12 @@ def test_an_exponent_wider_than_its_value_has_no_number() -> None:
     assert f"value ~ x^-({UNIDENTIFIED})" in told
     assert record["frontier"]["size_exponent"] is None
     assert record["single"][0]["exponent"] is None
+
+
+@pytest.mark.parametrize("words", [["--metric", "held_out_mse"], ["--family", "DiT"]])
+def test_the_back_test_takes_no_metric_and_no_family(words: list[str]) -> None:
+    answer = CliRunner().invoke(app, ["laws", "--published", *words])
+    assert "leave out --metric and --family" in str(answer.exception)
 
 
 def test_the_back_test_is_json_too() -> None:
@@ -351,9 +364,36 @@ def test_a_budget_beyond_the_data_has_size_steps_loss_and_a_next_run(results: Pa
     assert record["next_runs"]["half_width"] < record["half_width"]
 
 
+def test_what_a_study_for_laws_does_not_have_is_told_with_what_it_has(results: Path) -> None:
+    with pytest.raises(UserError, match=r"no claims to compare\. What it found: dit-scaling laws"):
+        read_finished(results)
+    with pytest.raises(UserError, match=r"has no report\. What it found: dit-scaling laws"):
+        make_report(ISOFLOP, results)
+    status = read_status(ISOFLOP, open_stages(ISOFLOP, results), results)
+    assert "report" not in describe_status(status, results)
+
+
+@pytest.mark.parametrize("record", [{"settings": {"study": {"of": "a later version"}}}, {"settings": []}, {}])
+def test_a_record_of_another_version_is_told_as_that(results: Path, record: Any) -> None:
+    write_json(results / "losses-provenance.json", record)
+    with pytest.raises(UserError, match=r"losses-provenance\.json is of another version"):
+        read_study(results)
+
+
+@pytest.mark.parametrize(
+    ("factor", "place"), [(0.1, "0.1 times the smallest measured"), (2.0, "within the budgets measured")]
+)
+def test_a_budget_below_the_data_is_not_within_them(results: Path, factor: float, place: str) -> None:
+    reach = reach_of(results, factor * BUDGETS[0], batch_size=16)
+    assert reach.below == pytest.approx(factor)
+    assert f"training FLOPs, {place}. Intervals" in describe_reach(reach, 16)
+
+
 def test_beyond_a_factor_of_a_hundred_nothing_is_predicted(results: Path) -> None:
     with pytest.raises(UserError, match=r"nothing is predicted beyond 100 times\. What would narrow the answer most"):
         reach_of(results, 101 * BUDGETS[-2], batch_size=16)
+    with pytest.raises(UserError, match=r"nothing is predicted below 0\.01 times"):
+        reach_of(results, BUDGETS[0] / 101, batch_size=16)
 
 
 def test_hours_are_flops_at_the_rate_of_the_plan(results: Path) -> None:

@@ -82,9 +82,15 @@ def test_the_plan_prices_each_run_once_to_its_largest_budget(config: Path, tmp_p
     more = [job for job in plan_study(parse_study(longer)).jobs if job.stage == "train"]
     changed = changed_against_jobs(more, trainings)
     assert [job.images for job in changed] == pytest.approx([job.images / 2 for job in more], rel=0.02)
+    stages = open_stages(study, tmp_path)
+    write_json(tmp_path / "latents" / "manifest.json", {"content": "toy"})
     for job in trainings:
-        settings = {"training": job.run, "steps": study.exports(job.variant)}
-        write_json(tmp_path / job.records[0], {"settings": settings, "settings_digest": job.digest})
+        write_json(tmp_path / job.records[0], {"settings_digest": job.digest})
+        run = tmp_path / "states" / job.run
+        settings = stages.train(study.variant(job.variant).slug, study.training.seeds[0])
+        assert settings.digest == job.run
+        write_json(run / "settings.json", {"settings": settings.stored(), "latents": "toy"})
+        write_json(run / f"state-{job.end:09d}.json", {})
     assert changed_against_results(trainings, tmp_path) == []
     assert changed_against_results(more, tmp_path) == changed
 

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from dit_scaling.latents.shards import LatentSample, write_shard
 from dit_scaling.models import create_model
 from dit_scaling.paper.published import convergence, reproduction_spread
 from dit_scaling.plan import expectation, power
-from dit_scaling.plan.command import plan_study, tell_plan
+from dit_scaling.plan.command import plan_as_record, plan_study, tell_plan
 from dit_scaling.plan.jobs import list_jobs
 from dit_scaling.plan.network_costs import INCEPTION, Autoencoder
-from dit_scaling.plan.price import Devices, price_of, stated_devices
+from dit_scaling.plan.price import Devices, devices_as_measured, price_of, stated_devices
+from dit_scaling.plan.rerun import changed_against_results
 from dit_scaling.plan.space import disk_of, peak_memory, training_mb
 from dit_scaling.plan.time_left import price_files
+from dit_scaling.training.state_folders import EXPORTS
 from dit_scaling.variants import Variant
 from dit_scaling.variants.training_memory import BLOCK_BYTES
 from pipeline import edited
@@ -297,6 +300,39 @@ def test_longer_training_reruns_only_the_rest(tmp_path: Path) -> None:
     assert names(text) == {"train": 4, "sample": 4, "features": 4, "score": 4}
 
 
+def test_a_change_is_priced_in_json_as_in_words(tmp_path: Path) -> None:
+    old, new = written(tmp_path, study_of()), study_of(training__learning_rate=2e-4)
+    devices = stated_devices("a100-80gb", 8, 0.4, study_of())
+    text, record = tell_plan(new, devices, old, 2.0), plan_as_record(new, devices, old, 2.0)
+    together = next(line.split() for line in text.splitlines() if line.startswith("together"))
+    assert together[2:] == [f"{record[f'{unit}_hours']:.3g}" for unit in ("device", "core")]
+    assert record["device_hours"] == pytest.approx(sum(row["device_hours"] for row in record["stages"]))
+    assert record["price"] == pytest.approx(2 * record["device_hours"])
+    assert f"At 2 a device-hour: {record['price']:,.0f}." in text
+    assert f"Trained: {', '.join(record['trained'])}." in text
+    assert plan_as_record(new, devices, None, 2.0).keys() > record.keys() - {"against", "trained"}
+
+
+def test_little_money_has_its_decimals() -> None:
+    study = load_study(Path(__file__).parents[2] / "config" / "config.yaml")
+    assert "At 2.5 a device-hour: 0.50." in tell_plan(study, devices_as_measured("h200", 1, study), None, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--probe", "--device", "h200"], "--probe measures this machine"),
+        (["--probe", "--utilisation", "0.4"], "--probe measures this machine"),
+        (["--device", "h200", "--price-per-hour", "inf"], "--price-per-hour inf: give a number"),
+    ],
+)
+def test_options_that_do_not_go_together_or_are_no_number_are_refused(words: list[str], told: str) -> None:
+    config = Path(__file__).parents[2] / "config" / "config.yaml"
+    run = CliRunner().invoke(app, ["plan", str(config), *words])
+    assert isinstance(run.exception, UserError)
+    assert told in str(run.exception)
+
+
 def test_resources_rerun_nothing(tmp_path: Path) -> None:
     old, new = written(tmp_path, study_of()), study_of(resources__gpus_per_node=4)
     assert tell_plan(new, stated_devices("h200", 8, 0.4, study_of()), old).startswith("Nothing that costs would run")
@@ -314,6 +350,62 @@ def test_results_tell_by_their_records_what_is_missing(tmp_path: Path) -> None:
     assert names(tell_plan(study, devices, results)) == {"score": 1}
     with pytest.raises(UserError, match="no results of a study"):
         tell_plan(study, devices, tmp_path)
+
+
+def finished(study: Study, results: Path, states: Sequence[int]) -> Path:
+    """Results of a finished study: its records, weights and samples, and of each run the states of some steps."""
+    jobs = plan_study(study).jobs
+    for job in jobs:
+        for record in job.records:
+            write_json(results / record, {"settings_digest": job.digest})
+        for file in job.makes:
+            (results / file).parent.mkdir(parents=True, exist_ok=True)
+            (results / file).touch()
+    write_json(results / "data" / "provenance.json", {})
+    write_json(results / "latents" / "manifest.json", {"content": "toy"})
+    stages = Stages(study, "")
+    for name in study.variants:
+        slug = study.variant(name).slug
+        folder = results / "states" / slug
+        write_json(folder / "settings.json", {"settings": stages.train(slug, 0).stored(), "latents": "toy"})
+        for step in states:
+            write_json(folder / f"state-{step:09d}.json", {})
+    return results
+
+
+def steps_left(study: Study, results: Path) -> dict[str, float]:
+    """Steps that would be trained, by training."""
+    jobs = changed_against_results(plan_study(study).jobs, results)
+    return {job.name: job.images / study.training.batch_size for job in jobs if job.stage == "train"}
+
+
+@pytest.mark.parametrize(("states", "left"), [([26_000, 52_000], 8_000), ([52_000, 55_000], 5_000), ([], 60_000)])
+def test_an_extension_goes_on_from_the_states_that_are_there(tmp_path: Path, states: list[int], left: int) -> None:
+    results = finished(study_of(), tmp_path, states)
+    longer = study_of(training__steps=60_000, training__milestones=[26_000, 52_000])
+    assert steps_left(longer, results) == {f"{name} seed 0 to step 60,000": left for name in longer.variants}
+
+
+@pytest.mark.parametrize(("states", "left"), [([26_000, 52_000], 0), ([], 26_000)])
+def test_what_was_deleted_is_made_again_where_something_has_to_read_it(
+    tmp_path: Path, states: list[int], left: int
+) -> None:
+    results, name = finished(study_of(), tmp_path, states), "DiT-B/2 seed 0 to step 26,000"
+    early = results / "DiT-B-2" / "seed-0" / "step-26000"
+    (early / "ema.safetensors").unlink()
+    assert steps_left(study_of(), results) == {}
+    others = study_of(sampling__num_samples=20_000)
+    assert steps_left(others, results) == {name: left}
+    exported = results / "states" / "DiT-B-2" / "step-26000"
+    exported.mkdir()
+    for file in EXPORTS:
+        (exported / file).touch()
+    assert steps_left(others, results) == {name: 0}
+    part = early / "guidance-1.0" / "samples" / "part-00000"
+    for path in (part.with_suffix(".npz"), early / "guidance-1.0" / "features" / "inception" / "provenance.json"):
+        path.unlink()
+    changed = changed_against_results(plan_study(study_of()).jobs, results)
+    assert [job.stage for job in changed] == ["train", "sample", "features"]
 
 
 def test_jobs_are_told_apart_by_what_the_workflow_tells_them_apart_by(
@@ -406,6 +498,9 @@ def test_the_shipped_config_of_52k_steps_is_told_what_it_can_show() -> None:
         assert f"  {variant}: " in text.split("FID to expect at 52,000 steps")[1]
     assert "Sources: DiT (arXiv 2212.09748) Table 4" in text
     assert "TOO MUCH" not in text
+    assert text.count("With one seed nothing is supported or contradicted") == (len(study.training.seeds) == 1)
+    two = study.model_copy(update={"training": study.training.model_copy(update={"seeds": (0, 1)})})
+    assert "With one seed" not in tell_plan(two, stated_devices("a100-80gb", 8, 0.4, study), None)
 
 
 def test_other_data_get_no_figures_of_imagenet() -> None:

@@ -13,7 +13,7 @@ from dit_scaling.config import load_study
 from dit_scaling.config.study import Study
 from dit_scaling.plan.bench import STAGES
 from dit_scaling.plan.command import plan_study, tell_plan
-from dit_scaling.plan.price import devices_as_measured, known_device
+from dit_scaling.plan.price import devices_as_measured, known_device, price_of
 from dit_scaling.plan.rates import REFERENCE, measured_rates, rates_of, written_by
 from dit_scaling.variants import TRAINING_PASSES, count_gflops, parse_variant
 
@@ -84,6 +84,37 @@ def test_small_parts_cost_their_launches() -> None:
     assert hours[1] / 3600 == pytest.approx(8, rel=0.1)
 
 
+def test_a_measured_rate_is_of_the_latents_that_it_was_measured_on() -> None:
+    """DiT-XL/4 on latents of 64 x 64 is DiT-XL/2 on latents of 32 x 32, and DiT-XL/2 there costs 4.4 times as much."""
+    study, data = paper_study(milestones=()), paper_study().data.model_copy(update={"image_size": 512})
+    large = study.model_copy(update={"data": data})
+
+    def hours(some: Study, name: str) -> float:
+        devices = devices_as_measured("h200", 1, some)
+        (job,) = (job for job in plan_study(some).jobs if job.stage == "train" and job.variant == name)
+        return devices.seconds(replace(job, saving=None)) / 3600
+
+    assert hours(study, "DiT-XL/2") == pytest.approx(400_000 * 2 / 1.62 / 3600)
+    assert hours(large, "DiT-XL/4") == pytest.approx(hours(study, "DiT-XL/2"), rel=0.01)
+    assert hours(large, "DiT-XL/2") == pytest.approx(4.4 * hours(study, "DiT-XL/2"), rel=0.1)
+    assert "as measured" not in devices_as_measured("h200", 1, large).source
+    assert "DiT-XL/2 as measured" in devices_as_measured("h200", 1, study).source
+
+
+def test_ranks_do_not_share_the_launches_of_a_step() -> None:
+    """Every rank launches all of S/8, so that eight take as long as one, and cost eight times as much."""
+    study = paper_study(milestones=())
+    study = study.model_copy(update={"variants": ("DiT-S/8",)})
+    ranks = study.model_copy(update={"resources": study.resources.model_copy(update={"gpus_per_node": 8})})
+    walls = []
+    for some in (study, ranks):
+        devices = devices_as_measured("h200", 8, some)
+        jobs = [replace(job, saving=None) for job in plan_study(some).jobs if job.stage == "train"]
+        walls.append(price_of(jobs, devices).wall_seconds)
+        assert "Shorter:" not in tell_plan(some, devices, None)
+    assert walls[1] == pytest.approx(walls[0], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("asked", "preset"),
     [("h200", "h200"), ("H100", "h100-80gb"), ("a100", "a100-80gb"), ("a100-4", "a100-40gb"), ("NVIDIA H200", "h200")],
@@ -101,7 +132,7 @@ def test_other_names_are_refused(asked: str) -> None:
 def test_ranks_that_shorten_a_study_are_proposed_and_money_is_counted() -> None:
     study = paper_study()
     text = tell_plan(study, devices_as_measured("h200", 8, study), None, 2.5)
-    assert "with resources.gpus_per_node 1, and 46 h 11 min with 4" in text
+    assert "with resources.gpus_per_node 1, and 46 h 56 min with 4" in text
     hours = float(next(line.split()[2] for line in text.splitlines() if line.startswith("together")))
     money = float(text.split("At 2.5 a device-hour: ")[1].split(".\n")[0].replace(",", ""))
     assert money == pytest.approx(2.5 * hours, rel=2e-3)

@@ -40,6 +40,14 @@ def test_points_of_others_stand_in_the_figures_by_name(study: StudyFiles, monkey
     assert ">SiT-S/2</text>" in html
 
 
+def test_names_stay_as_they_are_and_the_metrics_column_goes_before_value(tmp_path: Path) -> None:
+    given = tmp_path / "points.csv"
+    given.write_text(f"variant,gflops,params_m,value,{METRIC}\nNA,0.004,NA,99,31.5\n2,0.005,,99,30\n")
+    points = read_points(given, METRIC)
+    assert points["variant"].tolist() == ["NA", "2"]
+    assert points["value"].tolist() == [31.5, 30.0]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -50,6 +58,7 @@ def test_points_of_others_stand_in_the_figures_by_name(study: StudyFiles, monkey
         ("variant,gflops,value\na,1,fast\n", "line 2: value is 'fast'"),
         ("variant,gflops,value\na,1,\n", "line 2: give the distance"),
         ("variant,gflops,params_m,value\na,,,3\n", "line 2: give the distance, and gflops or params_m"),
+        ("variant,gflops,value\na,1,2\n,1,2\n", "line 3: variant is empty"),
     ],
 )
 def test_points_that_cannot_be_drawn_are_refused(tmp_path: Path, text: str, told: str) -> None:

@@ -182,6 +182,13 @@ def test_every_claim_that_was_tested_stands_first_with_its_number(study: StudyFi
         assert dialect not in page.text.replace(f"{study.metric}.", "")
 
 
+def test_a_condition_asks_for_more_seeds_where_several_were_too_few(study: StudyFiles, tmp_path: Path) -> None:
+    few = make_study(tmp_path, seeds=(0, 1), variants=["DiT-Nano/2", "DiT-Micro/2"])
+    told = "It was not measured here. Train {} seeds to measure it."
+    for made, seeds in ((few, "more"), (study, "several")):
+        assert told.format(seeds) in render(made, tmp_path / "report.html").text
+
+
 def test_the_terminal_tells_the_verdicts_in_the_sentences_of_the_page(study: StudyFiles, page: Page) -> None:
     outcome, *lines, condition = describe_outcome(study.inputs.claims, study.study.variants)
     assert outcome.removesuffix(".") in page.text

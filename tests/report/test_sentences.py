@@ -16,7 +16,7 @@ from dit_scaling.common.words import count, listing, number_word, of_all, span
 from dit_scaling.paper.published import table4
 from dit_scaling.report.first_screen import claim_rows
 from dit_scaling.report.outcome import conclude, say_condition, say_exclusions, say_untested
-from dit_scaling.report.sentences import BADGES, describe_change, say
+from dit_scaling.report.sentences import BADGES, describe_change, plain, say
 from dit_scaling.report.style import shorten
 from dit_scaling.report.verdict_tables import tabulate_pairs, tabulate_steps
 
@@ -305,7 +305,14 @@ def test_words() -> None:
         "both metrics",
         "three of four metrics",
     ]
+    assert [of_all(0, 1, "metric"), of_all(0, 4, "metric")] == ["no metric", "none of four metrics"]
     assert [span("0.1", "0.1"), span("0.1", "0.2")] == ["0.1", "0.1 to 0.2"]
+
+
+def test_the_only_comparison_is_told_as_one() -> None:
+    for reason in ("each of the 1 pairs has a bottleneck", "the 1 pairs has a bottleneck"):
+        assert plain(reason) == "the only comparison has a bottleneck"
+    assert plain("each of the 3 pairs has a bottleneck") == "each of the 3 comparisons has a bottleneck"
 
 
 def test_ties_point_neither_way() -> None:

@@ -16,6 +16,7 @@ from dit_scaling.config.recipe import Recipe
 from dit_scaling.config.stages import TrainSettings
 from dit_scaling.config.study import Study
 from dit_scaling.data.assets import open_stages
+from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.cleaning import cleanable, delete
 from dit_scaling.results.job_records import recorded
 from dit_scaling.results.run_control import RUNNER, note_runner
@@ -68,9 +69,25 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         published = results / "DiT-Nano-2" / "seed-0" / f"step-{step}"
         shutil.copytree(finished / f"step-{step}", published, copy_function=os.link)
         (published / "provenance.json").write_text(json.dumps({"settings": SETTINGS.stored()}))
-        write(published / "guidance-1.0" / "metrics.json")
-    write(results / "DiT-Nano-2" / "seed-0" / "losses.json")
+    make_records(results, load_study(TINY))
     return results
+
+
+def make_records(results: Path, study: Study) -> None:
+    """What is made from the published weights of the finished run and from its samples, with a study's settings."""
+    stages, run = open_stages(study, results), results / "DiT-Nano-2" / "seed-0"
+
+    def made(result: Path, record: str, digest: str) -> None:
+        write(result)
+        (result.parent / record).write_text(json.dumps({"settings_digest": digest}))
+
+    made(run / "losses.json", "losses.provenance.json", stages.losses("DiT-Nano-2", 0).digest)
+    for step in study.training.exports:
+        way, place = ("DiT-Nano-2", 0, step, 1.0), run / f"step-{step}" / "guidance-1.0"
+        made(place / "metrics.json", "provenance.json", stages.score(*way, metric_keys()).digest)
+    features = stages.features(*way, "classifier").digest
+    made(place / "features" / "classifier" / "features.json", "provenance.json", features)
+    made(place / "memorisation.json", "memorisation.provenance.json", stages.memorisation(*way).digest)
 
 
 def named(study: Study, results: Path, other_runs: bool = False) -> set[str]:
@@ -170,6 +187,27 @@ def test_weights_stay_until_they_are_scored(results: Path, tmp_path: Path) -> No
     assert str((early / "ema.safetensors").relative_to(results)) in unscored
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"sampling.num_samples": 120}, {"ema.safetensors", "part-00000.npz"}),
+        ({"metrics.loss_draws": 2}, {"ema.safetensors", "raw.safetensors"}),
+        ({"metrics.extractor.steps": 30}, {"ema.safetensors", "part-00000.npz"}),
+    ],
+    ids=str,
+)
+def test_what_changed_settings_read_once_more_stays(
+    results: Path, tmp_path: Path, changes: dict[str, Any], kept: set[str]
+) -> None:
+    part = write(results / "DiT-Nano-2" / "seed-0" / "step-20" / "guidance-1.0" / "samples" / "part-00000.npz")
+    make_records(results, load_study(TINY))
+    drop = {"keep.checkpoints": "last", "sampling.keep_samples": False}
+    before = named(load_study(edited(tmp_path, drop)), results)
+    assert str(part.relative_to(results)) in before
+    left = before - named(load_study(edited(tmp_path, drop | changes)), results)
+    assert {Path(name).name for name in left} == kept
+
+
 def test_weights_stay_until_their_loss_is_measured(results: Path, tmp_path: Path) -> None:
     (results / "DiT-Nano-2" / "seed-0" / "losses.json").unlink()
     assert named(study(tmp_path, checkpoints="last"), results) == set()
@@ -180,13 +218,19 @@ def test_weights_stay_until_their_gate_has_judged_them(results: Path, tmp_path: 
         changes = {"keep.checkpoints": checkpoints, "training.gates": "warn", "training.milestones": []}
         return named(load_study(edited(tmp_path, changes | {"training.gate_steps": [10]})), results)
 
-    run = results / "DiT-Nano-2" / "seed-0"
+    def judge(step: int) -> None:
+        stages = open_stages(load_study(tmp_path / "edited.yaml"), results)
+        gate = {"settings_digest": stages.gate("DiT-Nano-2", 0, step).digest}
+        (results / "DiT-Nano-2" / "seed-0" / f"step-{step}" / "gate.json").write_text(json.dumps(gate))
+
     assert unwanted("ema") == unwanted("last") == set()
-    write(run / "step-10" / "gate.json")
+    make_records(results, load_study(tmp_path / "edited.yaml"))  # the losses of a run know its exports
+    assert unwanted("ema") == unwanted("last") == set()
+    judge(10)
     early = {f"{place}/step-10/raw.safetensors" for place in ("states/finished", "DiT-Nano-2/seed-0")}
     assert unwanted("ema") == early
     assert unwanted("last") == early | {name.replace("raw", "ema") for name in early}
-    write(run / "step-20" / "gate.json")
+    judge(20)
     assert unwanted("ema") == early | {name.replace("step-10", "step-20") for name in early}
 
 
@@ -196,18 +240,18 @@ def test_samples_go_once_features_and_memorisation_are_there_where_they_are_not_
     step = results / "DiT-Nano-2" / "seed-0" / "step-20"
     parts = [write(step / "guidance-1.0" / "samples" / f"part-0000{number}.npz") for number in range(2)]
     write(parts[0].with_name("first-00000.npz"))
-    write(step / "guidance-1.0" / "features" / "classifier" / "features.json")
-    config = edited(tmp_path, {"sampling.keep_samples": False, "sampling.parts": 2})
-    assert named(load_study(config), results) == set()  # not yet searched for copies
+    dropping = load_study(edited(tmp_path, {"sampling.keep_samples": False, "sampling.parts": 2}))
+    assert named(dropping, results) == set()  # made in one part
+    make_records(results, dropping)
+    (step / "guidance-1.0" / "memorisation.json").unlink()
+    assert named(dropping, results) == set()  # not yet searched for copies
     write(step / "guidance-1.0" / "memorisation.json")
     expected = {str(path.relative_to(results)) for path in parts}
-    assert named(load_study(config), results) == expected
+    assert named(dropping, results) == expected
     assert named(study(tmp_path), results) == set()
     later = (step / "guidance-1.0" / "memorisation.json").stat().st_mtime + 1
     os.utime(parts[1], (later, later))  # drawn again, and not yet seen by the extractor
-    assert named(load_study(edited(tmp_path, {"sampling.keep_samples": False})), results) == expected - {
-        str(parts[1].relative_to(results))
-    }
+    assert named(dropping, results) == expected - {str(parts[1].relative_to(results))}
 
 
 def test_other_runs_go_when_asked_for_and_not_while_they_train(results: Path, tmp_path: Path) -> None:

@@ -94,6 +94,24 @@ def test_a_difference_is_welchs_test_on_ln_metric(tmp_path: Path) -> None:
     assert corrected == pytest.approx(np.maximum.accumulate(np.sort(raw) * [4, 3, 2, 1]))
 
 
+def test_studies_with_one_beginning_are_told_apart(tmp_path: Path) -> None:
+    names = ("embedded-confirm-1", "embedded-confirm-2")
+    text = describe_comparisons(read_all([read_finished(write_study(tmp_path, name, 1.0)) for name in names]))
+    (head,) = {line for line in text.splitlines() if line.startswith("variant")}
+    assert head.split()[1:3] == list(names)
+
+
+@pytest.mark.parametrize(("alpha", "level"), [(0.05, "95%"), (0.005, "99.5%")])
+def test_intervals_are_named_by_their_level(tmp_path: Path, alpha: float, level: str) -> None:
+    changes = {"config": {"claims": {"alpha": alpha}}}
+    comparisons = read_all([read_finished(write_study(tmp_path, name, 1.0, **changes)) for name in ("a", "bb")])
+    assert f"  {level} CI" in describe_comparisons(comparisons)
+    write_compare_page(comparisons, tmp_path / "page.html")
+    assert f"Intervals at {level}." in (tmp_path / "page.html").read_text()
+    claims = evaluate_claims(comparisons[0].first.table, METRIC, alpha=alpha).claims
+    assert f"({level} interval " in next(claim.reason for claim in claims if claim.claim == "1")
+
+
 def test_equal_studies_differ_by_noise_alone(tmp_path: Path) -> None:
     studies = [read_finished(write_study(tmp_path, name, 1.0, spread=0.2)) for name in ("a", "bb")]
     found = compare_studies(*studies)

@@ -4,7 +4,7 @@ from dit_scaling.claims.comparisons import equal_params_pairs, gflops_exceptions
 from dit_scaling.claims.contrasts import homogeneity_p
 from dit_scaling.claims.correlations import MIN_VARIANTS, Correlations, correlate
 from dit_scaling.claims.pairs_verdict import PairsVerdict, confidence_of, judge_pairs
-from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence, Half, Verdict
+from dit_scaling.claims.verdicts import SUPPORT, Claim, Evidence, Half, Verdict, describe_level
 from dit_scaling.common.words import count
 
 NUMBER = "3"
@@ -57,7 +57,7 @@ def _judge_correlations(correlations: Correlations | None, evidence: Evidence) -
     reason = (
         f"R^2 of the ln metric on ln Gflops is {correlations.r2_gflops:.3f}, on ln params "
         f"{correlations.r2_params:.3f}; correlation with Gflops minus that with params {advantage.difference:+.2f}, "
-        f"{advantage.level:.0%} interval {advantage.low:+.2f} to {advantage.high:+.2f}"
+        f"{describe_level(advantage.level)} interval {advantage.low:+.2f} to {advantage.high:+.2f}"
     )
     if test is not None:
         reason += f"; Williams t({test.df}) = {test.t:.1f}, one-sided p = {test.p_gflops:.2g}"

@@ -16,7 +16,7 @@ from dit_scaling.claims.comparisons import (
     steps_of,
 )
 from dit_scaling.claims.contrasts import homogeneity_p
-from dit_scaling.claims.verdicts import Confidence, Evidence, Verdict
+from dit_scaling.claims.verdicts import Confidence, Evidence, Verdict, describe_level
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def confidence_of(pooled: PooledEffect | None, alpha: float) -> Confidence | Non
 def describe_effect(pooled: PooledEffect, evidence: Evidence) -> str:
     """The pooled effect in words: "fid50k changes by -43.1% a step on average (95% interval -46.0% to -40.2%)"."""
     mean, low, high = (100 * math.expm1(x) for x in (pooled.mean, pooled.low, pooled.high))
-    level = f"{1 - evidence.alpha:.0%} interval"
+    level = f"{describe_level(1 - evidence.alpha)} interval"
     return f"{evidence.metric} changes by {mean:+.1f}% a step on average ({level} {low:+.1f}% to {high:+.1f}%)"
 
 

@@ -56,6 +56,11 @@ SUPPORT: tuple[Verdict, ...] = ("supported", "supported on average", "supported 
 DECIDED: tuple[Verdict, ...] = (*SUPPORT, "contradicted")
 
 
+def describe_level(level: float) -> str:
+    """The level of an interval: 95%, 99.9%."""
+    return f"{100 * level:.4g}%"
+
+
 @dataclass(frozen=True)
 class Confidence:
     """Confidence interval of a claim's effect at ``level``, and the one-sided p-value of the claimed direction."""

@@ -28,6 +28,8 @@ def laws(
 
     if (results is None) != published:
         raise UserError("Give the folder of a study's results, or --published, and not both.")
+    if published and (metric, family) != (None, None):
+        raise UserError("--published is of FIDs and all families: leave out --metric and --family.")
     if results is None:
         predictions = back_test()
         if as_json:

@@ -1,11 +1,13 @@
 """``plan``: what a study costs, and what it can show."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dit_scaling.cli.options import EMBEDDED, ConfigFiles, JsonOption, tell_json
+from dit_scaling.common.errors import UserError
 
 
 def plan(
@@ -35,6 +37,10 @@ def plan(
     from dit_scaling.plan.command import look_at, plan_as_record, tell_plan
     from dit_scaling.plan.price import computes_on_cpu, devices_as_measured, stated_devices
 
+    if probe and (device is not None or utilisation is not None):
+        raise UserError("--probe measures this machine: leave out --device and --utilisation, which are of another.")
+    if not math.isfinite(price_per_hour):
+        raise UserError(f"--price-per-hour {price_per_hour}: give a number.")
     study = load_study(*config)
     here = device is None and utilisation is None and computes_on_cpu(study)
     if probe or here:

@@ -18,7 +18,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def of_all(number: int, total: int, noun: str) -> str:
-    """How many of all: "all four metrics", "three of four metrics", "the only metric"."""
+    """How many of all: "all four metrics", "three of four metrics", "none of four metrics", "the only metric"."""
+    if number == 0:
+        return f"no {noun}" if total == 1 else f"none of {number_word(total)} {noun}s"
     if number == total:
         return (
             f"the only {noun}" if total == 1 else f"all {number_word(total)} {noun}s" if total > 2 else f"both {noun}s"

@@ -191,6 +191,11 @@ def _impossible_samplers(study: "Study") -> list[str]:
 
 def doubtful_settings(study: "Study") -> list[str]:
     """Settings that run but may not mean what one hopes, one line each as `key: reason`."""
+    return [*([] if study.laws else _doubtful_evaluation(study)), *_doubtful_training(study)]
+
+
+def _doubtful_evaluation(study: "Study") -> list[str]:
+    """What is doubtful for distances and claims, of which a study for laws has none."""
     doubts = []
     extractor, sampling = study.metrics.extractor, study.sampling
     if sampling.num_samples < extractor.feature_dim:
@@ -208,6 +213,29 @@ def doubtful_settings(study: "Study") -> list[str]:
         doubts.append("variants: only one size, claim 1 cannot be tested")
     if len({variant.patch for variant in chosen}) < 2 and not study.claims.families:  # else they are what it asks
         doubts.append("variants: only one patch, claim 2 cannot be tested")
+    if sampling.guidance_scales[0] != 1.0:
+        doubts.append(
+            f"sampling.guidance_scales: the verdicts rest on {sampling.guidance_scales[0]}; the paper's comparison "
+            "uses no guidance (1.0)"
+        )
+    guided = [scale for scale in sampling.guidance_scales if scale != 1.0]
+    if guided and study.trained and study.training.class_dropout_prob == 0:
+        doubts.append(
+            f"sampling.guidance_scales: {guided[0]:g} guides by the null class, which training.class_dropout_prob: 0 "
+            "never trains; samples come out wrong. Leave it out, or drop some labels"
+        )
+    if study.training.objective == PAPER_OBJECTIVE and sampling.sampler != PAPER_SAMPLER:
+        sampler = SAMPLERS[sampling.sampler]
+        doubts.append(
+            f"sampling.sampler: the verdicts rest on {sampler.label}, which is {sampler.note}; the paper uses "
+            f"{PAPER_SAMPLER}"
+        )
+    return doubts
+
+
+def _doubtful_training(study: "Study") -> list[str]:
+    doubts = []
+    chosen = [variant for name in study.variants if isinstance(variant := study.variant(name), Variant)]
     for variant in chosen:
         patch_dim = variant.patch**2 * study.vae.latent_channels
         if patch_dim / variant.hidden_size > FULLEST_WIDTH and variant.name not in study.claims.bottlenecks:
@@ -216,29 +244,12 @@ def doubtful_settings(study: "Study") -> list[str]:
                 f"{variant.hidden_size}; the network can hardly carry its noise through; "
                 "state it under claims.bottlenecks or drop it"
             )
-    if sampling.guidance_scales[0] != 1.0:
-        doubts.append(
-            f"sampling.guidance_scales: the verdicts rest on {sampling.guidance_scales[0]}; the paper's comparison "
-            "uses no guidance (1.0)"
-        )
     training = study.training
-    guided = [scale for scale in sampling.guidance_scales if scale != 1.0]
-    if guided and study.trained and training.class_dropout_prob == 0:
-        doubts.append(
-            f"sampling.guidance_scales: {guided[0]:g} guides by the null class, which training.class_dropout_prob: 0 "
-            "never trains; samples come out wrong. Leave it out, or drop some labels"
-        )
     left = ema_share_left(training.steps, training.ema_decay, training.ema_ramp)
     if left > EMA_SHARE:
         doubts.append(
             f"training.ema_decay: {training.ema_decay} leaves {left:.0%} of the initial weights in the EMA after "
             f"{training.steps} steps; these predict no noise, and samples come out as noise. Lower it, or set ema_ramp"
-        )
-    if study.training.objective == PAPER_OBJECTIVE and sampling.sampler != PAPER_SAMPLER:
-        sampler = SAMPLERS[sampling.sampler]
-        doubts.append(
-            f"sampling.sampler: the verdicts rest on {sampler.label}, which is {sampler.note}; the paper uses "
-            f"{PAPER_SAMPLER}"
         )
     return doubts
 

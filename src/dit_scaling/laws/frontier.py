@@ -93,6 +93,11 @@ class Frontier:
         """The largest budget fitted."""
         return self.minima[-1].flops
 
+    @property
+    def smallest(self) -> float:
+        """The smallest budget fitted."""
+        return self.minima[0].flops
+
     def predict(self, flops: float, seeds: int = 4) -> tuple[Interval, Interval]:
         """Best size and the loss that is measured there, at another budget.
 

@@ -17,6 +17,7 @@ from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.paper.published import reproduction_spread
 from dit_scaling.plan.effects import FLOAT, Expected, expected_of
+from dit_scaling.plan.power import ONE_SEED
 from dit_scaling.variants import UNET
 
 STUDIES = 200
@@ -119,7 +120,7 @@ def describe_chances(study: Study, images: int) -> list[str]:
         f"{expected.source[1:]}.",
     ]
     if seeds == 1:
-        lines.append("With one seed nothing is supported or contradicted, as no scatter is measured: it takes two.")
+        lines.append(ONE_SEED)
     few = len(expected.models) < MIN_VARIANTS
     for chance in chances(study, expected):
         lines.append(_describe(chance, seeds, study.sampling.num_samples))

@@ -17,7 +17,7 @@ from dit_scaling.data.listing import class_folders, image_files
 from dit_scaling.data.sources import open_source
 from dit_scaling.plan.jobs import Job, list_jobs
 from dit_scaling.plan.price import Devices
-from dit_scaling.plan.record import plan_record, stage_rows
+from dit_scaling.plan.record import plan_record, rerun_record
 from dit_scaling.plan.rerun import changed_against_jobs, changed_against_results
 from dit_scaling.plan.text import describe_plan, describe_rerun
 
@@ -59,7 +59,7 @@ def plan_as_record(study: Study, devices: Devices, diff: Path | None, hourly: fl
     planned = plan_study(study)
     if diff is None:
         return plan_record(study, planned.jobs, devices, planned.images, hourly)
-    return {"against": str(diff), "stages": stage_rows(_changed(planned.jobs, diff), devices)}
+    return rerun_record(_changed(planned.jobs, diff), devices, str(diff), hourly)
 
 
 def _changed(jobs: list[Job], diff: Path) -> list[Job]:

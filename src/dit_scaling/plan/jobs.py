@@ -73,7 +73,7 @@ class Job:
     end: int = 0
     """and the one that it reaches."""
     passes: float = 0.0
-    """Of a network over a batch, one after the other, where each costs something however little it computes."""
+    """Of a network over a batch, where each costs something however little it computes; of all devices together."""
     parts: int = 1
     """Devices that can share it, or cores where it needs no device."""
     plain: float = 0.0
@@ -88,10 +88,14 @@ class Job:
     """Digest of the settings by which a training finds the states that it goes on from."""
     measures: "Job | None" = None
     """The losses that a training measures too, before it ends."""
+    reads: tuple[str, ...] = ()
+    """Files below the study's results that it reads, where these may be deleted while what they led to is kept,"""
+    makes: tuple[str, ...] = ()
+    """and those of them that it writes."""
 
     def resumed_from(self, step: int) -> "Job":
-        """This training where a state of ``step`` is there: only the rest of its steps."""
-        left = (self.end - max(self.begin, min(step, self.end))) / (self.end - self.begin)
+        """This training where a state of ``step`` is the newest up to its end: the steps from there on."""
+        left = (self.end - step) / (self.end - self.begin)
         costs = {name: left * getattr(self, name) for name in ("multiply_adds", "written", "images", "passes")}
         return replace(self, **costs)
 
@@ -167,8 +171,13 @@ def _trainings(study: Study, stages: Stages) -> Iterator[Job]:
         for seed in study.training.seeds:
             digest = stages.train(slug, seed).digest
             for begin, end in pairwise((0, *study.exports(name))):
-                record = f"{slug}/seed-{seed}/step-{end}/provenance.json"
-                yield _training(study, name, seed, digest, (begin, end), record)
+                place = f"{slug}/seed-{seed}/step-{end}"
+                job = _training(study, name, seed, digest, (begin, end), f"{place}/provenance.json")
+                yield replace(job, makes=_weights(place))
+
+
+def _weights(place: str) -> tuple[str, str]:
+    return f"{place}/ema.safetensors", f"{place}/raw.safetensors"
 
 
 def _measured_runs(study: Study, stages: Stages) -> Iterator[Job]:
@@ -189,7 +198,6 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
     variant, (begin, end), batch = study.variant(name), part, study.training.batch_size
     forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
     ranks, steps = study.resources.gpus_per_node, end - begin
-    turns = -(-batch // (ranks * micro_batch(study, variant, ranks, None)))
     size = STATE_COPIES * FLOAT32 * study.parameters(name)
     return Job(
         "train",
@@ -202,11 +210,23 @@ def _training(study: Study, name: str, seed: int, digest: str, part: tuple[int, 
         images=batch * steps,
         begin=begin,
         end=end,
-        passes=TRAINING_PASSES * turns * steps,
+        passes=_passes(study, name, ranks) * steps,
         parts=ranks,
         saving=Saving(size, _saves(study, begin, end), study.resources.save_minutes),
         run=digest,
     )
+
+
+def _passes(study: Study, name: str, ranks: int) -> float:
+    """Passes of a training step: each of so many ranks computes its share, in parts where the config says so."""
+    turns = -(-study.training.batch_size // (ranks * micro_batch(study, study.variant(name), ranks, None)))
+    return TRAINING_PASSES * turns * ranks
+
+
+def on_ranks(study: Study, training: Job, ranks: int) -> Job:
+    """A whole training on so many devices."""
+    steps = training.end - training.begin
+    return replace(training, parts=ranks, passes=_passes(study, training.variant, ranks) * steps)
 
 
 def _saves(study: Study, begin: int, end: int) -> int:
@@ -227,16 +247,18 @@ def _losses_of(study: Study, stages: Stages, name: str, seed: int) -> Job:
     images = min(metrics.loss_images, study.data.held_out)
     forward = 1e9 * count_gflops(variant, study.latent_size, study.vae.latent_channels)
     sets = EMA_SETS if study.laws is not None else SETS
-    passes = sets * len(study.exports(name)) * (metrics.loss_draws + 1)
+    run, exports = f"{variant.slug}/seed-{seed}", study.exports(name)
+    passes = sets * len(exports) * (metrics.loss_draws + 1)
     return Job(
         "losses",
         f"{name} seed {seed}, held-out loss",
         name,
         stages.losses(variant.slug, seed).digest,
-        (f"{variant.slug}/seed-{seed}/losses.provenance.json",),
+        (f"{run}/losses.provenance.json",),
         images * passes * forward,
         written=images * passes * written_by(variant, study.latent_size),
         passes=passes * images / BATCH,
+        reads=tuple(file for step in exports for file in _weights(f"{run}/step-{step}")),
     )
 
 
@@ -252,18 +274,21 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
         name += "" if row.guidance_scale == 1.0 else f" guidance {row.guidance_scale:g}"
         name += "" if row.further_steps is None else f" in {row.further_steps:,} sampling steps"
         settings = variant.slug, row.seed, row.step, row.guidance_scale
-        parts = tuple(f"{place}/samples/part-{part:05d}.provenance.json" for part in range(study.sampling.parts))
+        parts = tuple(f"{place}/samples/part-{part:05d}" for part in range(study.sampling.parts))
+        samples = tuple(f"{part}.npz" for part in parts)
         yield Job(
             "sample",
             name,
             row.variant,
             stages.sample(*settings, row.further_steps).digest,
-            parts,
+            tuple(f"{part}.provenance.json" for part in parts),
             count * passes * forward,
             decoding=count * decode,
             written=count * passes * written_by(variant, study.latent_size),
             passes=evaluations * count / study.resources.sample_batch,
             parts=len(parts),
+            reads=(_weights(f"{variant.slug}/seed-{row.seed}/step-{row.step}")[0],),
+            makes=samples,
         )
         for extractor in extractors:
             yield Job(
@@ -274,6 +299,7 @@ def _evaluations(study: Study, stages: Stages, images: int) -> Iterator[Job]:
                 (f"{place}/features/{extractor.kind}/provenance.json",),
                 0.0,
                 plain=count * feature_cost(study, extractor),
+                reads=samples,
             )
         yield Job(
             "score",

@@ -16,6 +16,7 @@ from dit_scaling.paper.published import reproduction_spread, table4
 from dit_scaling.plan.expectation import equal_steps, gap_share
 
 ENOUGH = 0.8
+ONE_SEED = "With one seed nothing is supported or contradicted, as no scatter is measured: it takes two."
 SAMPLING_SD, SAMPLING_COUNT = 0.01, 50_000
 """Standard deviation of ln FID-50K from the samples alone: draws of one model vary by about 2% either way (Karras et
 al. 2022, arXiv 2206.00364), taken as two deviations. It falls with the square root of the number of samples."""

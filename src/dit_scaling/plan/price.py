@@ -69,8 +69,10 @@ def _by_rates(job: Job, rates: Rates) -> float:
         passes = rates.sampling if job.stage == "sample" else rates.forward
         return passes.seconds(operations, job.written) + around
     if job.variant in rates.measured:
-        return job.images * rates.measured[job.variant] + around
-    return max(rates.training.seconds(operations, job.written), rates.launch * job.passes) + around
+        computing = job.images * rates.measured[job.variant]
+    else:
+        computing = rates.training.seconds(operations, job.written)
+    return max(computing, rates.launch * job.passes) + around
 
 
 def gflops_by_name(study: Study) -> dict[str, float]:
@@ -133,6 +135,7 @@ def devices_as_measured(asked: str, count: int, study: Study) -> Devices:
         sampling.precision,
         study.latents.precision,
         compiled_sampling=sampling.compile,
+        priced=gflops_by_name(study),
     )
     plain = FLOAT32_SHARE * PEAKS[name]["float32"] * 1e12
     source = f"{rates.source}; features at {FLOAT32_SHARE:.0%} of the float32 peak, which is assumed"

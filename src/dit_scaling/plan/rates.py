@@ -8,7 +8,8 @@ row; one on which nothing was measured is scaled by data sheets, arithmetic by p
 """
 
 import csv
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -93,7 +94,14 @@ def measured_rates() -> tuple[Measured, ...]:
 
 
 def rates_of(
-    device: str, training: str, compiled: bool, sampling: str, vae: str = "tf32", *, compiled_sampling: bool = False
+    device: str,
+    training: str,
+    compiled: bool,
+    sampling: str,
+    vae: str = "tf32",
+    *,
+    compiled_sampling: bool = False,
+    priced: Mapping[str, float] | None = None,
 ) -> Rates:
     """Rates of a device by its name in ``peaks.PEAKS``.
 
@@ -104,8 +112,10 @@ def rates_of(
         sampling: precision of sampling.
         vae: precision of encoding.
         compiled_sampling: whether sampling is; it is priced as not compiled where that alone was measured.
+        priced: Gflops of the variants that are priced. A row of the table is of those that cost what its own did: on
+            other latents a name is another network. None for all of its rows.
     """
-    own = _rows(device, "train", training, compiled)
+    own = [row for row in _rows(device, "train", training, compiled) if priced is None or _is_priced(row, priced)]
     passes, how = _passes(device, training, compiled)
     sampled, sampled_how = _sampling(device, sampling, compiled_sampling)
     exact = {row.variant: 1 / (row.rate * row.batch) for row in own}
@@ -133,6 +143,11 @@ def written_by(variant: AnyVariant, input_size: int) -> float:
 def _rows(device: str, stage: str, precision: str, compiled: bool) -> list[Measured]:
     asked = (device, stage, precision, compiled)
     return [row for row in measured_rates() if (row.device, row.stage, row.precision, row.compiled) == asked]
+
+
+def _is_priced(row: Measured, priced: Mapping[str, float]) -> bool:
+    gflops = priced.get(row.variant)
+    return gflops is not None and math.isclose(gflops, count_gflops(parse_variant(row.variant)), rel_tol=0.01)
 
 
 def _passes(device: str, precision: str, compiled: bool) -> tuple[Passes, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import canonical_json, read_json
@@ -25,7 +26,7 @@ from dit_scaling.plan.price import Devices, devices_as_measured
 from dit_scaling.variants import count_gflops
 
 FARTHEST = 100.0
-"""Budgets beyond the largest fitted, over it, at which nothing is predicted."""
+"""Budgets beyond the largest fitted, over it, and the smallest over those below it, at which nothing is predicted."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Reach:
     distance: tuple[str, Interval] | str
     """Column and value; or why there is none."""
     beyond: float
-    """The budget over the largest one fitted."""
+    """The budget over the largest one fitted,"""
+    below: float
+    """and over the smallest."""
     next_runs: NextRuns
     series: str
     """What the laws are of, and what the table has beside it; empty where it has nothing else."""
@@ -50,14 +53,18 @@ def read_study(results: Path) -> Study:
     """The study whose results these are, as its table was made.
 
     Raises:
-        UserError: the folder holds no record of a study's settings.
+        UserError: the folder holds no record of a study's settings, or one of another version.
     """
     for name in ("losses-provenance.json", "provenance.json"):
         record = results / name
         if record.is_file():
-            study = read_json(record).get("settings", {}).get("study")
-            if study:
+            try:
+                study = read_json(record)["settings"]["study"]
                 return ReportSettings.parse(canonical_json({"study": study})).study
+            except (KeyError, TypeError, ValidationError):
+                raise UserError(
+                    f"{record} is of another version. Run the study's config again with this one."
+                ) from None
     raise UserError(f"{results} holds no record of a study's settings. Give results/STUDY of a finished study.")
 
 
@@ -94,8 +101,8 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
     """What a budget buys by the laws of a study, those of a ``family`` as `one_series` chooses.
 
     Raises:
-        UserError: the study's results do not tell a frontier, or the budget is more than ``FARTHEST`` times theirs; the
-            message names the runs to make first.
+        UserError: the study's results do not tell a frontier, or the budget is more than ``FARTHEST`` times theirs (the
+            message names the runs to make first), or they are as much more than it.
     """
     table = read_laws_table(results)
     if HEADLINE not in table.columns:
@@ -111,6 +118,12 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
             f"is predicted beyond {FARTHEST:.0f} times. What would narrow the answer most: "
             f"{best_next_runs(frontier, flops).what}."
         )
+    below = flops / frontier.smallest
+    if below < 1 / FARTHEST:
+        raise UserError(
+            f"{flops:.3g} FLOPs are {below:.2g} times the smallest budget measured, {frontier.smallest:.3g}; nothing "
+            f"is predicted below {1 / FARTHEST:g} times."
+        )
     size, loss = frontier.predict(flops)
     factor, exponent = gflops_by_size(table)
     gflops = factor * size.value**exponent
@@ -122,6 +135,7 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
         loss=loss,
         distance=_distance(fitted, flops),
         beyond=beyond,
+        below=below,
         next_runs=best_next_runs(frontier, flops),
         series=series.told,
     )
@@ -129,7 +143,11 @@ def reach_of(results: Path, flops: float, batch_size: int, family: str | None = 
 
 def describe_reach(reach: Reach, batch_size: int) -> str:
     """The reach in words."""
-    inside = "within the budgets measured" if reach.beyond <= 1 else f"{reach.beyond:.3g} times the largest measured"
+    place = "within the budgets measured"
+    if reach.beyond > 1:
+        place = f"{reach.beyond:.3g} times the largest measured"
+    elif reach.below < 1:
+        place = f"{reach.below:.3g} times the smallest measured"
     distance = (
         f"No distance: {reach.distance}"
         if isinstance(reach.distance, str)
@@ -138,7 +156,7 @@ def describe_reach(reach: Reach, batch_size: int) -> str:
     return "\n".join(
         [
             *([reach.series] if reach.series else []),
-            f"Budget: {reach.flops:.3g} training FLOPs, {inside}. Intervals: {LEVEL:.0%}.",
+            f"Budget: {reach.flops:.3g} training FLOPs, {place}. Intervals: {LEVEL:.0%}.",
             f"Best size: {_span(reach.size)} parameters, about {reach.gflops:.3g} Gflops.",
             f"Steps at that size: {reach.steps:,.0f} of batch {batch_size}.",
             f"Held-out loss: {_span(reach.loss)}.",
@@ -158,6 +176,7 @@ def reach_record(reach: Reach, batch_size: int) -> dict[str, Any]:
     return {
         "flops": reach.flops,
         "times_largest": reach.beyond,
+        "times_smallest": reach.below,
         "level": LEVEL,
         "size": asdict(reach.size),
         "gflops": reach.gflops,

@@ -7,24 +7,37 @@ from typing import Any
 from dit_scaling.config.study import Study
 from dit_scaling.plan.jobs import Job
 from dit_scaling.plan.price import STAGES, Devices, price_of
+from dit_scaling.plan.rerun import trained_in
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops
 
 
 def plan_record(study: Study, jobs: Sequence[Job], devices: Devices, images: int, hourly: float) -> dict[str, Any]:
     """What the plan says of stages, variants and disk: hours, bytes, and Gflops of a forward pass of one latent."""
-    stages = stage_rows(jobs, devices)
-    hours = sum(row["device_hours"] for row in stages)
     return {
         "study": study.study,
         "images": images,
         "devices": {"name": devices.name, "count": devices.count, "rates": devices.source},
+        **_priced(jobs, devices, hourly),
+        "variants": [_variant_row(study, name, jobs, devices) for name in study.variants],
+        "disk_bytes": {name: int(size) for name, size in asdict(disk_of(study, images)).items()},
+    }
+
+
+def rerun_record(changed: Sequence[Job], devices: Devices, against: str, hourly: float) -> dict[str, Any]:
+    """What would run again: the stages, their hours and price, and the variants that would be trained."""
+    return {"against": against, **_priced(changed, devices, hourly), "trained": trained_in(changed)}
+
+
+def _priced(jobs: Sequence[Job], devices: Devices, hourly: float) -> dict[str, Any]:
+    """The stages of some jobs, and all of them together."""
+    stages = stage_rows(jobs, devices)
+    hours = sum(row["device_hours"] for row in stages)
+    return {
         "stages": stages,
         "device_hours": hours,
         "core_hours": sum(row["core_hours"] for row in stages),
         "price": hours * hourly if hourly else None,
-        "variants": [_variant_row(study, name, jobs, devices) for name in study.variants],
-        "disk_bytes": {name: int(size) for name, size in asdict(disk_of(study, images)).items()},
     }
 
 

@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from dit_scaling.common.progress import describe_seconds
 from dit_scaling.common.stage_words import Stage
 from dit_scaling.common.words import count
 from dit_scaling.config.study import Study
 from dit_scaling.plan import expectation, power
-from dit_scaling.plan.jobs import Job
+from dit_scaling.plan.jobs import Job, on_ranks
 from dit_scaling.plan.price import STAGES, Devices, Price, price_of
+from dit_scaling.plan.rerun import trained_in
 from dit_scaling.plan.space import disk_of, peak_memory
 from dit_scaling.variants import count_gflops
 
@@ -46,7 +46,7 @@ def describe_rerun(changed: Sequence[Job], devices: Devices, against: str, hourl
             price = price_of(some, devices)
             lines.append(_priced(stage, some, price))
     total, cores = sum(devices.seconds(job) for job in changed), sum(job.core_seconds for job in changed)
-    trained = list(dict.fromkeys(job.variant for job in changed if job.stage == "train"))
+    trained = trained_in(changed)
     lines.append(_row("together", str(len(changed)), _hours(total), _hours(cores), ""))
     lines += _money(total, hourly)
     return "\n".join([*lines, f"Trained: {', '.join(trained)}." if trained else "Nothing would be trained."])
@@ -79,14 +79,15 @@ def _stages(jobs: Sequence[Job], devices: Devices, hourly: float) -> Iterator[st
 
 
 def _money(device_seconds: float, hourly: float) -> list[str]:
-    return [f"At {hourly:g} a device-hour: {device_seconds / 3600 * hourly:,.0f}."] if hourly else []
+    price = device_seconds / 3600 * hourly
+    return [f"At {hourly:g} a device-hour: {price:,.{0 if price >= 100 else 2}f}."] if hourly else []
 
 
 def _ranks(study: Study, jobs: Sequence[Job], devices: Devices) -> Iterator[str]:
     """The ranks that would shorten training, where others than the configured ones do by a tenth or more."""
     trainings = [job for job in jobs if job.stage == "train"]
     walls = {
-        ranks: price_of([replace(job, parts=ranks) for job in trainings], devices).wall_seconds
+        ranks: price_of([on_ranks(study, job, ranks) for job in trainings], devices).wall_seconds
         for ranks in range(1, devices.count + 1)
         if study.training.batch_size % ranks == 0
     }
@@ -160,6 +161,8 @@ def _budget(study: Study, images: int) -> Iterator[str]:
         "differences are taken to be there already."
     )
     yield from power.describe_claims(study)
+    if len(study.training.seeds) == 1:
+        yield power.ONE_SEED
     yield "The chance of each verdict, and how many seeds it takes: plan --chances."
 
 

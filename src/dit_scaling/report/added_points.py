@@ -24,10 +24,11 @@ def read_points(path: Path, metric: str) -> pd.DataFrame:
         columns variant, gflops, params_m and value.
 
     Raises:
-        UserError: the file is missing or no CSV, a column is missing, or a number is not positive and finite.
+        UserError: the file is missing or no CSV, a column or a name is missing, or a number is not positive and finite.
     """
+    empty = {column: ["", "NA", "NaN", "nan"] for column in (*PLACES, VALUE, metric)}  # but a name such as NA is one
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={NAME: str}, keep_default_na=False, na_values=empty)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Give a CSV with the columns {_columns(metric)}.") from None
     except (OSError, ValueError) as error:
@@ -38,8 +39,10 @@ def read_points(path: Path, metric: str) -> pd.DataFrame:
         raise UserError(f"{path} lacks a column. It needs {_columns(metric)}; it has {', '.join(table.columns)}.")
     if not 0 < len(table) <= MOST:
         raise UserError(f"{path} has {len(table)} rows. A figure shows 1 to {MOST} points beside the study's.")
-    points = table.rename(columns={value: VALUE}).reindex(columns=[NAME, *PLACES, VALUE])
-    points[NAME] = points[NAME].astype(str)
+    points = table.reindex(columns=[NAME, *PLACES, value]).set_axis([NAME, *PLACES, VALUE], axis=1)
+    if (nameless := points[NAME].str.strip() == "").any():
+        row = int(np.flatnonzero(nameless)[0]) + 2
+        raise UserError(f"{path}, line {row}: {NAME} is empty; give the point's name.")
     for column in (*PLACES, VALUE):
         numbers = pd.to_numeric(points[column], errors="coerce")
         wrong = points[column].notna() & ~(np.isfinite(numbers) & (numbers > 0))
@@ -49,9 +52,9 @@ def read_points(path: Path, metric: str) -> pd.DataFrame:
                 f"{path}, line {row}: {column} is {str(points[column][wrong].iloc[0])!r}; give a positive number."
             )
         points[column] = numbers
-    empty = points[VALUE].isna() | points[list(PLACES)].isna().all(axis=1)
-    if empty.any():
-        row = int(np.flatnonzero(empty)[0]) + 2
+    lacking = points[VALUE].isna() | points[list(PLACES)].isna().all(axis=1)
+    if lacking.any():
+        row = int(np.flatnonzero(lacking)[0]) + 2
         raise UserError(f"{path}, line {row}: give the distance, and gflops or params_m.")
     return points
 

@@ -56,7 +56,7 @@ def describe_agreement(table: Table) -> str:
         return "No other metric was measured"
     agree = sum(verdict == "agrees" for _, verdict in others)
     against = [name for name, verdict in others if verdict == "disagrees"]
-    verb = "orders" if agree == 1 else "order"
+    verb = "orders" if 1 in (agree, len(others)) else "order"
     text = f"{of_all(agree, len(others), 'other metric')} {verb} the variants as the distance does"
     return sentence(text) + (f"; {listing(against)} the other way" if against else "")
 

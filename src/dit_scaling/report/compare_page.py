@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dit_scaling.claims.verdicts import describe_level
 from dit_scaling.common.files import atomic_path
 from dit_scaling.common.pages import STYLES, content_policy, page_environment, read_style
 from dit_scaling.results.compare import Comparison, Difference
@@ -32,6 +33,7 @@ def write_compare_page(comparisons: Sequence[Comparison], output: Path) -> None:
         policy=content_policy([style]),
         nothing_shared=NOTHING_SHARED,
         studies=studies,
+        level=describe_level(1 - first.study.claims.alpha),
         claims=_claims(studies),
         stages=sorted({stage for study in studies for stage in study.hours}),
         comparisons=[

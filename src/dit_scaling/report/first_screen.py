@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from dit_scaling.charts.interval import bar_scale, interval_bar
 from dit_scaling.charts.scales import Scale
-from dit_scaling.claims.verdicts import Claim, ClaimsReport
+from dit_scaling.claims.verdicts import Claim, ClaimsReport, describe_level
 from dit_scaling.common.words import count, listing, sentence
 from dit_scaling.config.study import Study
 from dit_scaling.paper.deviations import ProtocolRow, ProtocolStatus
@@ -84,7 +84,7 @@ def _draw_bar(claim: Claim, shared: Scale) -> Markup | None:
         bounds = (-advantage.high, -advantage.difference, -advantage.low)
         said = (
             f"Correlation with Gflops minus that with parameters: {advantage.difference:+.2f}, "
-            f"{advantage.level:.0%} interval {advantage.low:+.2f} to {advantage.high:+.2f}"
+            f"{describe_level(advantage.level)} interval {advantage.low:+.2f} to {advantage.high:+.2f}"
         )
         value = describe_signed(advantage.difference)
         return interval_bar(said, value, bounds, (), bar_scale(bounds), (ends, "parameters do"))

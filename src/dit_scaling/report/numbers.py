@@ -33,11 +33,6 @@ def describe_p(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def describe_level(level: float) -> str:
-    """The level of an interval: 95%, 99.9%."""
-    return f"{100 * level:.4g}%"
-
-
 def describe_distance(value: float | None) -> str:
     """A distance: one decimal from 10 on, two below, none from 1,000 on."""
     if value is None or math.isnan(value) or not 10 <= abs(value) < 1000:

@@ -45,8 +45,10 @@ def make_report(
         the page, or the ZIP where one was asked for; and the links that the ZIP has no file for.
 
     Raises:
-        UserError: the study is not finished, or a file is missing or broken.
+        UserError: the study is not finished, or one for laws, which has no report; or a file is missing or broken.
     """
+    if study.laws:
+        raise UserError(f"A study with `laws` has no report. What it found: dit-scaling laws {results}.")
     page = results / PAGE
     if add is not None or sampled:
         page = results / WITH_POINTS

@@ -8,9 +8,9 @@ from typing import cast
 
 from dit_scaling.claims.comparisons import Comparison
 from dit_scaling.claims.correlations import MIN_VARIANTS
-from dit_scaling.claims.verdicts import Claim, Half, Verdict
+from dit_scaling.claims.verdicts import Claim, Half, Verdict, describe_level
 from dit_scaling.common.words import count, listing, number_word, sentence
-from dit_scaling.report.numbers import describe_level, describe_p, describe_percent, describe_r2
+from dit_scaling.report.numbers import describe_p, describe_percent, describe_r2
 from dit_scaling.report.style import brief_families
 
 MOST_NAMED = 2  # comparisons that a sentence names; more are counted
@@ -265,7 +265,7 @@ def _say_halves(claim: Claim, names: Mapping[str, str]) -> str:
 
 def plain(reason: str) -> str:
     """The beginning of a verdict's reason in the words of this page."""
-    lead = re.sub(r"\bthe 1 pairs\b", "the only comparison", reason.split(";")[0].rstrip("."))
+    lead = re.sub(r"\b(each of )?the 1 pairs\b", "the only comparison", reason.split(";")[0].rstrip("."))
     lead = re.sub(r"\bpair(s?)\b", r"comparison\1", lead)
     return re.sub(r"\b(fid|fd)[a-z0-9_]*", "distance", lead)
 

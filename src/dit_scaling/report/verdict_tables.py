@@ -8,10 +8,10 @@ import pandas as pd
 
 from dit_scaling.claims import evaluate_claims
 from dit_scaling.claims.comparisons import EQUAL_GFLOPS_RATIO
-from dit_scaling.claims.verdicts import Claim
+from dit_scaling.claims.verdicts import Claim, describe_level
 from dit_scaling.paper.published import reproductions, spread_choices, table4
 from dit_scaling.report.first_screen import ClaimRow
-from dit_scaling.report.numbers import describe_level, describe_number, describe_p
+from dit_scaling.report.numbers import describe_number, describe_p
 from dit_scaling.report.outcome import say_untested
 from dit_scaling.report.sentences import describe_change, subject_of
 from dit_scaling.report.table import Column, Row, Table, number, words

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dit_scaling.claims.verdicts import describe_level
 from dit_scaling.common.words import count
 from dit_scaling.results.compare import Comparison, Difference
 from dit_scaling.results.finished_study import FinishedStudy
 
 NOTHING_SHARED = "No distance is compared: no variant is the same in both studies."
-LINE = "{:<16}{:>12}{:>12}{:>10}{:>20}{:>9}  {}"
+LINE = "{:<16}{:>{wide}}{:>{wide}}{:>10}{:>20}{:>9}  {}"
 
 
 def percent(share: float) -> str:
@@ -116,10 +117,11 @@ def _beside(each: Comparison) -> Iterator[str]:
 def _table(each: Comparison, title: str, rows: Sequence[Difference]) -> Iterator[str]:
     yield ""
     yield f"{each.first.metric} {title}" + ("" if rows else ": no variant to compare")
-    level = f"{1 - each.first.study.claims.alpha:.0%} CI"
+    level, names = f"{describe_level(1 - each.first.study.claims.alpha)} CI", (each.first.name, each.other.name)
+    wide = max(12, *(len(name) + 2 for name in names))
     if rows:
-        yield LINE.format("variant", each.first.name[:11], each.other.name[:11], "change", level, "p", "").rstrip()
+        yield LINE.format("variant", *names, "change", level, "p", "", wide=wide).rstrip()
     for found in rows:
         interval = f"{percent(found.low)} to {percent(found.high)}"
         values = f"{found.first:.4g}", f"{found.other:.4g}", percent(found.change), interval, f"{found.p:.2g}"
-        yield LINE.format(found.variant, *values, say_difference(found))
+        yield LINE.format(found.variant, *values, say_difference(found), wide=wide)

@@ -15,6 +15,7 @@ from dit_scaling.common.files import canonical_json, read_json
 from dit_scaling.config.stages import AggregateSettings
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.catalogue import parse_column
+from dit_scaling.plan.reach import read_study
 
 NOT_COMPARED = {"study", "resources", "keep", "deviations"}
 """Sections of a config that say nothing of what was studied."""
@@ -87,6 +88,11 @@ def read_finished(results: Path) -> FinishedStudy:
     record, claims, table = (results / name for name in ("provenance.json", "claims.json", "metrics.parquet"))
     for path in (record, claims, table):
         if not path.is_file():
+            if (results / "losses-provenance.json").is_file() and read_study(results).laws:
+                raise UserError(
+                    f"{results}: a study with `laws` has no distances and no claims to compare. What it found: "
+                    f"dit-scaling laws {results}."
+                )
             raise UserError(f"{path} does not exist: {results} holds no finished study. Run it first.")
     try:
         study = AggregateSettings.parse(canonical_json(read_json(record)["settings"])).study

@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_scaling.common.errors import UserError
-from dit_scaling.common.files import read_json
 from dit_scaling.common.provenance import settings_digest
 from dit_scaling.common.section import Section
 from dit_scaling.common.stage_words import Stage
-from dit_scaling.config.stages import Stages, TrainSettings
+from dit_scaling.config.stages import Stages
 from dit_scaling.config.study import Study
 from dit_scaling.metrics.catalogue import metric_keys
 from dit_scaling.results.gate_findings import GateFinding, broken_runs, read_gates
 from dit_scaling.results.job_records import JobRecord, read_records
 from dit_scaling.results.withdrawal import REPORT, of_other_settings
 from dit_scaling.training.lock import in_use
+from dit_scaling.training.state_folders import find_state_folders
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
 
@@ -73,7 +72,7 @@ class _Read:
     stages: Stages
     results: Path
     folders: dict[str, Path]
-    """Of training states, by the settings they belong to."""
+    """Of training states, by the digest of the settings they belong to."""
     records: list[JobRecord]
     now: float
 
@@ -90,8 +89,7 @@ def read_status(study: Study, stages: Stages, results: Path, now: float | None =
         for name, (record, settings) in _shared_stages(study, stages).items()
     }
     records = read_records(results)
-    folders = _state_folders(results / "states", results / "latents" / "manifest.json")
-    read = _Read(study, stages, results, folders, records, now)
+    read = _Read(study, stages, results, find_state_folders(results), records, now)
     findings = list(read_gates(study, stages, results))
     broken = broken_runs(findings)
     # Later entries win: a run that is broken is so whatever a later gate says.
@@ -167,7 +165,7 @@ def _read_run(read: _Read, variant: str, seed: int) -> Run:
         for row, folder in wanted
         for kind in kinds
     )
-    folder = read.folders.get(settings.canonical())
+    folder = read.folders.get(settings.digest)
     lines = _read_log(folder / "metrics.jsonl") if folder else []
     rate = _rate(lines)
     step = min(steps, max([*exported, *(int(line["step"]) for line in lines[-1:])], default=0))
@@ -205,23 +203,6 @@ def _read_run(read: _Read, variant: str, seed: int) -> Run:
         extracted=(extracted, len(wanted) * len(kinds)),
         scored=(scored, len(wanted)),
     )
-
-
-def _state_folders(states: Path, manifest: Path) -> dict[str, Path]:
-    """Folders of training states by the settings they belong to, of those trained on today's latents."""
-    try:
-        latents = read_json(manifest)["content"]
-    except UserError:
-        return {}
-    found = {}
-    for path in states.glob("*/settings.json"):
-        try:
-            facts = read_json(path)
-            if facts["latents"] == latents:
-                found[TrainSettings.parse(json.dumps(facts["settings"])).canonical()] = path.parent
-        except (UserError, KeyError, TypeError, ValueError):
-            continue  # of another version, or being written: the run shows as waiting
-    return found
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ LINE = "{:<16}{:>5}  {:<17}{:<14}{:>19}{:>9}{:>9}{:>13}{:>9}{:>10}{:>9}"
 def describe_status(status: StudyStatus, results: Path) -> str:
     """The status as lines for a terminal."""
     shared = {name: "done" if done else "waiting" for name, done in status.shared.items()}
-    shared["report"] = "done" if status.reported else "of other settings" if status.outdated else "waiting"
+    if "aggregate" in status.shared:  # a study for laws has no report
+        shared["report"] = "done" if status.reported else "of other settings" if status.outdated else "waiting"
     return "\n".join(
         [
             f"Study {status.study} in {results}",

@@ -10,7 +10,6 @@ log of the folder, and takes nothing from theirs.
 import hashlib
 import json
 import logging
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from torch import Tensor
 from dit_scaling.common.errors import UserError
 from dit_scaling.common.files import atomic_path, read_json, remove_leftovers, sha256_file, write_json
 from dit_scaling.common.seals import broken, seal
+from dit_scaling.training.state_folders import EXPORTS, saved_steps
 
-EXPORTS = ("raw.safetensors", "ema.safetensors", "metrics.jsonl")
 DTYPES = {torch.float32: "F32", torch.float64: "F64"}  # as safetensors names them
 CHUNK = 2**24  # bytes written at a time
 KEEP = 2  # the newest state, and the one before it in case the newest is torn
@@ -56,7 +55,7 @@ class StateFolder:
     def start(self) -> None:
         """Make the folder, clear what a kill left half-written, and say what it belongs to; its lock must be held."""
         remove_leftovers(self.path)
-        whole = {self._tensors(step) for step in self._steps()}
+        whole = {self._tensors(step) for step in saved_steps(self.path)}
         for tensors in set(self.path.glob("state-*.safetensors")) - whole:
             tensors.unlink()
         write_json(self.path / "settings.json", dict(self._facts))
@@ -90,13 +89,13 @@ class StateFolder:
             sha256 = write_hashed(state.tensors, temporary)
         record = {"step": state.step, "sha256": sha256, "log": state.log}
         write_json(tensors.with_suffix(".json"), record)
-        for step in [step for step in self._steps() if step <= state.step][:-KEEP]:
+        for step in [step for step in saved_steps(self.path) if step <= state.step][:-KEEP]:
             self._tensors(step).with_suffix(".json").unlink(missing_ok=True)
             self._tensors(step).unlink(missing_ok=True)
 
     def load(self, last_step: int) -> TrainingState | None:
         """The newest valid state that is not beyond ``last_step``; None where there is none."""
-        for step in reversed(self._steps()):
+        for step in reversed(saved_steps(self.path)):
             if step > last_step:
                 continue
             tensors = self._tensors(step)
@@ -109,11 +108,6 @@ class StateFolder:
 
     def _tensors(self, step: int) -> Path:
         return self.path / f"state-{step:09d}.safetensors"
-
-    def _steps(self) -> list[int]:
-        """Steps of the states that have a checksum, ascending."""
-        names = (re.fullmatch(r"state-(\d+)\.json", path.name) for path in self.path.glob("state-*.json"))
-        return sorted(int(match[1]) for match in names if match)
 
 
 def write_hashed(tensors: Mapping[str, Tensor], path: Path) -> str:

@@ -36,7 +36,7 @@ def draw_others(material: Material) -> Drawn:
         return Drawn(f"{said}; see the table of variants.", "", (), data)
     panels = tuple(_draw_panel(material, data, column, row) for column, row in varied.items())
     better = sum(_improves(data, column, row) for column, row in varied.items())
-    verb = "improves" if better == 1 else "improve"
+    verb = "improves" if 1 in (better, len(varied)) else "improve"
     return Drawn(
         f"{sentence(of_all(better, len(varied), 'other metric'))} {verb} with Gflops, by rank correlation",
         "Means over seeds; lines join the patches of a size.",
