@@ -194,7 +194,7 @@ def test_weights_stay_until_they_are_scored(results: Path, tmp_path: Path) -> No
         ({"metrics.loss_draws": 2}, {"ema.safetensors", "raw.safetensors"}),
         ({"metrics.extractor.steps": 30}, {"ema.safetensors", "part-00000.npz"}),
     ],
-    ids=str,
+    ids=["num_samples", "loss_draws", "extractor"],
 )
 def test_what_changed_settings_read_once_more_stays(
     results: Path, tmp_path: Path, changes: dict[str, Any], kept: set[str]
