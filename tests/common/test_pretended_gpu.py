@@ -26,8 +26,15 @@ for wrong in (
         continue
     raise SystemExit("a tensor of the host was taken for one of the device")
 torch.cuda.set_sync_debug_mode("error")
-there.add_(there * 2).copy_(here)
-for wait in (there.sum().item, there.cpu, there.nonzero, lambda: bool((there > 0).any()), lambda: here.copy_(there)):
+there.add_(there * 2).copy_(here.pin_memory().to("cuda", non_blocking=True))
+for wait in (
+    there.sum().item,
+    there.cpu,
+    there.nonzero,
+    lambda: bool((there > 0).any()),
+    lambda: here.copy_(there),
+    lambda: here.to("cuda"),
+):
     try:
         wait()
     except RuntimeError:

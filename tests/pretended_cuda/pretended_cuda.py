@@ -1,7 +1,7 @@
 """A CUDA device that is none: tensors that say they are on it, and compute on the CPU.
 
 What a GPU would refuse is refused here too: tensors of both devices in one operation, numpy on one of the GPU's. Where
-the host would wait for the GPU (`.item()`, `.cpu()`), `torch.cuda.set_sync_debug_mode("error")` raises. Everything else
+the host would wait for the GPU (`.item()`, copies), `torch.cuda.set_sync_debug_mode("error")` raises. Everything else
 about a GPU is not here: its arithmetic (autocast does nothing), compiler, memory, streams and NCCL.
 
 With this folder on PYTHONPATH all Python processes have it, once they import torch.
@@ -112,8 +112,7 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if device is not None:
         kwargs["device"] = torch.device("cpu")
     kwargs.pop("pin_memory", None)
-    to_host = not isinstance(args[0], OnDevice) if name == "aten::copy_" else not there and name == "aten::_to_copy"
-    if ours and (to_host or name in ANSWERS) and state.sync == "error":
+    if state.sync == "error" and ((ours and name in ANSWERS) or _waits(name, args, kwargs, there)):
         raise RuntimeError(f"called a synchronizing CUDA operation: {name}")
 
     def held(value: Any) -> Any:
@@ -125,6 +124,16 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return ours[id(value)] if id(value) in ours else OnDevice(value)
 
     return tree_map(placed, func(*tree_map(held, args), **tree_map(held, kwargs)))
+
+
+def _waits(name: str, args: Any, kwargs: dict[str, Any], there: bool) -> bool:
+    """Whether it is a copy between host and device for which the host waits."""
+    if name not in ELSEWHERE:
+        return False
+    copied_into = name == "aten::copy_"
+    source, place = (args[1], isinstance(args[0], OnDevice)) if copied_into else (args[0], there)
+    at_once = kwargs.get("non_blocking", len(args) > 2 and args[2])
+    return isinstance(source, OnDevice) != place and not at_once
 
 
 class Stream:
