@@ -369,3 +369,11 @@ def test_samples_in_the_order_of_their_classes_are_told_by_their_inception_score
     assert float(sentence.rpartition("it is ")[2].rstrip(".")) == pytest.approx(score, rel=0.1)
     assert told(order) == []
     assert told(np.argsort(np.arange(500) % 25)) == []  # one of each class after the other
+
+
+def test_what_is_told_of_the_order_of_samples_keeps_figures_from_being_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dit_scaling.metrics.score_images.of_order", lambda _: ["Sorted."])
+    samples = npz(tmp_path / "made.npz", arr_0=pictures(20, 0))
+    assert "Sorted." in ask(tmp_path, samples, npz(tmp_path / "real.npz", arr_0=pictures(60, 1)))["incomparable"]
