@@ -82,7 +82,7 @@ class LooseImages:
 
 
 def counting_copies(images: LooseImages, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """The same batches; after the last one ``images`` knows its copies. Keeps 8 bytes an image."""
+    """The same batches; after the last one ``images`` knows its copies. Keeps a short hash of each image."""
     seen: set[bytes] = set()
     for batch in batches:
         contents = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in batch]
